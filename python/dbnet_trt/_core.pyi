@@ -48,8 +48,10 @@ def postprocess(
     """
 
 def label_components(
-    prob_map: NDArray[np.float32], binary_threshold: float
+    map: NDArray[np.float32], binary_threshold: float, logits: bool = False
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(h, w) float32 -> labels (h, w) int32, 0 = background, 1.. in raster order of the first
-    pixel, 8-connected; and boxes (N, 4) int32, x_min, y_min, x_max, y_max (inclusive).
+    """8-connected components of the pixels above the threshold of a (h, w) float32 map.
+
+    Returns labels (h, w) int32, 0 = background, 1.. in raster order of each component's first
+    pixel; and boxes (N, 4) int32, x_min, y_min, x_max, y_max, the last pixels included.
     """

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The compiled module: a table of names. Arguments are checked here, once; then the GIL is released.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "csrc/device.hpp"
+#include "csrc/postprocess.hpp"
+#include "csrc/preprocess.hpp"
+
+namespace py = pybind11;
+using namespace pybind11::literals;
+
+namespace dbnet {
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style>;
+
+std::string shape_of(const py::array& array) {
+    return py::str(py::tuple(array.attr("shape"))).cast<std::string>();
+}
+
+void preprocess_image(const py::array_t<std::uint8_t>& image, std::pair<int, int> resized,
+                      FloatArray& out, std::array<float, 3> scale, std::array<float, 3> bias,
+                      bool swap_red_blue) {
+    if (image.ndim() != 3 || image.shape(2) != 3 || image.size() == 0) {
+        throw py::value_error("image must be (H, W, 3) uint8 with H, W >= 1, got shape " +
+                              shape_of(image));
+    }
+    if (image.strides(2) != 1 || image.strides(1) != 3) {
+        throw py::value_error("image must have contiguous rows; use numpy.ascontiguousarray");
+    }
+    if (out.ndim() != 3 || out.shape(0) != 3) {
+        throw py::value_error("out must be (3, h, w) float32, got shape " + shape_of(out));
+    }
+    const auto [height, width] = resized;
+    if (height < 1 || width < 1 || height > out.shape(1) || width > out.shape(2)) {
+        throw py::value_error("resized must lie between (1, 1) and out's size, got (" +
+                              std::to_string(height) + ", " + std::to_string(width) +
+                              ") for out of shape " + shape_of(out));
+    }
+    if (std::max(image.shape(0), image.shape(1)) > std::numeric_limits<int>::max() / 4) {
+        throw py::value_error("image is too large, got shape " + shape_of(image));
+    }
+    const ImageView view{image.data(), static_cast<int>(image.shape(0)),
+                         static_cast<int>(image.shape(1)), image.strides(0)};
+    const Size padded{static_cast<int>(out.shape(1)), static_cast<int>(out.shape(2))};
+    float* target = out.mutable_data();  // throws if it is read-only
+    py::gil_scoped_release release;
+    preprocess(view, {height, width}, padded, {scale, bias, swap_red_blue}, target);
+}
+
+// Coordinates are projected onto hull sides in 64-bit integers; this keeps the products exact.
+constexpr py::ssize_t kMaxMapSide = 1 << 15;
+
+MapView checked_map(const float* data, py::ssize_t height, py::ssize_t width) {
+    if (height > kMaxMapSide || width > kMaxMapSide) {
+        throw py::value_error("a map's sides must be at most " + std::to_string(kMaxMapSide) +
+                              " pixels, got " + std::to_string(height) + " x " +
+                              std::to_string(width));
+    }
+    return {data, static_cast<int>(height), static_cast<int>(width)};
+}
+
+py::tuple to_arrays(const std::vector<ScoredQuad>& quads) {
+    const auto count = static_cast<py::ssize_t>(quads.size());
+    py::array_t<float> corners({count, py::ssize_t{4}, py::ssize_t{2}});
+    py::array_t<float> scores(count);
+    float* corner = corners.mutable_data();
+    float* score = scores.mutable_data();
+    for (const ScoredQuad& scored : quads) {
+        for (const Point point : scored.quad) {
+            *corner++ = point.x;
+            *corner++ = point.y;
+        }
+        *score++ = scored.score;
+    }
+    return py::make_tuple(corners, scores);
+}
+
+py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params) {
+    if (maps.ndim() != 3) {
+        throw py::value_error("maps must be (B, h, w) float32, got shape " + shape_of(maps));
+    }
+    std::vector<std::vector<ScoredQuad>> results(maps.shape(0));
+    const MapView first = checked_map(maps.data(), maps.shape(1), maps.shape(2));
+    {
+        py::gil_scoped_release release;
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            const MapView map{first.row(0) + i * first.height * first.width, first.height,
+                              first.width};
+            results[i] = postprocess(map, params);
+        }
+    }
+    py::list arrays;
+    for (const auto& quads : results) arrays.append(to_arrays(quads));
+    return arrays;
+}
+
+py::tuple label_components(const FloatArray& map, float binary_threshold, bool logits) {
+    if (map.ndim() != 2) {
+        throw py::value_error("map must be (h, w) float32, got shape " + shape_of(map));
+    }
+    const MapView view = checked_map(map.data(), map.shape(0), map.shape(1));
+    const Components components = [&] {
+        py::gil_scoped_release release;
+        return find_components(view, map_threshold(binary_threshold, logits));
+    }();
+    py::array_t<std::int32_t> labels({map.shape(0), map.shape(1)});
+    py::array_t<std::int32_t> boxes({static_cast<py::ssize_t>(components.size()), py::ssize_t{4}});
+    std::int32_t* label = labels.mutable_data();
+    std::int32_t* box = boxes.mutable_data();
+    py::gil_scoped_release release;
+    std::fill_n(label, labels.size(), 0);
+    for (std::size_t i = 0; i < components.size(); ++i) {
+        int left = view.width, right = 0;
+        for (const Run& run : components[i]) {
+            std::int32_t* row = label + static_cast<std::size_t>(run.y) * view.width;
+            std::fill(row + run.begin, row + run.end, static_cast<std::int32_t>(i + 1));
+            left = std::min(left, run.begin);
+            right = std::max(right, run.end - 1);
+        }
+        *box++ = left;
+        *box++ = components[i].front().y;
+        *box++ = right;
+        *box++ = components[i].back().y;
+    }
+    return py::make_tuple(labels, boxes);
+}
+
+}  // namespace
+}  // namespace dbnet
+
+PYBIND11_MODULE(_core, m) {
+    using namespace dbnet;
+    using Params = PostprocessParams;
+
+    m.def("cuda_available", &cuda_available);
+
+    m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
+          "scale"_a, "bias"_a, "swap_red_blue"_a = false);
+
+    py::class_<Params>(m, "PostprocessParams")
+        .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
+                         int max_candidates, float min_side, bool logits) {
+                 return Params{binary_threshold, score_threshold, unclip_ratio,
+                               max_candidates,   min_side,        logits};
+             }),
+             "binary_threshold"_a = Params{}.binary_threshold,
+             "score_threshold"_a = Params{}.score_threshold, "unclip_ratio"_a = Params{}.unclip_ratio,
+             "max_candidates"_a = Params{}.max_candidates, "min_side"_a = Params{}.min_side,
+             "logits"_a = Params{}.logits)
+        .def_readwrite("binary_threshold", &Params::binary_threshold)
+        .def_readwrite("score_threshold", &Params::score_threshold)
+        .def_readwrite("unclip_ratio", &Params::unclip_ratio)
+        .def_readwrite("max_candidates", &Params::max_candidates)
+        .def_readwrite("min_side", &Params::min_side)
+        .def_readwrite("logits", &Params::logits);
+
+    m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a);
+    m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
+          "logits"_a = false);
+}

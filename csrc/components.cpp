@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Threshold to one bit a pixel, take runs out of the bits, unite the runs of neighbouring rows in a
+// union-find forest, then sort the runs by component. Only the first step touches every pixel.
+#include "csrc/components.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "csrc/cpu_features.hpp"
+
+namespace dbnet {
+namespace {
+
+using Word = std::uint64_t;
+constexpr int kWordBits = 64;
+
+// One bit for each of `count` <= 64 pixels, the first in the lowest bit.
+Word binarize_word(const float* pixels, int count, float threshold) {
+    Word word = 0;
+    for (int i = 0; i < count; ++i) word |= static_cast<Word>(pixels[i] > threshold) << i;
+    return word;
+}
+
+#if defined(DBNET_HAS_AVX2_CODE)
+DBNET_AVX2 void binarize_row_avx2(const float* row, int num_words, float threshold, Word* words) {
+    const __m256 limit = _mm256_set1_ps(threshold);
+    for (int w = 0; w < num_words; ++w, row += kWordBits) {
+        Word word = 0;
+        for (int i = 0; i < kWordBits; i += 8) {
+            const __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(row + i), limit, _CMP_GT_OQ);
+            word |= static_cast<Word>(static_cast<unsigned>(_mm256_movemask_ps(above))) << i;
+        }
+        words[w] = word;
+    }
+}
+#endif
+
+void binarize_row(const float* row, int width, float threshold, Word* words) {
+    int x = 0;
+#if defined(DBNET_HAS_AVX2_CODE)
+    if (cpu_has_avx2()) {
+        binarize_row_avx2(row, width / kWordBits, threshold, words);
+        x = width - width % kWordBits;
+    }
+#endif
+    for (; x < width; x += kWordBits) {
+        words[x / kWordBits] = binarize_word(row + x, std::min(kWordBits, width - x), threshold);
+    }
+}
+
+// Appends the runs of one row. A run that reaches the end of a word may go on in the next.
+void append_runs(const std::vector<Word>& words, int y, std::vector<Run>& runs) {
+    int open_end = -1;  // where the last run stopped if that is a word's end
+    for (std::size_t w = 0; w < words.size(); ++w) {
+        const int base = static_cast<int>(w) * kWordBits;
+        Word word = words[w];
+        while (word != 0) {
+            const int begin = std::countr_zero(word);
+            const int length = std::countr_one(word >> begin);
+            if (begin == 0 && open_end == base) {
+                runs.back().end = base + length;
+            } else {
+                runs.push_back({y, base + begin, base + begin + length});
+            }
+            if (begin + length == kWordBits) {
+                open_end = base + kWordBits;
+                break;
+            }
+            word &= ~Word{0} << (begin + length);
+        }
+    }
+}
+
+/// Union-find over runs. A root is the least of its tree: the run with the component's first pixel.
+class Forest {
+public:
+    void add() { parents_.push_back(static_cast<std::uint32_t>(parents_.size())); }
+
+    std::uint32_t find(std::uint32_t i) {
+        while (parents_[i] != i) {
+            parents_[i] = parents_[parents_[i]];  // halve the path
+            i = parents_[i];
+        }
+        return i;
+    }
+
+    void unite(std::uint32_t a, std::uint32_t b) {
+        a = find(a);
+        b = find(b);
+        if (a < b) {
+            parents_[b] = a;
+        } else {
+            parents_[a] = b;
+        }
+    }
+
+private:
+    std::vector<std::uint32_t> parents_;
+};
+
+// Unites the runs [middle, end) with those of the row above, [begin, middle), that they touch,
+// corners included.
+void unite_rows(const std::vector<Run>& runs, std::size_t begin, std::size_t middle,
+                std::size_t end, Forest& forest) {
+    std::size_t above = begin;
+    for (std::size_t run = middle; run < end; ++run) {
+        while (above < middle && runs[above].end < runs[run].begin) ++above;
+        for (std::size_t i = above; i < middle && runs[i].begin <= runs[run].end; ++i) {
+            forest.unite(static_cast<std::uint32_t>(run), static_cast<std::uint32_t>(i));
+        }
+    }
+}
+
+Components sort_by_component(const std::vector<Run>& runs, Forest& forest) {
+    std::vector<std::uint32_t> component(runs.size());
+    std::vector<std::uint32_t> offsets{0};
+    for (std::uint32_t i = 0; i < runs.size(); ++i) {
+        const std::uint32_t root = forest.find(i);
+        if (root == i) {
+            component[i] = static_cast<std::uint32_t>(offsets.size()) - 1;
+            offsets.push_back(0);
+        } else {
+            component[i] = component[root];
+        }
+        ++offsets[component[i] + 1];
+    }
+    for (std::size_t c = 1; c < offsets.size(); ++c) offsets[c] += offsets[c - 1];
+    std::vector<std::uint32_t> next(offsets.begin(), offsets.end() - 1);
+    std::vector<Run> sorted(runs.size());
+    for (std::size_t i = 0; i < runs.size(); ++i) sorted[next[component[i]]++] = runs[i];
+    return {std::move(sorted), std::move(offsets)};
+}
+
+}  // namespace
+
+Components find_components(const MapView& map, float threshold) {
+    std::vector<Word> words((static_cast<std::size_t>(map.width) + kWordBits - 1) / kWordBits);
+    std::vector<Run> runs;
+    Forest forest;
+    std::size_t above = 0, current = 0;  // first runs of the last row and of this one
+    for (int y = 0; y < map.height; ++y) {
+        binarize_row(map.row(y), map.width, threshold, words.data());
+        append_runs(words, y, runs);
+        for (std::size_t i = current; i < runs.size(); ++i) forest.add();
+        unite_rows(runs, above, current, runs.size(), forest);
+        above = current;
+        current = runs.size();
+    }
+    return sort_by_component(runs, forest);
+}
+
+}  // namespace dbnet

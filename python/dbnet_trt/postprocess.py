@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the network's map to outlines of text.
+
+Threshold, 8-connected components, rectangle of least area around each, mean probability inside it
+(the score), unclip, filters. `postprocess` runs the compiled core; `postprocess_reference` does the
+same with OpenCV and pyclipper, one step a function: what the tests and benchmarks compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .detections import Detections
+from .preprocess import Plan
+
+FloatArray = NDArray[np.float32]
+
+MIN_SIDE_PX = 3.0
+"""Least short side of a component's rectangle before unclip, in map pixels; 2 more after it."""
+
+POLYGON_TOLERANCE = 0.002
+"""Polygons are simplified by this share of their perimeter."""
+
+CLIPPER_SCALE = 1024
+"""pyclipper works on whole numbers: 1/1024 px, so that rounding moves no corner visibly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessParams:
+    """How text is read off the probability map."""
+
+    binary_threshold: float = 0.3
+    """Text is where the probability is greater than this, in [0, 1]."""
+
+    score_threshold: float = 0.6
+    """Text whose score, the mean probability inside its outline, is lower is dropped, in [0, 1]."""
+
+    unclip_ratio: float = 1.5
+    """r': outlines grow by D' = A' r' / L', for area A' and perimeter L'; 0 leaves them shrunk."""
+
+    max_candidates: int = 1000
+    """At most so many outlines, those with the best scores."""
+
+    polygons: bool = False
+    """Follow curved text with polygons, beside the quads around them."""
+
+    def __post_init__(self) -> None:
+        for name in ("binary_threshold", "score_threshold"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        if not 0 <= self.unclip_ratio < float("inf"):
+            raise ValueError(f"unclip_ratio must be 0 or more, got {self.unclip_ratio}")
+        if int(self.max_candidates) != self.max_candidates or self.max_candidates < 1:
+            raise ValueError(f"max_candidates must be 1 or more, got {self.max_candidates}")
+
+
+def postprocess(
+    maps: FloatArray, plans: Sequence[Plan], params: PostprocessParams, *, logits: bool
+) -> list[Detections]:
+    """Find the text in a batch of maps.
+
+    Args:
+        maps: (B, h, w) float32, probabilities, or logits if `logits`.
+        plans: B sizes; the outlines are scaled from `resized` to `image` and clipped to it.
+        params: Thresholds and ratios.
+        logits: The maps hold logits.
+
+    Returns:
+        B results, each best score first, in pixels of its image.
+    """
+    if params.polygons:
+        found = [_find_polygons(each, params, logits) for each in maps]
+        return [
+            Detections(
+                _to_image(quads, plan), scores, tuple(_to_image(polygon, plan) for polygon in outlines)
+            )
+            for (quads, scores, outlines), plan in zip(found, plans, strict=True)
+        ]
+    core_params = _core.PostprocessParams(
+        params.binary_threshold,
+        params.score_threshold,
+        params.unclip_ratio,
+        int(params.max_candidates),
+        MIN_SIDE_PX,
+        logits,
+    )
+    results = _core.postprocess(maps, core_params)
+    return [
+        Detections(_to_image(quads, plan), scores)
+        for (quads, scores), plan in zip(results, plans, strict=True)
+    ]
+
+
+def _to_image(points: FloatArray, plan: Plan) -> FloatArray:
+    """(..., 2) float32 points of the map in pixels of the image, clipped to it."""
+    height, width = plan.image
+    resized_height, resized_width = plan.resized
+    scale = np.array([width / resized_width, height / resized_height], np.float32)
+    return np.clip(points * scale, 0, np.array([width - 1, height - 1], np.float32))
+
+
+def _find_polygons(
+    prob_map: FloatArray, params: PostprocessParams, logits: bool
+) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+    """Quads (N, 4, 2), scores (N,) and N polygons (K, 2) of one (h, w) map, in map pixels."""
+    prob_map = to_probability(prob_map, logits)
+    labels, boxes = _core.label_components(prob_map, params.binary_threshold)
+    found = []
+    for label, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist(), start=1):
+        if (x_max - x_min) * (y_max - y_min) < MIN_SIDE_PX**2:
+            continue
+        window = labels[y_min : y_max + 1, x_min : x_max + 1]
+        outline = _outer_contour(window == label) + np.array([x_min, y_min], np.int32)
+        text = _read_polygon(outline, prob_map, params)
+        if text is not None:
+            found.append(text)
+    found.sort(key=lambda text: -text[1])  # stable: equal scores stay in raster order
+    del found[int(params.max_candidates) :]
+    quads = np.array([quad for quad, _, _ in found], np.float32).reshape(-1, 4, 2)
+    scores = np.array([score for _, score, _ in found], np.float32)
+    return quads, scores, [polygon for _, _, polygon in found]
+
+
+def _read_polygon(
+    contour: NDArray[np.int32], prob_map: FloatArray, params: PostprocessParams
+) -> tuple[FloatArray, float, FloatArray] | None:
+    """(quad, score, polygon) of a component's (K, 2) contour; None where a filter drops it."""
+    import cv2
+
+    outline = simplify(contour)
+    if len(outline) < 3 or short_side(outline) < MIN_SIDE_PX:
+        return None
+    score = mean_probability(prob_map, outline)
+    if np.float32(score) < np.float32(params.score_threshold):
+        return None
+    polygon = unclip(outline, params.unclip_ratio)
+    if len(polygon) < 3 or short_side(polygon) < MIN_SIDE_PX + 2:
+        return None
+    quad = order_corners(cv2.boxPoints(cv2.minAreaRect(polygon)))
+    return quad, score, polygon
+
+
+def _outer_contour(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """(K, 2) int32, the pixels around the one component of a (h, w) mask."""
+    import cv2
+
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.asarray(contours[0], np.int32).reshape(-1, 2)
+
+
+# ---- one step a function -------------------------------------------------------------------------
+
+
+def to_probability(values: FloatArray, logits: bool) -> FloatArray:
+    """The same map as probabilities in [0, 1]: sigmoid of logits, clipped, NaN as 0."""
+    if logits:
+        with np.errstate(over="ignore"):
+            values = 1 / (1 + np.exp(-values))
+    return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+
+
+def simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Fewer points for a closed (K, 2) contour: Douglas-Peucker at 0.002 of its perimeter."""
+    import cv2
+
+    tolerance = POLYGON_TOLERANCE * cv2.arcLength(contour, True)
+    return np.asarray(cv2.approxPolyDP(contour, tolerance, True), np.int32).reshape(-1, 2)
+
+
+def short_side(points: NDArray[np.int32] | FloatArray) -> float:
+    """Short side, in pixels, of the rectangle of least area around (K, 2) points."""
+    import cv2
+
+    return float(min(cv2.minAreaRect(points)[1]))
+
+
+def order_corners(quad: NDArray[np.floating]) -> FloatArray:
+    """(4, 2) corners of a rectangle, clockwise from the text's top left.
+
+    Of the two leftmost corners the upper one comes first.
+    """
+    left_to_right = quad[np.argsort(quad[:, 0], kind="stable")]
+    left, right = left_to_right[:2], left_to_right[2:]
+    left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
+    return np.array([left[0], right[0], right[1], left[1]], np.float32)
+
+
+def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.integer]) -> float:
+    """Mean of a (h, w) map inside a (K, 2) outline, corners truncated to whole pixels."""
+    import cv2
+
+    last = np.array(prob_map.shape[::-1]) - 1
+    x_min, y_min = np.clip(np.floor(outline.min(axis=0)), 0, last).astype(int)
+    x_max, y_max = np.clip(np.ceil(outline.max(axis=0)), 0, last).astype(int)
+    mask = np.zeros((y_max - y_min + 1, x_max - x_min + 1), np.uint8)
+    cv2.fillPoly(mask, [(outline - [x_min, y_min]).astype(np.int32)], 1)
+    return float(cv2.mean(prob_map[y_min : y_max + 1, x_min : x_max + 1], mask)[0])
+
+
+def unclip(outline: NDArray[np.floating | np.integer], unclip_ratio: float) -> FloatArray:
+    """Grow a (K, 2) outline by D' = A' r' / L' (Vatti clipping, round corners).
+
+    Returns:
+        (M, 2) float32; the largest part where the result has several, (0, 2) where it has none.
+    """
+    import cv2
+    import pyclipper
+
+    points = outline.astype(np.float32)
+    perimeter = cv2.arcLength(points, True)
+    if perimeter == 0:
+        return np.zeros((0, 2), np.float32)
+    distance = cv2.contourArea(points) * unclip_ratio / perimeter
+    offset = pyclipper.PyclipperOffset(2.0, 0.25 * CLIPPER_SCALE)
+    offset.AddPath(
+        np.rint(outline * float(CLIPPER_SCALE)).astype(np.int64).tolist(),
+        pyclipper.JT_ROUND,
+        pyclipper.ET_CLOSEDPOLYGON,
+    )
+    parts = offset.Execute(distance * CLIPPER_SCALE)
+    if not parts:
+        return np.zeros((0, 2), np.float32)
+    return (np.array(max(parts, key=lambda part: abs(pyclipper.Area(part)))) / CLIPPER_SCALE).astype(
+        np.float32
+    )
+
+
+def postprocess_reference(
+    values: FloatArray, params: PostprocessParams, *, logits: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """What `postprocess` does with one (h, w) map, by OpenCV and pyclipper.
+
+    Returns:
+        quads (N, 4, 2) float32 in map pixels and scores (N,) float32, best first.
+    """
+    import cv2
+
+    prob_map = to_probability(values, logits)
+    binary_map = (prob_map > np.float32(params.binary_threshold)).astype(np.uint8)
+    contours, hierarchy = cv2.findContours(binary_map, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    found = []
+    for i, contour in enumerate(contours):
+        if hierarchy[0][i][3] >= 0:  # the border of a hole is no text
+            continue
+        rectangle = cv2.minAreaRect(contour)
+        if min(rectangle[1]) < MIN_SIDE_PX:
+            continue
+        quad = cv2.boxPoints(rectangle)
+        score = mean_probability(prob_map, quad)
+        if score < params.score_threshold:
+            continue
+        unclipped = cv2.minAreaRect(unclip(quad, params.unclip_ratio))
+        if min(unclipped[1]) < MIN_SIDE_PX + 2:
+            continue
+        found.append((order_corners(cv2.boxPoints(unclipped)), score))
+    found.sort(key=lambda text: -text[1])
+    del found[int(params.max_candidates) :]
+    quads = np.array([quad for quad, _ in found], np.float32).reshape(-1, 4, 2)
+    return quads, np.array([score for _, score in found], np.float32)
