@@ -38,6 +38,16 @@ void row_extents(std::span<const Run> component, std::vector<RowExtent>& rows) {
     }
 }
 
+// The direction turned by whole quarters to x > 0, y >= 0.
+PixelPoint first_quadrant(int dx, int dy) {
+    while (dx <= 0 || dy < 0) {
+        const int turned = -dy;
+        dy = dx;
+        dx = turned;
+    }
+    return {dx, dy};
+}
+
 }  // namespace
 
 double Rectangle::short_side() const { return std::min(length(), breadth()); }
@@ -79,6 +89,7 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
     Rectangle best{};
     if (n == 1) return {double(hull[0].x), double(hull[0].y), 1, 0, 0, 0, 0, 0};
     double best_area = std::numeric_limits<double>::infinity();
+    PixelPoint best_turn{};
     // Rotating calipers: the extreme points move only forwards while the side turns once around.
     std::size_t far_along = 1, far_across = 1, back_along = 0;
     for (std::size_t side = 0; side < n; ++side) {
@@ -100,8 +111,11 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
         const std::int64_t a_min = along(back_along), a_max = along(far_along);
         const double area = static_cast<double>(a_max - a_min) *
                             static_cast<double>(across(far_across)) / length_squared;
-        if (area < best_area) {
+        const PixelPoint turn = first_quadrant(static_cast<int>(dx), static_cast<int>(dy));
+        // Of equals the one turned furthest, as OpenCV mostly has it.
+        if (area < best_area || (area == best_area && cross({0, 0}, best_turn, turn) > 0)) {
             best_area = area;
+            best_turn = turn;
             const double length = std::sqrt(length_squared);
             best = {double(p.x), double(p.y), dx / length, dy / length, a_min / length, a_max / length,
                     0, across(far_across) / length};
@@ -112,7 +126,8 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
 
 Quad ordered(const Quad& quad) {
     std::array<Point, 4> p = quad;
-    std::stable_sort(p.begin(), p.end(), [](Point a, Point b) { return a.x < b.x; });
+    std::sort(p.begin(), p.end(),
+              [](Point a, Point b) { return a.x < b.x || (a.x == b.x && a.y < b.y); });
     if (p[1].y < p[0].y) std::swap(p[0], p[1]);
     if (p[3].y < p[2].y) std::swap(p[2], p[3]);
     return {p[0], p[2], p[3], p[1]};

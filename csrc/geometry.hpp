@@ -43,8 +43,9 @@ struct Rectangle {
 /// One or two points where the component is a pixel or a line. `hull` is written.
 void convex_hull(std::span<const Run> component, std::vector<PixelPoint>& hull);
 
-/// Rectangle of least area around a convex polygon; one of its sides lies on a side of the polygon
-/// (the first in order, of equals). Exact for integer coordinates below 2^15.
+/// Rectangle of least area around a convex polygon; one of its sides lies on a side of the polygon.
+/// Of several, the one turned furthest clockwise from upright, 0 to 90 degrees. Exact for sides
+/// below 2^13 px.
 Rectangle min_area_rectangle(std::span<const PixelPoint> hull);
 
 /// The quad that begins with the text's top left corner and goes on clockwise: of the two leftmost

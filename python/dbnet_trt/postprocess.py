@@ -185,7 +185,7 @@ def order_corners(quad: NDArray[np.floating]) -> FloatArray:
 
     Of the two leftmost corners the upper one comes first.
     """
-    left_to_right = quad[np.argsort(quad[:, 0], kind="stable")]
+    left_to_right = quad[np.lexsort((quad[:, 1], quad[:, 0]))]
     left, right = left_to_right[:2], left_to_right[2:]
     left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
     return np.array([left[0], right[0], right[1], left[1]], np.float32)
