@@ -102,6 +102,23 @@ py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& param
     return arrays;
 }
 
+// Writes each component's label into its pixels, and its box.
+void draw_components(const Components& components, int width, std::int32_t* labels,
+                     std::int32_t* boxes) {
+    for (std::size_t i = 0; i < components.size(); ++i) {
+        int left = width, right = 0;
+        for (const Run& run : components[i]) {
+            std::int32_t* row = labels + static_cast<std::size_t>(run.y) * width;
+            std::fill(row + run.begin, row + run.end, static_cast<std::int32_t>(i + 1));
+            left = std::min(left, run.begin);
+            right = std::max(right, run.end - 1);
+        }
+        for (int value : {left, components[i].front().y, right, components[i].back().y}) {
+            *boxes++ = value;
+        }
+    }
+}
+
 py::tuple label_components(const FloatArray& map, float binary_threshold, bool logits) {
     if (map.ndim() != 2) {
         throw py::value_error("map must be (h, w) float32, got shape " + shape_of(map));
@@ -115,20 +132,10 @@ py::tuple label_components(const FloatArray& map, float binary_threshold, bool l
     py::array_t<std::int32_t> boxes({static_cast<py::ssize_t>(components.size()), py::ssize_t{4}});
     std::int32_t* label = labels.mutable_data();
     std::int32_t* box = boxes.mutable_data();
-    py::gil_scoped_release release;
-    std::fill_n(label, labels.size(), 0);
-    for (std::size_t i = 0; i < components.size(); ++i) {
-        int left = view.width, right = 0;
-        for (const Run& run : components[i]) {
-            std::int32_t* row = label + static_cast<std::size_t>(run.y) * view.width;
-            std::fill(row + run.begin, row + run.end, static_cast<std::int32_t>(i + 1));
-            left = std::min(left, run.begin);
-            right = std::max(right, run.end - 1);
-        }
-        *box++ = left;
-        *box++ = components[i].front().y;
-        *box++ = right;
-        *box++ = components[i].back().y;
+    {
+        py::gil_scoped_release release;
+        std::fill_n(label, static_cast<std::size_t>(view.height) * view.width, 0);
+        draw_components(components, view.width, label, box);
     }
     return py::make_tuple(labels, boxes);
 }

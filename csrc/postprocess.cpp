@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "csrc/cpu_features.hpp"
+
 namespace dbnet {
 namespace {
 
@@ -18,18 +20,45 @@ float to_probability(float value, bool logits) {
     return value > 0.f ? (value < 1.f ? value : 1.f) : 0.f;  // NaN is 0
 }
 
-// Sum of the probabilities of a row's pixels. Eight sums, so that the compiler fills a register.
-double sum_span(const float* row, RowSpan span, bool logits) {
-    constexpr int kSums = 8;
-    float sums[kSums] = {};
-    int x = span.begin;
-    for (; x + kSums <= span.end; x += kSums) {
-        for (int i = 0; i < kSums; ++i) sums[i] += to_probability(row[x + i], logits);
-    }
+// Sum of the values, each clipped to [0, 1], NaN as 0.
+double sum_clipped(const float* values, int count) {
     double sum = 0;
-    for (float s : sums) sum += s;
-    for (; x < span.end; ++x) sum += to_probability(row[x], logits);
+    for (int i = 0; i < count; ++i) sum += to_probability(values[i], false);
     return sum;
+}
+
+#if defined(DBNET_HAS_AVX2_CODE)
+DBNET_AVX2 double sum_clipped_avx2(const float* values, int count) {
+    constexpr int kSums = 8;  // in a register
+    const __m256 zero = _mm256_setzero_ps(), one = _mm256_set1_ps(1.f);
+    __m256 sums[2] = {zero, zero};
+    int i = 0;
+    for (; i + 2 * kSums <= count; i += 2 * kSums) {
+        for (int k = 0; k < 2; ++k) {  // max gives its second operand for NaN
+            const __m256 value = _mm256_loadu_ps(values + i + k * kSums);
+            sums[k] = _mm256_add_ps(sums[k], _mm256_min_ps(_mm256_max_ps(value, zero), one));
+        }
+    }
+    float lanes[kSums];
+    _mm256_storeu_ps(lanes, _mm256_add_ps(sums[0], sums[1]));
+    double sum = sum_clipped(values + i, count - i);
+    for (const float lane : lanes) sum += lane;
+    return sum;
+}
+#endif
+
+double sum_span(const float* row, RowSpan span, bool logits) {
+    const float* values = row + span.begin;
+    const int count = span.end - span.begin;
+    if (logits) {
+        double sum = 0;
+        for (int i = 0; i < count; ++i) sum += to_probability(values[i], true);
+        return sum;
+    }
+#if defined(DBNET_HAS_AVX2_CODE)
+    if (cpu_has_avx2()) return sum_clipped_avx2(values, count);
+#endif
+    return sum_clipped(values, count);
 }
 
 /// Sums of probabilities over a row's span: straight from the map, or as a difference of running

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several test modules share: a seeded generator and the shared data folder, if there is one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261121)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photos that lie beside a development checkout; tests that want them skip elsewhere."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside this checkout")
+    return folder

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
+
+import cv2
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from maps import ADVERSARIAL, noise, rings, text_map
+
+from dbnet_trt import _core
+from dbnet_trt.postprocess import (
+    PostprocessParams,
+    mean_probability,
+    order_corners,
+    postprocess,
+    postprocess_reference,
+    simplify,
+    unclip,
+)
+from dbnet_trt.preprocess import Plan
+
+EVERYTHING = PostprocessParams(score_threshold=0, max_candidates=10**6)
+
+
+def run(prob_map: np.ndarray, params: PostprocessParams) -> tuple[np.ndarray, np.ndarray]:
+    """The core's quads and scores in map pixels."""
+    return _core.postprocess(
+        prob_map[None],
+        _core.PostprocessParams(
+            params.binary_threshold,
+            params.score_threshold,
+            params.unclip_ratio,
+            params.max_candidates,
+        ),
+    )[0]
+
+
+def area(quad: np.ndarray) -> float:
+    return float(np.linalg.norm(quad[1] - quad[0]) * np.linalg.norm(quad[2] - quad[1]))
+
+
+def assert_same_boxes(prob_map: np.ndarray, params: PostprocessParams) -> None:
+    """Core and reference agree: each box of one has its box in the other.
+
+    A component may have two rectangles of the same least area; then either may be found, and the
+    mean inside it, the score, is another: such a box is held to its centre's neighbourhood only.
+    """
+    quads, scores = run(prob_map, params)
+    expected, expected_scores = postprocess_reference(prob_map, params)
+    assert len(quads) == len(expected)
+    free = np.ones(len(quads), bool)
+    num_tied = 0
+    for quad, score in zip(expected, expected_scores, strict=True):
+        away = np.abs(np.sort(quads, axis=1) - np.sort(quad, axis=0)).max(axis=(1, 2))
+        away[~free] = np.inf
+        best = int(away.argmin())
+        if away[best] > 0.02 or abs(scores[best] - score) > 0.01:
+            tied = np.flatnonzero(
+                free & (np.linalg.norm(quads.mean(1) - quad.mean(0), axis=1) < np.sqrt(area(quad)))
+            )
+            assert any(abs(area(quads[i]) - area(quad)) < 0.15 * area(quad) + 4 for i in tied)
+            num_tied += 1
+        else:
+            free[best] = False
+    assert num_tied <= max(2, 0.15 * len(expected))
+
+
+@pytest.mark.parametrize("num_lines", [0, 1, 10, 60])
+@pytest.mark.parametrize("size", [(64, 64), (300, 500), (736, 1280)])
+def test_text_maps_give_the_reference_boxes(
+    num_lines: int, size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    assert_same_boxes(text_map(*size, num_lines, rng), PostprocessParams(score_threshold=0.3))
+
+
+def test_corners_and_scores_agree_within_the_contract(rng: np.random.Generator) -> None:
+    distances, differences = [], []
+    for _ in range(30):
+        prob_map = text_map(480, 640, 25, rng)
+        params = PostprocessParams(score_threshold=0.3)
+        quads, scores = run(prob_map, params)
+        for quad, score in zip(*postprocess_reference(prob_map, params), strict=True):
+            away = np.abs(quads - quad).max(axis=(1, 2))
+            distances.append(away.min())
+            differences.append(abs(scores[away.argmin()] - score))
+    assert len(distances) > 300
+    assert np.mean(np.array(distances) < 0.5) >= 0.99
+    assert np.mean(np.array(differences) < 0.01) >= 0.99
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_components_equal_scipy(name: str, rng: np.random.Generator) -> None:
+    assert_same_components(ADVERSARIAL[name](rng))
+
+
+def assert_same_components(prob_map: np.ndarray, threshold: float = 0.3) -> None:
+    labels, boxes = _core.label_components(prob_map, threshold)
+    with np.errstate(invalid="ignore"):
+        binary_map = (prob_map > np.float32(threshold)).astype(np.uint8)
+    expected, num = scipy.ndimage.label(binary_map, np.ones((3, 3)))
+    assert len(boxes) == num
+    # The same partition: every pair of labels meets one to one.
+    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
+    assert pairs.shape[1] == num + bool((expected == 0).any())
+    # Numbered by first pixel, in raster order.
+    first = np.unique(labels[labels > 0], return_index=True)[1]
+    assert (np.diff(first) > 0).all()
+    places = scipy.ndimage.find_objects(expected)
+    for label, other in pairs.T:
+        if label:
+            rows, columns = places[other - 1]
+            box = [columns.start, rows.start, columns.stop - 1, rows.stop - 1]
+            assert boxes[label - 1].tolist() == box
+
+
+maps_of_any_kind = st_numpy.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 40), st.integers(1, 150)),
+    elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0]),
+    fill=st.sampled_from([0.0, 0.9]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(maps_of_any_kind)
+def test_components_equal_scipy_on_any_map(prob_map: np.ndarray) -> None:
+    assert_same_components(prob_map)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 120), st.integers(1, 200), st.floats(0.02, 0.98), st.integers(0, 2**32 - 1)
+)
+def test_components_equal_scipy_on_noise(height: int, width: int, density: float, seed: int) -> None:
+    assert_same_components(noise(height, width, density, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_boxes_of_adversarial_maps(name: str, rng: np.random.Generator) -> None:
+    assert_same_boxes(ADVERSARIAL[name](rng), EVERYTHING)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(20, 140), st.integers(20, 140))
+def test_boxes_have_their_shape(seed: int, height: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    quads, scores = run(text_map(height, width, 6, rng), EVERYTHING)
+    assert quads.dtype == scores.dtype == np.float32
+    assert quads.shape == (len(scores), 4, 2)
+    assert (np.diff(scores) <= 0).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    for quad in quads:
+        sides = np.roll(quad, -1, axis=0) - quad
+        turns = sides[:, 0] * np.roll(sides, -1, axis=0)[:, 1] - (
+            sides[:, 1] * np.roll(sides, -1, axis=0)[:, 0]
+        )
+        assert (turns > 0).all()  # clockwise on the screen
+        assert abs((sides[0] * sides[1]).sum()) < 1e-3 * np.prod(np.linalg.norm(sides[:2], axis=1))
+        assert np.linalg.norm(sides, axis=1).min() >= 5
+
+
+def bar_map(rng: np.random.Generator) -> np.ndarray:
+    """One bar, often cut off by the edge, of random brightness: its mean tells which pixels it has."""
+    height, width = rng.integers(8, 60, 2)
+    prob_map = np.zeros((height, width), np.float32)
+    bar = cv2.boxPoints(
+        (rng.uniform(0, (width, height)), rng.uniform(4, 40, 2), rng.uniform(-90, 90))
+    )
+    cv2.fillPoly(prob_map, [np.rint(bar).astype(np.int32)], 1)
+    inside = rng.uniform(0.4, 1, prob_map.shape) * prob_map
+    return np.where(prob_map > 0, inside, rng.uniform(0, 0.25, prob_map.shape)).astype(np.float32)
+
+
+def test_scores_average_the_pixels_of_fill_poly(rng: np.random.Generator) -> None:
+    num_checked = 0
+    as_found = PostprocessParams(score_threshold=0, unclip_ratio=0)
+    for _ in range(2000):
+        prob_map = bar_map(rng)
+        for quad, score in zip(*run(prob_map, as_found), strict=True):
+            assert score == pytest.approx(mean_probability(prob_map, quad), abs=1e-5)
+            num_checked += 1
+    assert num_checked > 1000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 7.0, -3.0])
+def test_values_that_are_no_probability(value: float, rng: np.random.Generator) -> None:
+    prob_map = text_map(120, 200, 6, rng)
+    prob_map[rng.random(prob_map.shape) < 0.05] = value
+    quads, scores = run(prob_map, EVERYTHING)
+    assert np.isfinite(quads).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert_same_boxes(prob_map, EVERYTHING)
+
+
+def test_all_nan_is_no_text() -> None:
+    assert len(run(np.full((40, 60), np.nan, np.float32), EVERYTHING)[0]) == 0
+
+
+def test_logits_give_the_boxes_of_their_probabilities(rng: np.random.Generator) -> None:
+    prob_map = text_map(200, 300, 10, rng).clip(1e-4, 1 - 1e-4)
+    logits = np.log(prob_map / (1 - prob_map))
+    of_logits = _core.postprocess(logits[None], _core.PostprocessParams(logits=True))[0]
+    of_probabilities = _core.postprocess(prob_map[None], _core.PostprocessParams())[0]
+    np.testing.assert_array_equal(of_logits[0], of_probabilities[0])
+    np.testing.assert_allclose(of_logits[1], of_probabilities[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_thresholds_at_their_bounds(threshold: float, rng: np.random.Generator) -> None:
+    prob_map = text_map(100, 150, 5, rng)
+    assert_same_boxes(prob_map, PostprocessParams(binary_threshold=threshold, score_threshold=0))
+    logits = np.full((1, 40, 40), 3, np.float32)
+    params = _core.PostprocessParams(binary_threshold=threshold, score_threshold=0, logits=True)
+    assert len(_core.postprocess(logits, params)[0][0]) == (1 if threshold == 0 else 0)
+
+
+def test_overlapping_rectangles_keep_their_scores() -> None:
+    """Rings take the path of running sums; the scores are those of the reference all the same."""
+    assert_same_boxes(rings(240) * 0.9, EVERYTHING)
+
+
+def test_max_candidates_keeps_the_best(rng: np.random.Generator) -> None:
+    prob_map = text_map(400, 600, 40, rng)
+    prob_map[::4, ::4] = 1  # speckle must not crowd out text
+    quads, scores = run(prob_map, EVERYTHING)
+    few = run(prob_map, PostprocessParams(score_threshold=0, max_candidates=5))
+    np.testing.assert_array_equal(few[0], quads[:5])
+    np.testing.assert_array_equal(few[1], scores[:5])
+
+
+def test_same_bytes_from_every_thread(rng: np.random.Generator) -> None:
+    maps = np.stack([text_map(256, 320, 20, rng) for _ in range(4)])
+    expected = _core.postprocess(maps, _core.PostprocessParams())
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        runs = list(
+            pool.map(lambda _: _core.postprocess(maps, _core.PostprocessParams()), range(40))
+        )
+    for result in runs:
+        for (quads, scores), (quads_1, scores_1) in zip(result, expected, strict=True):
+            assert quads.tobytes() == quads_1.tobytes()
+            assert scores.tobytes() == scores_1.tobytes()
+
+
+def test_noise_of_16_megapixels_goes_through(rng: np.random.Generator) -> None:
+    prob_map = rng.random((4096, 4096), dtype=np.float32)
+    quads, _ = run(prob_map, PostprocessParams(binary_threshold=0.5, score_threshold=0.3))
+    assert len(quads) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("maps", "error"),
+    [
+        (np.zeros((4, 4), np.float32), ValueError),
+        (np.zeros((1, 4, 4), np.float64), TypeError),
+        (np.zeros((1, 1, (1 << 15) + 1), np.float32), ValueError),
+    ],
+)
+def test_core_checks_maps(maps: np.ndarray, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        _core.postprocess(maps, _core.PostprocessParams())
+
+
+@pytest.mark.parametrize("shape", [(0, 32, 32), (2, 0, 32), (2, 32, 0)])
+def test_empty_batches_and_maps(shape: tuple[int, ...]) -> None:
+    results = _core.postprocess(np.zeros(shape, np.float32), _core.PostprocessParams())
+    assert [len(scores) for _, scores in results] == [0] * shape[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("binary_threshold", -0.1),
+        ("binary_threshold", 1.1),
+        ("binary_threshold", float("nan")),
+        ("score_threshold", 2),
+        ("unclip_ratio", -1),
+        ("unclip_ratio", float("inf")),
+        ("max_candidates", 0),
+        ("max_candidates", 1.5),
+    ],
+)
+def test_params_are_checked(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        PostprocessParams(**{field: value})  # type: ignore[arg-type]
+
+
+# ---- in pixels of the image ------------------------------------------------------------------
+
+
+def test_quads_are_scaled_to_the_image_and_clipped() -> None:
+    prob_map = np.zeros((1, 64, 96), np.float32)
+    prob_map[0, 0:20, 10:50] = 0.9  # touches the upper edge
+    plan = Plan(image=(120, 180), resized=(60, 90), padded=(64, 96))
+    (found,) = postprocess(prob_map, [plan], PostprocessParams(), logits=False)
+    distance = 39 * 19 * 1.5 / (2 * (39 + 19))
+    expected = [
+        [2 * (10 - distance), 0],
+        [2 * (49 + distance), 0],
+        [2 * (49 + distance), 2 * (19 + distance)],
+        [2 * (10 - distance), 2 * (19 + distance)],
+    ]
+    np.testing.assert_allclose(found.quads[0], expected, atol=1e-3)
+    np.testing.assert_allclose(found.scores, [0.9], atol=1e-6)
+
+
+def test_nothing_lies_outside_the_image(rng: np.random.Generator) -> None:
+    maps = np.stack([text_map(96, 128, 8, rng) for _ in range(3)])
+    plan = Plan(image=(50, 70), resized=(90, 126), padded=(96, 128))
+    for polygons in (False, True):
+        params = PostprocessParams(score_threshold=0, polygons=polygons)
+        for found in postprocess(maps, [plan] * 3, params, logits=False):
+            outlines = [*found.quads, *(found.polygons or ())]
+            assert outlines
+            for outline in outlines:
+                assert outline.min() >= 0
+                assert (outline <= [69, 49]).all()
+
+
+# ---- polygons ----------------------------------------------------------------------------------
+
+
+def ring_sector(height: int, width: int) -> np.ndarray:
+    """A curved line of text: a quarter of a thick circle."""
+    prob_map = np.zeros((height, width), np.float32)
+    cv2.ellipse(prob_map, (width // 2, height), (width // 3, width // 3), 0, 200, 340, 0.95, 12)
+    return prob_map
+
+
+def test_curved_text_gives_a_curved_outline() -> None:
+    prob_map = ring_sector(200, 300)
+    plan = Plan((200, 300), (200, 300), (200, 300))
+    (found,) = postprocess(prob_map[None], [plan], PostprocessParams(polygons=True), logits=False)
+    assert len(found) == 1
+    assert found.polygons is not None
+    mask = np.zeros(prob_map.shape, np.uint8)
+    cv2.fillPoly(mask, [np.rint(found.polygons[0]).astype(np.int32)], 1)
+    text = prob_map > 0.3
+    assert mask[text].mean() > 0.99  # covers the text
+    assert mask.sum() < 3 * text.sum()  # and little else
+    assert len(found.polygons[0]) > 8
+    # The score is the mean inside the polygon; the quad around the arc holds mostly background.
+    assert found.scores[0] > 0.9
+    assert area(found.quads[0]) > 2 * mask.sum()
+
+
+def test_polygons_of_bars_are_their_quads(rng: np.random.Generator) -> None:
+    prob_map = np.zeros((200, 300), np.float32)
+    prob_map[40:60, 50:200] = 0.9
+    prob_map[120:160, 100:130] = 0.8
+    plan = Plan((200, 300), (200, 300), (200, 300))
+    (quads,) = postprocess(prob_map[None], [plan], PostprocessParams(), logits=False)
+    (found,) = postprocess(prob_map[None], [plan], PostprocessParams(polygons=True), logits=False)
+    np.testing.assert_allclose(found.quads, quads.quads, atol=0.1)
+    np.testing.assert_allclose(found.scores, quads.scores, atol=0.01)
+
+
+def test_text_inside_a_hole_is_found() -> None:
+    prob_map = np.zeros((120, 160), np.float32)
+    prob_map[5:115, 5:155] = 0.9
+    prob_map[15:105, 15:145] = 0
+    prob_map[50:70, 40:120] = 0.9
+    plan = Plan((120, 160), (120, 160), (120, 160))
+    params = PostprocessParams(polygons=True, score_threshold=0)
+    (found,) = postprocess(prob_map[None], [plan], params, logits=False)
+    assert len(found) == 2
+
+
+def test_polygons_of_adversarial_maps(rng: np.random.Generator) -> None:
+    for make in ADVERSARIAL.values():
+        prob_map = make(rng)
+        plan = Plan(prob_map.shape, prob_map.shape, prob_map.shape)
+        params = PostprocessParams(polygons=True, score_threshold=0)
+        (found,) = postprocess(prob_map[None], [plan], params, logits=False)
+        assert found.polygons is not None
+        assert len(found.polygons) == len(found)
+        assert all(np.isfinite(polygon).all() for polygon in found.polygons)
+
+
+# ---- the steps of the reference ----------------------------------------------------------------
+
+
+def test_unclip_moves_every_side_by_the_distance() -> None:
+    """D' = A' r' / L': a 40 x 20 rectangle at r' = 1.5 grows by 10 on every side."""
+    rectangle = np.array([[100, 100], [140, 100], [140, 120], [100, 120]], np.float32)
+    grown = unclip(rectangle, 1.5)
+    np.testing.assert_allclose(grown.min(0), [90, 90], atol=0.01)
+    np.testing.assert_allclose(grown.max(0), [150, 130], atol=0.01)
+
+
+def test_unclip_keeps_the_largest_part() -> None:
+    """A bow tie has two halves; the larger one is kept."""
+    bow_tie = np.array([[0, 0], [60, 40], [60, 0], [0, 30]], np.float32)
+    grown = unclip(bow_tie, 0.0)
+    assert len(grown) >= 3
+
+
+def test_unclip_of_nothing() -> None:
+    assert unclip(np.zeros((4, 2), np.float32), 1.5).shape == (0, 2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_order_corners_starts_top_left_and_goes_clockwise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(-40, 40)
+    quad = cv2.boxPoints(((50.0, 50.0), (60.0, 10.0), angle))
+    ordered = order_corners(quad[rng.permutation(4)])
+    along = ordered[1] - ordered[0]
+    assert np.degrees(np.arctan2(along[1], along[0])) == pytest.approx(angle, abs=0.1)
+    assert np.linalg.norm(along) == pytest.approx(60, abs=0.01)
+    down = ordered[3] - ordered[0]
+    assert along[0] * down[1] - along[1] * down[0] > 0
+
+
+def test_mean_probability_truncates_corners() -> None:
+    prob_map = np.zeros((10, 10), np.float32)
+    prob_map[2:5, 3:8] = 1
+    inside = np.array([[3.9, 2.9], [7.9, 2.9], [7.9, 4.9], [3.9, 4.9]], np.float32)
+    assert mean_probability(prob_map, inside) == 1
+
+
+def test_simplify_keeps_the_corners_of_a_rectangle() -> None:
+    contour = cv2.findContours(
+        np.pad(np.ones((20, 50), np.uint8), 5), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )[0][0].reshape(-1, 2)
+    assert len(contour) > 100
+    assert len(simplify(contour)) == 4
