@@ -1,8 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real-time scene-text detection with Differentiable Binarization."""
+"""Real-time scene-text detection with Differentiable Binarization.
+
+>>> from dbnet_trt import Detector
+>>> detections = Detector().detect("photo.jpg")
+"""
 
 from ._core import cuda_available
+from .card import ModelCard
+from .detections import Detection, Detections
+from .detector import Detector
 from .errors import BuildError, DBNetError, EngineError, ImageError
+from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
-__all__ = ["BuildError", "DBNetError", "EngineError", "ImageError", "cuda_available"]
+__all__ = [
+    "BuildError",
+    "DBNetError",
+    "Detection",
+    "Detections",
+    "Detector",
+    "EngineError",
+    "ImageError",
+    "ModelCard",
+    "SizePolicy",
+    "cuda_available",
+]

