@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m dbnet_trt` is the command `dbnet`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

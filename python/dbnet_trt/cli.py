@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `dbnet`. The only module that prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal, TextIO
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from . import __version__, images, weights
+from .card import ModelCard, read_card
+from .detections import Detections
+from .detector import Detector
+from .errors import DBNetError, ImageError
+from .images import Image
+from .preprocess import SizePolicy
+
+INTERRUPTED = 130  # the shell's code for Ctrl-C
+
+app = App(
+    name="dbnet",
+    help="Find text in photos, documents and video.",
+    version=__version__,
+    help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
+)
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """How `dbnet detect` looks for text."""
+
+    model: str | None = None
+    """Name of a model (see `dbnet models`) or path of an .onnx file; the default model if left out."""
+
+    card: str | None = None
+    """For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card."""
+
+    device: str = "auto"
+    """auto, cpu or cuda:0."""
+
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    """What runs the network on the CPU."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network on the CPU."""
+
+    short_side: int | None = None
+    """Short side of the image inside the network, in pixels; more finds smaller text, slower."""
+
+    binary_threshold: float | None = None
+    """Text is where the probability is greater than this, 0 to 1."""
+
+    score_threshold: float | None = None
+    """Text with a lower score is dropped, 0 to 1."""
+
+    unclip_ratio: float | None = None
+    """How far outlines grow around the shrunk text regions."""
+
+    max_candidates: int | None = None
+    """At most so many texts an image, the best ones."""
+
+    polygons: Annotated[bool, Parameter(negative="")] = False
+    """Follow curved text with polygons instead of rectangles."""
+
+    def open_detector(self) -> Detector:
+        """The detector that these options describe."""
+        card: ModelCard | str | None = self.card
+        if self.card is not None and self.card not in weights.FAMILIES:
+            card = read_card(Path(self.card))
+        return Detector(
+            self.model,
+            device=self.device,
+            card=card,
+            binary_threshold=self.binary_threshold,
+            score_threshold=self.score_threshold,
+            unclip_ratio=self.unclip_ratio,
+            max_candidates=self.max_candidates,
+            polygons=self.polygons,
+            backend=self.backend,
+            precision=self.precision,
+        )
+
+    def size(self, card: ModelCard) -> SizePolicy | None:
+        """The size policy, if one is asked for."""
+        if self.short_side is None:
+            return None
+        return SizePolicy(self.short_side, max(card.long_side_limit, self.short_side))
+
+
+@app.command
+def detect(
+    inputs: list[str],
+    /,
+    *,
+    save: Path | None = None,
+    json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    options: Annotated[DetectOptions, Parameter(name="*")] = DetectOptions(),  # noqa: B008
+) -> int:
+    """Find the text in images, videos or a camera's pictures.
+
+    Parameters
+    ----------
+    inputs
+        Images, videos, folders, globs, or the number of a camera (0).
+    save
+        Write pictures with the outlines drawn: a file for one image, otherwise a folder.
+    json
+        Write one line of JSON an image: to a file, or "-" for standard output.
+    """
+    sources = images.find_sources(inputs)
+    detector = options.open_detector()
+    totals = _Totals()
+    with _open_json(json) as lines, _progress(sources) as progress:
+        writer = _Writer(save, lines, sources, quiet=save is not None or json is not None)
+        task = progress.add_task("detecting", total=_count(sources), rate="")
+        for name, frame, image in _read(sources, totals):
+            found = detector.detect(image, size=options.size(detector.card))
+            totals.images += 1
+            totals.texts += len(found)
+            writer.write(name, frame, image, found)
+            elapsed = progress.tasks[task].elapsed or 0
+            rate = f"{totals.images / elapsed:.1f} images/s" if elapsed > 0 else ""
+            progress.update(task, advance=1, rate=rate)
+    err.print(totals.summary(), style="dim")
+    return 1 if totals.failures else 0
+
+
+@app.command
+def info(model: str = weights.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
+    """Print a model's card.
+
+    Parameters
+    ----------
+    model
+        Name of a model, or path of an .onnx file.
+    card
+        For another project's ONNX file: paddleocr, mmocr, doctr or opencv.
+    """
+    detector = Detector(model, card=card, backend="onnxruntime")
+    table = Table(title=detector.card.name, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for each in fields(ModelCard):
+        value = getattr(detector.card, each.name)
+        if each.name != "name" and value != "":
+            shown = ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple) else value
+            table.add_row(each.name, f"{shown:.6g}" if isinstance(shown, float) else _escape(str(shown)))
+    out.print(table)
+
+
+@app.command
+def models() -> None:
+    """List the models that have names, and what installs them."""
+    table = Table("model", "licence", "installed")
+    table.add_column("install", overflow="fold")
+    for name, model in weights.MODELS.items():
+        try:
+            weights.find_model(name)
+            installed = "yes"
+        except DBNetError:
+            installed = "no"
+        default = " (default)" if name == weights.DEFAULT_MODEL else ""
+        table.add_row(name + default, model.card.license, installed, _escape(model.install))
+    out.print(table)
+
+
+@dataclass
+class _Totals:
+    images: int = 0
+    texts: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, error: ImageError) -> None:
+        self.failures.append(str(error))
+        err.print(f"[red]skipped:[/red] {_escape(str(error))}", soft_wrap=True)
+
+    def summary(self) -> str:
+        failed = f", {len(self.failures)} skipped" if self.failures else ""
+        return f"{_number(self.images, 'image')}, {_number(self.texts, 'text')}{failed}"
+
+
+def _read(sources: list[str], totals: _Totals) -> Iterator[tuple[str, int | None, Image]]:
+    """(name, number of the frame or None, image) of each image that can be read."""
+    for source in sources:
+        try:
+            if images.is_video(source):
+                for frame, image in enumerate(images.read_frames(source)):
+                    yield source, frame, image
+            else:
+                yield source, None, images.load_image(source)
+        except ImageError as error:
+            totals.fail(error)
+
+
+def _count(sources: list[str]) -> int | None:
+    """Images and frames in all; None where a source does not say."""
+    total = 0
+    for source in sources:
+        count = images.count_frames(source) if images.is_video(source) else 1
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+class _Writer:
+    """Puts results where they were asked for, each whole before the next."""
+
+    def __init__(
+        self, save: Path | None, lines: TextIO | None, sources: list[str], quiet: bool
+    ) -> None:
+        self._lines, self._quiet = lines, quiet
+        is_file = (
+            save is not None
+            and len(sources) == 1
+            and not images.is_video(sources[0])
+            and save.suffix.lower() in images.IMAGE_SUFFIXES
+            and not save.is_dir()
+        )
+        self._file = save if is_file else None
+        self._folder = None if is_file else save
+        self._used: set[str] = set()
+
+    def write(self, name: str, frame: int | None, image: Image, found: Detections) -> None:
+        if self._lines is not None:
+            record = {"image": name, "height": image.shape[0], "width": image.shape[1]}
+            if frame is not None:
+                record["frame"] = frame
+            # One write a line: whatever stops the program leaves whole lines.
+            self._lines.write(json.dumps(record | json.loads(found.to_json())) + "\n")
+            self._lines.flush()
+        if self._file is not None:
+            found.save(self._file, image)
+        elif self._folder is not None:
+            found.save(self._folder / self._picture_name(name, frame), image)
+        if not self._quiet:
+            _print_found(name if frame is None else f"{name} frame {frame}", found)
+
+    def _picture_name(self, name: str, frame: int | None) -> str:
+        """A name of its own for each picture, also where folders hold files of the same name."""
+        path = Path(name if not name.isdecimal() else f"camera{name}")
+        suffix = path.suffix if path.suffix.lower() in images.IMAGE_SUFFIXES else ".jpg"
+        stem = path.stem if frame is None else f"{path.stem}_{frame:06d}"
+        unique, number = stem + suffix, 2
+        while unique in self._used:
+            unique, number = f"{stem}_{number}{suffix}", number + 1
+        self._used.add(unique)
+        return unique
+
+
+def _print_found(name: str, found: Detections) -> None:
+    out.print(f"[bold]{_escape(name)}[/bold]: {_number(len(found), 'text')}", soft_wrap=True)
+    for text in found.in_reading_order():
+        corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
+        out.print(f"  {text.score:.2f}  {corners}", soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def _open_json(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+    elif str(path) == "-":
+        yield sys.stdout
+    else:
+        try:
+            file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ImageError(f"{path} cannot be written: {error.strerror}") from error
+        with file:
+            yield file
+
+
+def _progress(sources: list[str]) -> Progress:
+    one_image = len(sources) == 1 and not images.is_video(sources[0])
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=one_image or not err.is_terminal,
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; errors of ours are one line on standard error, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        result = app(arguments, exit_on_error=True, result_action="return_value")
+    except KeyboardInterrupt:
+        err.print("interrupted", style="yellow")
+        return INTERRUPTED
+    except BrokenPipeError:  # `dbnet ... | head` has read enough
+        sys.stderr.close()
+        return 1
+    except (DBNetError, ValueError) as error:
+        err.print(f"[red]error:[/red] {_escape(str(error))}", soft_wrap=True)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dbnet_trt import Detections
+
+
+def upright(x: float, y: float, w: float, h: float) -> np.ndarray:
+    return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32)
+
+
+@pytest.fixture
+def found() -> Detections:
+    quads = np.stack([upright(10, 10, 50, 10), upright(70, 12, 20, 10), upright(5, 50, 30, 20)])
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    return Detections(quads, scores, tuple(quad.copy() for quad in quads))
+
+
+def test_boxes_len_iteration(found: Detections) -> None:
+    assert len(found) == 3
+    assert found.boxes.dtype == np.float32
+    np.testing.assert_array_equal(found.boxes[0], [10, 10, 60, 20])
+    texts = list(found)
+    assert [round(text.score, 2) for text in texts] == [0.9, 0.8, 0.7]
+    assert texts[0].box == (10, 10, 60, 20)
+    np.testing.assert_array_equal(texts[2].quad, found.quads[2])
+    assert found[-1].score == texts[-1].score
+
+
+def test_slicing(found: Detections) -> None:
+    assert len(found[:2]) == 2
+    assert len(found[found.scores > 0.75]) == 2
+    assert len(found.above(0.85)) == 1
+    assert len(found.above(0)) == 3
+    picked = found[[2, 0]]
+    np.testing.assert_array_equal(picked.scores, found.scores[[2, 0]])
+    assert picked.polygons is not None
+    np.testing.assert_array_equal(picked.polygons[0], found.quads[2])
+    with pytest.raises(IndexError):
+        found[3]
+
+
+def test_repr_prints_no_numbers_of_pixels(found: Detections) -> None:
+    assert repr(found) == "Detections(3 texts, scores 0.70 to 0.90, with polygons)"
+    assert repr(Detections.empty()) == "Detections(0 texts)"
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"quads must have shape \(2, 4, 2\)"):
+        Detections(np.zeros((1, 4, 2), np.float32), np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match="one polygon a score"):
+        Detections(np.zeros((1, 4, 2), np.float32), np.zeros(1, np.float32), ())
+
+
+def test_json_keeps_every_bit(rng: np.random.Generator) -> None:
+    for polygons in (None, (rng.random((7, 2), np.float32), rng.random((4, 2), np.float32))):
+        before = Detections(
+            rng.random((2, 4, 2), np.float32), rng.random(2, np.float32), polygons
+        )
+        after = Detections.from_json(before.to_json())
+        assert after.quads.tobytes() == before.quads.tobytes()
+        assert after.scores.tobytes() == before.scores.tobytes()
+        assert (after.polygons is None) == (polygons is None)
+        for one, other in zip(after.polygons or (), polygons or (), strict=True):
+            assert one.tobytes() == other.tobytes()
+    assert len(Detections.from_json(Detections.empty().to_json())) == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"quads": []}', '{"quads": 1, "scores": "a"}'])
+def test_json_that_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="quads"):
+        Detections.from_json(text)
+
+
+def test_reading_order() -> None:
+    quads = np.stack(
+        [upright(200, 52, 50, 20), upright(10, 100, 50, 20), upright(10, 50, 50, 20),
+         upright(100, 47, 50, 22)]
+    )  # fmt: skip
+    found = Detections(quads, np.array([0.9, 0.8, 0.7, 0.6], np.float32))
+    np.testing.assert_allclose(found.in_reading_order().scores, [0.7, 0.6, 0.9, 0.8])
+    assert len(Detections.empty().in_reading_order()) == 0
+
+
+def test_plot_and_save(found: Detections, tmp_path: Path) -> None:
+    image = np.zeros((100, 120, 3), np.uint8)
+    drawn = found.plot(image)
+    assert not image.any()  # a copy
+    assert drawn.any()
+    assert found.plot(image[:, :, 0]).shape == (100, 120, 3)
+    found.save(tmp_path / "out.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out.png")), drawn)
+    assert not Detections.empty().plot(image).any()
+
+
+@pytest.mark.parametrize("angle", [-30, 0, 25])
+def test_crops_turn_text_upright(angle: float) -> None:
+    """A bar, left half bright: its crop is bright at the left, whatever the angle."""
+    bar = np.full((20, 80, 3), 60, np.uint8)
+    bar[:, :40] = 250
+    turn = cv2.getRotationMatrix2D((39.5, 9.5), -angle, 1)
+    turn[:, 2] += [60, 90]
+    image = cv2.warpAffine(bar, turn, (220, 200))
+    corners = np.array([[0, 0], [79, 0], [79, 19], [0, 19]], np.float32)
+    quad = (corners @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
+    (crop,) = Detections(quad[None], np.ones(1, np.float32)).crops(image)
+    assert crop.shape == (19, 79, 3)
+    assert crop[5:-5, 5:35].mean() > 230
+    assert crop[5:-5, 45:-5].mean() < 80
+
+
+def test_crops_of_tall_text_lie() -> None:
+    """Text that runs downwards, bright above: after turning, bright at the right or left end."""
+    image = np.zeros((120, 60, 3), np.uint8)
+    image[10:50, 20:40] = 250
+    found = Detections(upright(20, 10, 20, 80)[None], np.ones(1, np.float32))
+    (crop,) = found.crops(image)
+    assert crop.shape[:2] == (20, 80)
+    assert crop[5:-5, :30].mean() > 200  # what was above is at the left
+    assert crop[5:-5, 50:].mean() < 20
+
+
+def test_crops_of_a_sliver() -> None:
+    found = Detections(upright(3, 3, 0, 0)[None], np.ones(1, np.float32))
+    assert found.crops(np.zeros((9, 9, 3), np.uint8))[0].shape == (1, 1, 3)
+
+
+def test_to_supervision_names_its_extra(
+    found: Detections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r"dbnet-trt\[supervision\]"):
+        found.to_supervision()
+
+
+def test_to_supervision_hands_over_boxes_scores_and_quads(
+    found: Detections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("supervision")
+    module.Detections = types.SimpleNamespace  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "supervision", module)
+    handed = found.to_supervision()
+    np.testing.assert_array_equal(handed.xyxy, found.boxes)
+    np.testing.assert_array_equal(handed.confidence, found.scores)
+    np.testing.assert_array_equal(handed.data["xyxyxyxy"], found.quads)

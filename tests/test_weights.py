@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from dbnet_trt import EngineError, weights
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match='Did you mean "ppocrv6-small"'):
+        weights.find_model("ppocr6-smal")
+    with pytest.raises(ValueError, match="Names: ppocrv6-small"):
+        weights.find_model("xyz")
+
+
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"pip install 'dbnet-trt\[pretrained\]'"):
+        weights.find_model("ppocrv6-small")
+
+
+def test_package_without_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rapidocr").mkdir()
+    (tmp_path / "rapidocr" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EngineError, match=r"has no models/PP-OCRv6_det_small\.onnx"):
+        weights.find_model("ppocrv6-small")
+
+
+@pytest.mark.parametrize("name", weights.MODELS)
+def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
+    try:
+        path, card = weights.find_model(name)
+    except EngineError as error:
+        pytest.skip(str(error))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
+    assert card.name == name
+    assert card.license
+    assert card.training_data
