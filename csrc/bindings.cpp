@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "csrc/device.hpp"
@@ -58,13 +59,41 @@ void preprocess_image(const py::array_t<std::uint8_t>& image, std::pair<int, int
 // Coordinates are projected onto hull sides in 64-bit integers; this keeps the products exact.
 constexpr py::ssize_t kMaxMapSide = 1 << 15;
 
-MapView checked_map(const float* data, py::ssize_t height, py::ssize_t width) {
+void check_map_size(py::ssize_t height, py::ssize_t width) {
     if (height > kMaxMapSide || width > kMaxMapSide) {
         throw py::value_error("a map's sides must be at most " + std::to_string(kMaxMapSide) +
                               " pixels, got " + std::to_string(height) + " x " +
                               std::to_string(width));
     }
-    return {data, static_cast<int>(height), static_cast<int>(width)};
+}
+
+using Sizes = std::vector<std::pair<int, int>>;
+
+// One view a map, of the part that its size tells, or of the whole where there are no sizes.
+std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Sizes>& sizes) {
+    if (maps.ndim() != 3) {
+        throw py::value_error("maps must be (B, h, w) float32, got shape " + shape_of(maps));
+    }
+    check_map_size(maps.shape(1), maps.shape(2));
+    const int full_height = static_cast<int>(maps.shape(1));
+    const int full_width = static_cast<int>(maps.shape(2));
+    const std::size_t batch = maps.shape(0);
+    if (sizes && sizes->size() != batch) {
+        throw py::value_error("there must be one size a map: " + std::to_string(batch) + ", got " +
+                              std::to_string(sizes->size()));
+    }
+    std::vector<MapView> views;
+    for (std::size_t i = 0; i < batch; ++i) {
+        const auto [height, width] = sizes ? (*sizes)[i] : std::pair(full_height, full_width);
+        if (height < 0 || width < 0 || height > full_height || width > full_width) {
+            throw py::value_error("a size must lie within its map, got (" + std::to_string(height) +
+                                  ", " + std::to_string(width) + ") for maps of shape " +
+                                  shape_of(maps));
+        }
+        const float* data = maps.data() + i * full_height * full_width;
+        views.push_back({data, height, width, full_width});
+    }
+    return views;
 }
 
 py::tuple to_arrays(const std::vector<ScoredQuad>& quads) {
@@ -83,19 +112,13 @@ py::tuple to_arrays(const std::vector<ScoredQuad>& quads) {
     return py::make_tuple(corners, scores);
 }
 
-py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params) {
-    if (maps.ndim() != 3) {
-        throw py::value_error("maps must be (B, h, w) float32, got shape " + shape_of(maps));
-    }
-    std::vector<std::vector<ScoredQuad>> results(maps.shape(0));
-    const MapView first = checked_map(maps.data(), maps.shape(1), maps.shape(2));
+py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params,
+                          const std::optional<Sizes>& sizes) {
+    const std::vector<MapView> views = checked_maps(maps, sizes);
+    std::vector<std::vector<ScoredQuad>> results;
     {
         py::gil_scoped_release release;
-        for (std::size_t i = 0; i < results.size(); ++i) {
-            const MapView map{first.row(0) + i * first.height * first.width, first.height,
-                              first.width};
-            results[i] = postprocess(map, params);
-        }
+        for (const MapView& view : views) results.push_back(postprocess(view, params));
     }
     py::list arrays;
     for (const auto& quads : results) arrays.append(to_arrays(quads));
@@ -123,7 +146,9 @@ py::tuple label_components(const FloatArray& map, float binary_threshold, bool l
     if (map.ndim() != 2) {
         throw py::value_error("map must be (h, w) float32, got shape " + shape_of(map));
     }
-    const MapView view = checked_map(map.data(), map.shape(0), map.shape(1));
+    check_map_size(map.shape(0), map.shape(1));
+    const int width = static_cast<int>(map.shape(1));
+    const MapView view{map.data(), static_cast<int>(map.shape(0)), width, width};
     const Components components = [&] {
         py::gil_scoped_release release;
         return find_components(view, map_threshold(binary_threshold, logits));
@@ -169,7 +194,8 @@ PYBIND11_MODULE(_core, m) {
         .def_readwrite("min_side", &Params::min_side)
         .def_readwrite("logits", &Params::logits);
 
-    m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a);
+    m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
+          "sizes"_a = py::none());
     m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
           "logits"_a = false);
 }

@@ -8,12 +8,14 @@
 
 namespace dbnet {
 
-/// A network's output for one image in host memory, (height, width) float32, row-major, contiguous.
+/// A network's output for one image in host memory, (height, width) float32, row-major; `pitch`
+/// values from one row to the next.
 struct MapView {
     const float* data;
     int height, width;
+    std::ptrdiff_t pitch;
 
-    const float* row(int y) const { return data + static_cast<std::size_t>(y) * width; }
+    const float* row(int y) const { return data + y * pitch; }
 };
 
 /// Foreground pixels [begin, end) of one row.

@@ -3,7 +3,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-
 from dbnet_trt import EngineError, ModelCard
 from dbnet_trt.card import read_card
 

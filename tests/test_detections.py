@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from dbnet_trt import Detections
 
 
@@ -59,9 +58,7 @@ def test_shapes_are_checked() -> None:
 
 def test_json_keeps_every_bit(rng: np.random.Generator) -> None:
     for polygons in (None, (rng.random((7, 2), np.float32), rng.random((4, 2), np.float32))):
-        before = Detections(
-            rng.random((2, 4, 2), np.float32), rng.random(2, np.float32), polygons
-        )
+        before = Detections(rng.random((2, 4, 2), np.float32), rng.random(2, np.float32), polygons)
         after = Detections.from_json(before.to_json())
         assert after.quads.tobytes() == before.quads.tobytes()
         assert after.scores.tobytes() == before.scores.tobytes()
@@ -130,9 +127,7 @@ def test_crops_of_a_sliver() -> None:
     assert found.crops(np.zeros((9, 9, 3), np.uint8))[0].shape == (1, 1, 3)
 
 
-def test_to_supervision_names_its_extra(
-    found: Detections, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_to_supervision_names_its_extra(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match=r"dbnet-trt\[supervision\]"):
         found.to_supervision()

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-
 from dbnet_trt import ImageError, images
 from dbnet_trt.images import load_image
 

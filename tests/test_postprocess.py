@@ -5,11 +5,6 @@ import cv2
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as st_numpy
-from maps import ADVERSARIAL, noise, rings, text_map
-
 from dbnet_trt import _core
 from dbnet_trt.postprocess import (
     PostprocessParams,
@@ -21,6 +16,10 @@ from dbnet_trt.postprocess import (
     unclip,
 )
 from dbnet_trt.preprocess import Plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from maps import ADVERSARIAL, noise, rings, text_map
 
 EVERYTHING = PostprocessParams(score_threshold=0, max_candidates=10**6)
 
@@ -131,10 +130,10 @@ def test_components_equal_scipy_on_any_map(prob_map: np.ndarray) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 120), st.integers(1, 200), st.floats(0.02, 0.98), st.integers(0, 2**32 - 1)
-)
-def test_components_equal_scipy_on_noise(height: int, width: int, density: float, seed: int) -> None:
+@given(st.integers(1, 120), st.integers(1, 200), st.floats(0.02, 0.98), st.integers(0, 2**32 - 1))
+def test_components_equal_scipy_on_noise(
+    height: int, width: int, density: float, seed: int
+) -> None:
     assert_same_components(noise(height, width, density, np.random.default_rng(seed)))
 
 
@@ -304,6 +303,22 @@ def test_quads_are_scaled_to_the_image_and_clipped() -> None:
     ]
     np.testing.assert_allclose(found.quads[0], expected, atol=1e-3)
     np.testing.assert_allclose(found.scores, [0.9], atol=1e-6)
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_padding_is_not_looked_at(polygons: bool) -> None:
+    maps = np.full((2, 64, 96), 0.9, np.float32)
+    maps[0, :50, :70] = 0
+    maps[1, :40, :] = 0
+    plans = [Plan((50, 70), (50, 70), (64, 96)), Plan((64, 96), (64, 96), (64, 96))]
+    found = postprocess(maps, plans, PostprocessParams(polygons=polygons), logits=False)
+    assert [len(each) for each in found] == [0, 1]
+
+
+@pytest.mark.parametrize("sizes", [[(64, 97)], [(65, 96)], [(-1, 5)], [], [(1, 1), (1, 1)]])
+def test_sizes_outside_the_map(sizes: list[tuple[int, int]]) -> None:
+    with pytest.raises(ValueError, match="size"):
+        _core.postprocess(np.zeros((1, 64, 96), np.float32), _core.PostprocessParams(), sizes)
 
 
 def test_nothing_lies_outside_the_image(rng: np.random.Generator) -> None:

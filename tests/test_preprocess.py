@@ -3,11 +3,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from dbnet_trt import _core, preprocess
 from dbnet_trt.preprocess import Plan, SizePolicy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Normalization:
     channel_order: str = "bgr"
 
 
-def run(image: np.ndarray, plan: Plan, card: Normalization = Normalization()) -> np.ndarray:  # noqa: B008
+def run(image: np.ndarray, plan: Plan, card: Normalization = Normalization()) -> np.ndarray:
     out = np.full((3, *plan.padded), np.nan, np.float32)
     preprocess.preprocess(image, plan, card, out)  # type: ignore[arg-type]
     return out

@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
 from dbnet_trt import EngineError, weights
 
 

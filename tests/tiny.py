@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
-
 from dbnet_trt.card import METADATA_KEY, ModelCard
+from onnx import TensorProto, helper
 
 CARD = ModelCard(name="tiny", mean=(0.5,) * 3, std=(0.5,) * 3, output="logit", short_side=128)
 

@@ -114,7 +114,7 @@ def detect(
     *,
     save: Path | None = None,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    options: Annotated[DetectOptions, Parameter(name="*")] = DetectOptions(),  # noqa: B008
+    options: Annotated[DetectOptions, Parameter(name="*")] = DetectOptions(),
 ) -> int:
     """Find the text in images, videos or a camera's pictures.
 
@@ -164,24 +164,23 @@ def info(model: str = weights.DEFAULT_MODEL, /, *, card: str | None = None) -> N
         value = getattr(detector.card, each.name)
         if each.name != "name" and value != "":
             shown = ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple) else value
-            table.add_row(each.name, f"{shown:.6g}" if isinstance(shown, float) else _escape(str(shown)))
+            table.add_row(
+                each.name, f"{shown:.6g}" if isinstance(shown, float) else _escape(str(shown))
+            )
     out.print(table)
 
 
 @app.command
 def models() -> None:
     """List the models that have names, and what installs them."""
-    table = Table("model", "licence", "installed")
-    table.add_column("install", overflow="fold")
     for name, model in weights.MODELS.items():
-        try:
-            weights.find_model(name)
-            installed = "yes"
-        except DBNetError:
-            installed = "no"
         default = " (default)" if name == weights.DEFAULT_MODEL else ""
-        table.add_row(name + default, model.card.license, installed, _escape(model.install))
-    out.print(table)
+        out.print(f"[bold]{name}[/bold]{default}  {model.card.license}")
+        try:
+            path, _ = weights.find_model(name)
+            out.print(f"  {_escape(str(path))}", soft_wrap=True, highlight=False)
+        except DBNetError as error:
+            out.print(f"  {_escape(str(error))}", soft_wrap=True, style="dim")
 
 
 @dataclass

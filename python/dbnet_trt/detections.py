@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 if TYPE_CHECKING:
     import supervision
 
@@ -256,5 +255,3 @@ def _crop(image: NDArray[np.uint8], quad: FloatArray) -> NDArray[np.uint8]:
 
 def _distance(quad: FloatArray, i: int, j: int) -> float:
     return float(np.linalg.norm(quad[i] - quad[j]))
-
-

@@ -262,7 +262,9 @@ def _open_engine(
     path, named_card = _find_file(engine)
     if isinstance(card, str):
         if card not in FAMILIES:
-            raise ValueError(f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}")
+            raise ValueError(
+                f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}"
+            )
         card = FAMILIES[card]
     opened = load_onnx(path, card or named_card, config)
     logger.info("%s runs on %s", opened.card.name, opened.description)
@@ -278,7 +280,9 @@ def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
             raise EngineError(f"there is no file {name}")
         return Path(name), None
     if suffix or isinstance(engine, Path) or "/" in name:
-        raise EngineError(f"a model is an .onnx file or a name of the list `dbnet models`, got {name}")
+        raise EngineError(
+            f"a model is an .onnx file or a name of the list `dbnet models`, got {name}"
+        )
     return find_model(name)
 
 

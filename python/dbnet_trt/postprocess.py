@@ -67,7 +67,8 @@ def postprocess(
 
     Args:
         maps: (B, h, w) float32, probabilities, or logits if `logits`.
-        plans: B sizes; the outlines are scaled from `resized` to `image` and clipped to it.
+        plans: B sizes. Only the part of a map that shows the image, `resized`, is looked at; the
+            outlines are scaled from it to `image` and clipped.
         params: Thresholds and ratios.
         logits: The maps hold logits.
 
@@ -75,10 +76,15 @@ def postprocess(
         B results, each best score first, in pixels of its image.
     """
     if params.polygons:
-        found = [_find_polygons(each, params, logits) for each in maps]
+        found = [
+            _find_polygons(values[: plan.resized[0], : plan.resized[1]], params, logits)
+            for values, plan in zip(maps, plans, strict=True)
+        ]
         return [
             Detections(
-                _to_image(quads, plan), scores, tuple(_to_image(polygon, plan) for polygon in outlines)
+                _to_image(quads, plan),
+                scores,
+                tuple(_to_image(polygon, plan) for polygon in outlines),
             )
             for (quads, scores, outlines), plan in zip(found, plans, strict=True)
         ]
@@ -90,7 +96,7 @@ def postprocess(
         MIN_SIDE_PX,
         logits,
     )
-    results = _core.postprocess(maps, core_params)
+    results = _core.postprocess(maps, core_params, [plan.resized for plan in plans])
     return [
         Detections(_to_image(quads, plan), scores)
         for (quads, scores), plan in zip(results, plans, strict=True)
@@ -109,7 +115,7 @@ def _find_polygons(
     prob_map: FloatArray, params: PostprocessParams, logits: bool
 ) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
     """Quads (N, 4, 2), scores (N,) and N polygons (K, 2) of one (h, w) map, in map pixels."""
-    prob_map = to_probability(prob_map, logits)
+    prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
     labels, boxes = _core.label_components(prob_map, params.binary_threshold)
     found = []
     for label, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist(), start=1):
@@ -226,9 +232,9 @@ def unclip(outline: NDArray[np.floating | np.integer], unclip_ratio: float) -> F
     parts = offset.Execute(distance * CLIPPER_SCALE)
     if not parts:
         return np.zeros((0, 2), np.float32)
-    return (np.array(max(parts, key=lambda part: abs(pyclipper.Area(part)))) / CLIPPER_SCALE).astype(
-        np.float32
-    )
+    return (
+        np.array(max(parts, key=lambda part: abs(pyclipper.Area(part)))) / CLIPPER_SCALE
+    ).astype(np.float32)
 
 
 def postprocess_reference(

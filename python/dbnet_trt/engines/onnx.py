@@ -203,7 +203,9 @@ def _choose(
     raise EngineError(f'{path} has no {what} "{name}", which its card names; it has: {listed}')
 
 
-def _to_maps(output: NDArray[Any], batch: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+def _to_maps(
+    output: NDArray[Any], batch: NDArray[np.float32], card: ModelCard
+) -> NDArray[np.float32]:
     """(B, h, w) float32 of a network's output; a view of it, if it can be."""
     maps = output[:, 0] if output.ndim == 4 else output
     expected = (batch.shape[0], *batch.shape[2:])

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the benchmarks time things, and on what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PACKAGES = ("dbnet-trt", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "rapidocr")
+
+
+def interleaved(
+    functions: dict[str, Callable[[], object]],
+    repeats: int,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, NDArray[np.float64]]:
+    """Time functions in turn, so that a busy moment of the machine meets them all.
+
+    Args:
+        functions: By name; each is called once to warm up, then `repeats` times.
+        repeats: Rounds.
+        before: Called before each, untimed.
+
+    Returns:
+        Wall times in ms, (repeats,) float64, by name.
+    """
+    for function in functions.values():
+        function()
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            before()
+            start = time.perf_counter()
+            function()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def summary(times_ms: NDArray[np.float64]) -> dict[str, float]:
+    """Median and 99th percentile of times, in ms."""
+    return {
+        "p50_ms": round(float(np.median(times_ms)), 3),
+        "p99_ms": round(float(np.percentile(times_ms, 99)), 3),
+    }
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Of ratios."""
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, system and versions that a number was taken with."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _cpu_name() -> str:
+    """Name of the CPU, with the wide instructions it has."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = info.read_text(encoding="utf-8").splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = set(named.get("flags", "").split())
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{named.get('model name', platform.machine())} ({', '.join(wide) or 'no AVX2'})"
+
+
+def write_report(report: dict[str, Any], path: Path | None) -> None:
+    """Write a report with machine and command, if a path is given."""
+    if path is None:
+        return
+    command = f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    full = {"command": command, "machine": machine(), **report}
+    path.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dbnet_trt import Detections, cli, weights
+from tiny import make_model, scene
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(make_model(tmp_path / "tiny.onnx"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), scene())
+    return str(path)
+
+
+def test_save_one_image_to_a_file(model: str, photo: str, tmp_path: Path) -> None:
+    target = tmp_path / "out.jpg"
+    assert cli.main(["detect", photo, "--model", model, "--save", str(target)]) == 0
+    drawn = cv2.imread(str(target))
+    assert drawn.shape == (120, 200, 3)
+    assert drawn[:, :, 1].astype(int).max() > 0
+    assert (drawn[:, :, 1].astype(int) - drawn[:, :, 2] > 80).any()  # a green line
+
+
+def test_print_a_table(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", photo, "--model", model]) == 0
+    printed = capsys.readouterr()
+    assert "2 texts" in printed.out
+    assert "1 image, 2 texts" in printed.err
+
+
+def test_json_lines(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", photo, photo, "--model", model, "--json", "-", "--polygons"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    record = json.loads(lines[0])
+    assert record["image"] == photo
+    assert (record["height"], record["width"]) == (120, 200)
+    found = Detections.from_json(lines[0])
+    assert len(found) == 2
+    assert found.polygons is not None
+
+
+def test_folder_to_folder(model: str, photo: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/a.png", "b.jpg"):
+        cv2.imwrite(str(folder / name), scene())
+    target = tmp_path / "out"
+    results = tmp_path / "results.jsonl"
+    assert (
+        cli.main(
+            ["detect", str(folder), "--model", model, "--save", str(target), "--json", str(results)]
+        )
+        == 0
+    )
+    assert sorted(path.name for path in target.iterdir()) == ["a.png", "a_2.png", "b.jpg"]
+    assert len(results.read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_video(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "film.avi"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (200, 120))
+    for _ in range(3):
+        film.write(scene())
+    film.release()
+    target = tmp_path / "frames"
+    arguments = ["detect", str(path), "--model", model, "--json", "-", "--save", str(target)]
+    assert cli.main(arguments) == 0
+    frames = [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()]
+    assert frames == [0, 1, 2]
+    assert len(list(target.iterdir())) == 3
+
+
+def test_unreadable_files_are_skipped_and_counted(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8 no picture")
+    arguments = ["detect", str(broken), photo, "missing.jpg", "--model", model, "--json", "-"]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 1
+    assert "broken.jpg" in printed.err
+    assert "missing.jpg" in printed.err
+    assert "1 image, 2 texts, 2 skipped" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "ppocrv6-smal"], 'Did you mean "ppocrv6-small"'),
+        (["--model", "none.onnx"], "there is no file none.onnx"),
+        (["--device", "gpu"], "device must be"),
+        (["--score-threshold", "2"], "score_threshold must lie between 0 and 1"),
+        (["--short-side", "0"], "short_side"),
+        (["--card", "none.json"], "not a model card"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str],
+    message: str,
+    model: str,
+    photo: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    assert cli.main(["detect", photo, *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in " ".join(printed.err.split())
+    assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_results_that_cannot_be_written(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(tmp_path / "none" / "x.jsonl")
+    assert cli.main(["detect", photo, "--model", model, "--json", target]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_typos_suggest_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["detct"], 'Did you mean "detect"?'),
+        (["detect", "a.jpg", "--precision", "fp3"], 'Did you mean "fp32"?'),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        assert stopped.value.code
+        printed = capsys.readouterr()
+        assert message in " ".join((printed.out + printed.err).split())
+
+
+def test_short_side(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", photo, "--model", model, "--short-side", "64"]) == 0
+    assert "2 texts" in capsys.readouterr().out
+
+
+def test_info_and_models(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", model]) == 0
+    assert "logit" in capsys.readouterr().out
+    assert cli.main(["models"]) == 0
+    printed = capsys.readouterr().out
+    for name, model in weights.MODELS.items():
+        assert name in printed
+        assert model.file in printed or model.install in printed
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_interrupt_leaves_whole_lines(model: str, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(400):
+        cv2.imwrite(str(folder / f"{i:03d}.jpg"), np.zeros((400, 600, 3), np.uint8))
+    results = tmp_path / "results.jsonl"
+    command = ["-m", "dbnet_trt", "detect", str(folder), "--model", model, "--json", str(results)]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--short-side", "800"], stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not (results.exists() and results.stat().st_size > 0) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    assert b"Traceback" not in printed
+    lines = results.read_text(encoding="utf-8").splitlines()
+    assert 0 < len(lines) < 400
+    for line in lines:
+        json.loads(line)

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dbnet_trt import Detector, EngineError, ImageError, SizePolicy, cuda_available
+from dbnet_trt.weights import DEFAULT_MODEL, find_model
+from tiny import CARD, make_model, scene
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Detector:
+    return Detector(make_model(tmp_path / "tiny.onnx"), backend="onnxruntime")
+
+
+def test_detect_finds_bright_bars(detector: Detector) -> None:
+    found = detector.detect(scene(120, 200, 2))
+    assert len(found) == 2
+    upper, lower = found.in_reading_order().boxes
+    # Bars are unclipped by D' = A' r' / L' beyond their own sides.
+    distance = 160 * 30 * 1.5 / (2 * (160 + 30))
+    expected = [20 - distance, max(0, 15 - distance), 180 + distance, 45 + distance]
+    np.testing.assert_allclose(upper, expected, atol=2)
+    assert lower[3] <= 119
+    assert (found.scores > 0.9).all()
+
+
+def test_no_text_is_an_empty_result(detector: Detector) -> None:
+    found = detector.detect(np.zeros((50, 80, 3), np.uint8), polygons=True, prob_map=True)
+    assert len(found) == 0
+    assert found.quads.shape == (0, 4, 2)
+    assert found.polygons == ()
+    assert found.prob_map is not None
+
+
+def test_every_kind_of_source(detector: Detector, tmp_path: Path) -> None:
+    image = scene()
+    path = tmp_path / "scene.png"
+    cv2.imwrite(str(path), image)
+    expected = detector.detect(image)
+    for source in (path, str(path), path.read_bytes(), image[:, :, 0]):
+        np.testing.assert_array_equal(detector.detect(source).quads, expected.quads)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 5000), (5000, 1), (2, 3), (33, 97), (31, 1999)], ids=str
+)
+def test_odd_sizes(detector: Detector, shape: tuple[int, int]) -> None:
+    for value in (0, 255):
+        found = detector.detect(np.full((*shape, 3), value, np.uint8))
+        assert np.isfinite(found.quads).all()
+        if len(found):
+            assert found.quads.min() >= 0
+            assert found.quads[..., 0].max() <= shape[1] - 1
+            assert found.quads[..., 1].max() <= shape[0] - 1
+
+
+def test_huge_image(detector: Detector) -> None:
+    image = np.zeros((9000, 12000, 3), np.uint8)
+    image[3000:4500, 2000:9000] = 255
+    (box,) = detector.detect(image).boxes
+    distance = 7000 * 1500 * 1.5 / (2 * 8500)
+    np.testing.assert_allclose(
+        box, [2000 - distance, 3000 - distance, 9000 + distance, 4500 + distance], atol=150
+    )
+
+
+def test_thresholds_for_all_calls_and_for_one(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx", weight=1.0)  # probability of white: 0.73
+    image = scene()
+    assert len(Detector(path).detect(image)) == 2
+    assert len(Detector(path, score_threshold=0.8).detect(image)) == 0
+    detector = Detector(path, score_threshold=0.8)
+    assert len(detector.detect(image, score_threshold=0.0)) == 2  # 0 means 0
+    assert len(detector.detect(image, score_threshold=0.7)) == 2
+    assert len(detector.detect(image)) == 0  # the call changed nothing
+    assert len(detector.detect(image, score_threshold=0, binary_threshold=0.75)) == 0
+    assert len(detector.detect(image, score_threshold=0, max_candidates=1)) == 1
+    small = detector.detect(image, score_threshold=0, unclip_ratio=0).boxes
+    large = detector.detect(image, score_threshold=0, unclip_ratio=2.0).boxes
+    assert (large[:, 2] - large[:, 0] > small[:, 2] - small[:, 0]).all()
+
+
+def test_size_policy(detector: Detector) -> None:
+    image = scene()
+    for size, expected in (
+        (None, (128, 213)),
+        (SizePolicy(64), (64, 107)),
+        (SizePolicy(64, 50), (30, 50)),
+    ):
+        found = detector.detect(image, size=size, prob_map=True)
+        assert found.prob_map is not None
+        assert found.prob_map.shape == expected
+        assert found.prob_map.dtype == np.float32
+        assert 0 <= found.prob_map.min() <= found.prob_map.max() <= 1
+        assert found.prob_map[:, 100 * expected[1] // 200].max() > 0.9
+
+
+def test_polygons_on_request(detector: Detector, tmp_path: Path) -> None:
+    assert detector.detect(scene()).polygons is None
+    found = detector.detect(scene(), polygons=True)
+    assert found.polygons is not None
+    assert [polygon.shape[1] for polygon in found.polygons] == [2, 2]
+    assert Detector(tmp_path / "tiny.onnx", polygons=True).detect(scene()).polygons is not None
+
+
+def test_batch_equals_one_by_one_in_order(detector: Detector) -> None:
+    sizes = [(120, 200), (240, 400), (60, 60), (121, 202), (200, 120), (120, 200), (120, 200)]
+    images = [scene(*size, num_texts=1 + i % 3) for i, size in enumerate(sizes)]
+    for batch_size in (1, 2, 3, 4, 100):
+        results = detector.detect_batch((image for image in images), batch_size=batch_size)
+        assert len(results) == len(images)
+        for image, found in zip(images, results, strict=True):
+            np.testing.assert_array_equal(found.quads, detector.detect(image).quads)
+
+
+def test_batch_really_goes_through_the_engine_together(detector: Detector) -> None:
+    shapes = []
+    engine = detector._engine
+
+    class Recorder:
+        card, description = engine.card, engine.description
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            shapes.append(batch.shape[0])
+            return engine(batch)
+
+    detector._engine = Recorder()
+    detector.detect_batch([scene()] * 11, batch_size=4)
+    assert shapes == [4, 4, 2, 1]
+
+
+def test_batch_of_nothing(detector: Detector) -> None:
+    assert detector.detect_batch([]) == []
+    with pytest.raises(ValueError, match="batch_size"):
+        detector.detect_batch([], batch_size=0)
+
+
+def test_bad_image_in_a_batch(detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"none\.jpg"):
+        detector.detect_batch([scene(), tmp_path / "none.jpg"])
+
+
+def test_results_do_not_alias(detector: Detector) -> None:
+    image = scene()
+    first = detector.detect(image, prob_map=True)
+    assert first.prob_map is not None
+    kept = first.quads.copy(), first.prob_map.copy()
+    detector.detect(np.zeros_like(image), prob_map=True)
+    np.testing.assert_array_equal(first.quads, kept[0])
+    np.testing.assert_array_equal(first.prob_map, kept[1])
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+def test_shared_between_threads(backend: str, tmp_path: Path) -> None:
+    detector = Detector(make_model(tmp_path / "a.onnx"), backend=backend)
+    images = [scene(100 + 40 * (i % 3), 200, 1 + i % 4) for i in range(80)]
+    expected = [detector.detect(image) for image in images]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for found, alone in zip(pool.map(detector.detect, images), expected, strict=True):
+            assert found.quads.tobytes() == alone.quads.tobytes()
+            assert found.scores.tobytes() == alone.scores.tobytes()
+
+
+# ---- models and devices that are not there -----------------------------------------------------
+
+
+def test_unknown_names_and_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='Did you mean "ppocrv6-small"'):
+        Detector("ppocrv6-smal")
+    with pytest.raises(EngineError, match="there is no file"):
+        Detector(tmp_path / "none.onnx")
+    with pytest.raises(EngineError, match=r"\.onnx file or a name"):
+        Detector("model.pdparams")
+
+
+@pytest.mark.skipif(cuda_available(), reason="there is a GPU")
+def test_cuda_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
+    for device in ("cuda", "cuda:0", "cuda:7"):
+        with pytest.raises(EngineError, match="no usable CUDA device"):
+            Detector(make_model(tmp_path / "a.onnx"), device=device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU0", ""])
+def test_devices_that_do_not_exist(device: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device must be"):
+        Detector(make_model(tmp_path / "a.onnx"), device=device)
+
+
+@pytest.mark.parametrize("name", ["binary_threshold", "score_threshold"])
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_thresholds_out_of_range(name: str, value: float, tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match=name):
+        Detector(path, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=name):
+        Detector(path).detect(scene(), **{name: value})  # type: ignore[arg-type]
+
+
+def test_card_families(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx", card=None)
+    assert Detector(path, card="mmocr").card.channel_order == "rgb"
+    assert Detector(path, card=CARD).card == CARD
+    with pytest.raises(ValueError, match="one of paddleocr, mmocr"):
+        Detector(path, card="padle")
+
+
+def test_the_choice_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "dbnet_trt"):
+        detector = Detector(make_model(tmp_path / "a.onnx"))
+        detector.detect(scene())
+        detector.detect(scene())
+    assert len([record for record in caplog.records if "runs on" in record.message]) == 1
+    assert "tiny: " in repr(detector)
+
+
+# ---- the default model -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Detector:
+    try:
+        find_model(DEFAULT_MODEL)
+    except EngineError as error:
+        pytest.skip(str(error))
+    return Detector()
+
+
+def test_default_model_reads_the_demo_photo(pretrained: Detector) -> None:
+    photo = Path(__file__).parent / "data" / "demo.jpg"
+    found = pretrained.detect(photo)
+    assert len(found) >= 5
+    assert (found.scores > 0.6).all()
+
+
+def test_backends_agree_on_the_demo_photo(pretrained: Detector) -> None:
+    photo = Path(__file__).parent / "data" / "demo.jpg"
+    other = Detector(backend="onnxruntime").detect(photo)
+    exact = Detector(precision="fp32").detect(photo)
+    assert len(other) == len(exact)
+    np.testing.assert_allclose(other.quads, exact.quads, atol=1)
+    np.testing.assert_allclose(other.scores, exact.scores, atol=0.01)
+
+
+def test_default_model_on_a_real_photo(pretrained: Detector, shared_data: Path) -> None:
+    found = pretrained.detect(shared_data / "icdar2015" / "test_open" / "images" / "img_96.jpg")
+    assert len(found) >= 5
