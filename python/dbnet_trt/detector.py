@@ -17,7 +17,7 @@ from ._core import cuda_available
 from .card import ModelCard
 from .detections import Detections
 from .engines import Engine
-from .errors import EngineError
+from .errors import EngineError, ImageError
 from .images import Image, ImageSource, load_image
 from .postprocess import PostprocessParams, postprocess, to_probability
 from .preprocess import Plan, SizePolicy, preprocess
@@ -127,7 +127,7 @@ class Detector:
             ValueError: An argument is out of range.
         """
         (found,) = self.detect_batch(
-            [image],
+            [load_image(image)],
             size=size,
             binary_threshold=binary_threshold,
             score_threshold=score_threshold,
@@ -184,8 +184,11 @@ class Detector:
             polygons=polygons,
         )
         work = _Batches(self._engine, size or self._size, params, prob_map, batch_size)
-        for image in images:
-            work.add(load_image(image))
+        for index, image in enumerate(images):
+            try:
+                work.add(load_image(image))
+            except ImageError as error:
+                raise ImageError(f"image {index} of the batch: {error}") from error
         return work.finish()
 
 
