@@ -16,16 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 from cyclopts import App
+from dbnet_trt import ModelCard, SizePolicy
+from dbnet_trt.detections import Detections
+from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
+from dbnet_trt.preprocess import Plan, preprocess
 from measure import interleaved, machine, summary, write_report
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scenes import text_map, text_scene
-
-from dbnet_trt import ModelCard, SizePolicy
-from dbnet_trt.detections import Detections
-from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
-from dbnet_trt.preprocess import Plan, preprocess
 
 PARAMS = PostprocessParams(max_candidates=100_000)
 

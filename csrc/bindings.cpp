@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The compiled module: a table of names. Arguments are checked here, once; then the GIL is released.
+// The compiled module: a table of names. Arguments are checked here, once; then the GIL is
+// released.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -184,9 +185,9 @@ PYBIND11_MODULE(_core, m) {
                                max_candidates,   min_side,        logits};
              }),
              "binary_threshold"_a = Params{}.binary_threshold,
-             "score_threshold"_a = Params{}.score_threshold, "unclip_ratio"_a = Params{}.unclip_ratio,
-             "max_candidates"_a = Params{}.max_candidates, "min_side"_a = Params{}.min_side,
-             "logits"_a = Params{}.logits)
+             "score_threshold"_a = Params{}.score_threshold,
+             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
+             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
         .def_readwrite("binary_threshold", &Params::binary_threshold)
         .def_readwrite("score_threshold", &Params::score_threshold)
         .def_readwrite("unclip_ratio", &Params::unclip_ratio)

@@ -73,11 +73,13 @@ void convex_hull(std::span<const Run> component, std::vector<PixelPoint>& hull) 
     thread_local std::vector<RowExtent> rows;
     row_extents(component, rows);
     hull.clear();
-    for (const RowExtent& row : rows) extend_chain(hull, 0, {row.right, row.y});  // right side, down
+    for (const RowExtent& row : rows)
+        extend_chain(hull, 0, {row.right, row.y});  // right side, down
     const std::size_t bottom = hull.size();
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) {  // left side, up
         const PixelPoint point{row->left, row->y};
-        if (hull.size() == bottom && point.x == hull.back().x) continue;  // one pixel wide at the foot
+        if (hull.size() == bottom && point.x == hull.back().x)
+            continue;  // one pixel wide at the foot
         extend_chain(hull, bottom - 1, point);
     }
     const PixelPoint first = hull.front(), last = hull.back();
@@ -117,8 +119,8 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
             best_area = area;
             best_turn = turn;
             const double length = std::sqrt(length_squared);
-            best = {double(p.x), double(p.y), dx / length, dy / length, a_min / length, a_max / length,
-                    0, across(far_across) / length};
+            best = {double(p.x),    double(p.y),    dx / length, dy / length,
+                    a_min / length, a_max / length, 0,           across(far_across) / length};
         }
     }
     return best;
@@ -148,7 +150,8 @@ struct Canvas {
 };
 
 int cut(int from, int to, int edge, int start, int other) {
-    return from + static_cast<int>(static_cast<double>(edge - start) * (to - from) / (other - start));
+    return from +
+           static_cast<int>(static_cast<double>(edge - start) * (to - from) / (other - start));
 }
 
 // Clips a line to the canvas as cv::clipLine does, to the rounding. Returns whether it is visible;
@@ -164,8 +167,9 @@ bool clip_line(const Canvas& canvas, PixelPoint& a, PixelPoint& b) {
         }
         if (code_b & 12) {
             const int edge = code_b < 8 ? 0 : bottom;
-            b = {b.x + static_cast<int>(static_cast<double>(edge - b.y) * (b.x - a.x) / (b.y - a.y)),
-                 edge};
+            b = {
+                b.x + static_cast<int>(static_cast<double>(edge - b.y) * (b.x - a.x) / (b.y - a.y)),
+                edge};
             code_b = canvas.outcode(b) & 3;
         }
         if ((code_a & code_b) == 0 && (code_a | code_b) != 0) {
@@ -176,9 +180,8 @@ bool clip_line(const Canvas& canvas, PixelPoint& a, PixelPoint& b) {
             }
             if (code_b != 0) {
                 const int edge = code_b == 1 ? 0 : right;
-                b = {edge,
-                     b.y + static_cast<int>(static_cast<double>(edge - b.x) * (b.y - a.y) /
-                                            (b.x - a.x))};
+                b = {edge, b.y + static_cast<int>(static_cast<double>(edge - b.x) * (b.y - a.y) /
+                                                  (b.x - a.x))};
                 code_b = 0;
             }
         }
@@ -206,7 +209,8 @@ void draw_line(PixelPoint a, PixelPoint b, std::vector<RowSpan>& spans) {
             if (j > 0) first = (2 * j - 1) * dx / (2 * dy) + 1;
             last = std::min(dx, (2 * j + 1) * dx / (2 * dy));
         }
-        widen(spans[a.y + step * j], a.x + static_cast<int>(first), a.x + static_cast<int>(last) + 1);
+        widen(spans[a.y + step * j], a.x + static_cast<int>(first),
+              a.x + static_cast<int>(last) + 1);
     }
 }
 
@@ -231,7 +235,8 @@ std::array<ScanEdge, 4> draw_sides(const Canvas& canvas, const std::array<PixelP
             b = corners[(k + 1) % 4];
         }
         if (y_begin == y_end) continue;
-        // Along the clipped side, from its upper end; the rows are the unclipped side's, as in OpenCV.
+        // Along the clipped side, from its upper end; the rows are the unclipped side's, as in
+        // OpenCV.
         const PixelPoint upper = corners[k].y == y_begin ? a : b;
         const std::int64_t slope = (static_cast<std::int64_t>(b.x - a.x) * 65536) / (b.y - a.y);
         const std::int64_t x = static_cast<std::int64_t>(upper.x) * 65536;
@@ -261,10 +266,8 @@ void fill_between(const Canvas& canvas, const std::array<ScanEdge, 4>& edges,
 }  // namespace
 
 void fill_quad(const Quad& quad, int map_height, int map_width, FilledQuad& filled) {
-    const auto [x_low, x_high] =
-        std::minmax({quad[0].x, quad[1].x, quad[2].x, quad[3].x});
-    const auto [y_low, y_high] =
-        std::minmax({quad[0].y, quad[1].y, quad[2].y, quad[3].y});
+    const auto [x_low, x_high] = std::minmax({quad[0].x, quad[1].x, quad[2].x, quad[3].x});
+    const auto [y_low, y_high] = std::minmax({quad[0].y, quad[1].y, quad[2].y, quad[3].y});
     const auto on_map = [](float v, int side) {
         return static_cast<int>(std::clamp(v, 0.f, static_cast<float>(side - 1)));
     };

@@ -91,8 +91,8 @@ DBNET_AVX2 inline __m128i across_pixel(const std::uint8_t* source, const Tap& ta
         reinterpret_cast<const __m128i*>(source + 3 * static_cast<std::ptrdiff_t>(tap.first)));
     int weights;
     std::memcpy(&weights, &tap.first_weight, sizeof weights);
-    return _mm_srai_epi32(
-        _mm_madd_epi16(_mm_shuffle_epi8(bytes, spread), _mm_set1_epi32(weights)), 4);
+    return _mm_srai_epi32(_mm_madd_epi16(_mm_shuffle_epi8(bytes, spread), _mm_set1_epi32(weights)),
+                          4);
 }
 
 DBNET_AVX2 void interpolate_across_avx2(const std::uint8_t* source, const Tap* taps, int end,
@@ -118,9 +118,11 @@ DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* l
                                 const Tap& tap, int end, const PlaneRow& out) {
     const __m256i upper_weight = _mm256_set1_epi16(tap.first_weight);
     const __m256i lower_weight = _mm256_set1_epi16(tap.second_weight);
-    const __m256i planes = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
-                                            0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    // Bytes of pixels (0-1, 4-5) and (2-3, 6-7) leave the pack; each lane of 4 bytes is put in place.
+    const __m256i planes =
+        _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
+                         0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    // Bytes of pixels (0-1, 4-5) and (2-3, 6-7) leave the pack; each lane of 4 bytes is put in
+    // place.
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (int x = 0; x < end; x += 8) {
         const __m256i first =
@@ -135,10 +137,9 @@ DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* l
         const __m128i channel[3] = {blue_green, _mm_srli_si128(blue_green, 8), red};
         for (int c = 0; c < 3; ++c) {
             const __m256 pixel = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(channel[c]));
-            _mm256_storeu_ps(
-                out.plane[c] + x,
-                _mm256_add_ps(_mm256_mul_ps(pixel, _mm256_set1_ps(out.scale[c])),
-                              _mm256_set1_ps(out.bias[c])));
+            _mm256_storeu_ps(out.plane[c] + x,
+                             _mm256_add_ps(_mm256_mul_ps(pixel, _mm256_set1_ps(out.scale[c])),
+                                           _mm256_set1_ps(out.bias[c])));
         }
     }
 }
@@ -157,7 +158,8 @@ public:
         num_fast_ -= num_fast_ % 2;
     }
 
-    /// Row y of the source, resized to the target's width. Valid until two other rows were asked for.
+    /// Row y of the source, resized to the target's width. Valid until two other rows were asked
+    /// for.
     const std::int16_t* row(int y) {
         if (held_[0] == y) return rows_[0].data();
         if (held_[1] == y) return rows_[1].data();
@@ -210,7 +212,8 @@ void preprocess(const ImageView& image, Size resized, Size padded,
     for (int y = 0; y < resized.height; ++y) {
         for (int c = 0; c < 3; ++c) {  // c: channel of the source
             const int channel = normalization.swap_red_blue ? 2 - c : c;
-            target.plane[c] = out + channel * plane_size + static_cast<std::size_t>(y) * padded.width;
+            target.plane[c] =
+                out + channel * plane_size + static_cast<std::size_t>(y) * padded.width;
             target.scale[c] = normalization.scale[channel];
             target.bias[c] = normalization.bias[channel];
         }

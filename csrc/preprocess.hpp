@@ -14,7 +14,8 @@ struct ImageView {
     std::ptrdiff_t pitch;
 };
 
-/// Output channel c is pixel * scale[c] + bias[c]; with swap_red_blue it is made from channel 2 - c.
+/// Output channel c is pixel * scale[c] + bias[c]; with swap_red_blue it is made from channel 2 -
+/// c.
 struct Normalization {
     std::array<float, 3> scale, bias;
     bool swap_red_blue;

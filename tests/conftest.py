@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several test modules share: a seeded generator and the shared data folder, if there is one."""
+"""What several test modules share: a seeded generator, and real photos where there are any."""
 
 from pathlib import Path
 

@@ -159,9 +159,9 @@ def test_info_and_models(model: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "logit" in capsys.readouterr().out
     assert cli.main(["models"]) == 0
     printed = capsys.readouterr().out
-    for name, model in weights.MODELS.items():
+    for name, packaged in weights.MODELS.items():
         assert name in printed
-        assert model.file in printed or model.install in printed
+        assert packaged.file in printed or packaged.install in printed
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])

@@ -115,7 +115,7 @@ def test_crops_turn_text_upright(angle: float) -> None:
     bar[:, :40] = 250
     turn = cv2.getRotationMatrix2D((39.5, 9.5), -angle, 1)
     turn[:, 2] += [60, 90]
-    image = cv2.warpAffine(bar, turn, (220, 200))
+    image = np.asarray(cv2.warpAffine(bar, turn, (220, 200)), np.uint8)
     corners = np.array([[0, 0], [79, 0], [79, 19], [0, 19]], np.float32)
     quad = (corners @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
     (crop,) = Detections(quad[None], np.ones(1, np.float32)).crops(image)

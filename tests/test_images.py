@@ -183,7 +183,7 @@ def test_find_sources(tmp_path: Path) -> None:
     found = [Path(source).name for source in images.find_sources([str(tmp_path)])]
     assert found == ["a.PNG", "b.jpg", "c.webp", "film.mp4"]
     found = [Path(source).name for source in images.find_sources([str(tmp_path / "*.*g"), "0"])]
-    assert found == ["b.jpg", "0"] or found == ["a.PNG", "b.jpg", "0"]
+    assert found[-2:] == ["b.jpg", "0"]
     assert images.find_sources(["missing.jpg"]) == ["missing.jpg"]  # reported when it is read
     with pytest.raises(ImageError, match="nothing matches"):
         images.find_sources([str(tmp_path / "*.gif")])

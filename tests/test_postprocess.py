@@ -162,7 +162,7 @@ def test_boxes_have_their_shape(seed: int, height: int, width: int) -> None:
 
 
 def bar_map(rng: np.random.Generator) -> np.ndarray:
-    """One bar, often cut off by the edge, of random brightness: its mean tells which pixels it has."""
+    """One bar, often cut off by the edge; its pixels all differ, so that a mean tells which."""
     height, width = rng.integers(8, 60, 2)
     prob_map = np.zeros((height, width), np.float32)
     bar = cv2.boxPoints(

@@ -114,7 +114,7 @@ def test_core_checks_its_arguments(
 def test_core_refuses_other_types() -> None:
     with pytest.raises(TypeError):
         _core.preprocess(
-            np.zeros((4, 4, 3), np.float32),  # type: ignore[arg-type]
+            np.zeros((4, 4, 3), np.float32),
             (4, 4),
             np.zeros((3, 32, 32), np.float32),
             [1, 1, 1],

@@ -20,7 +20,7 @@ def make_model(
     weight: float = 20.0,
 ) -> Path:
     """Write an ONNX model whose map is `weight` times the mean of the channels."""
-    dims = ["batch", 3, "height", "width"]
+    dims: list[str | int | None] = ["batch", 3, "height", "width"]
     names = ["map", "other"][:num_outputs]
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1], keepdims=1),

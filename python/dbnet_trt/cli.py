@@ -50,7 +50,7 @@ class DetectOptions:
     """How `dbnet detect` looks for text."""
 
     model: str | None = None
-    """Name of a model (see `dbnet models`) or path of an .onnx file; the default model if left out."""
+    """Name (see `dbnet models`) or path of an .onnx file; the default model if left out."""
 
     card: str | None = None
     """For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card."""

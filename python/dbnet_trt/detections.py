@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import supervision
 
+    from .images import ImageSource
+
 FloatArray = NDArray[np.float32]
 
 OUTLINE_COLOR = (60, 200, 40)  # BGR: green, seen on most photos
@@ -117,11 +119,11 @@ class Detections:
         """N outlines (K, 2) float32 in pixels: the polygons, or the quads where there are none."""
         return tuple(self.quads) if self.polygons is None else self.polygons
 
-    def plot(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def plot(self, image: ImageSource) -> NDArray[np.uint8]:
         """A copy of the image with the outlines drawn on it.
 
         Args:
-            image: (H, W, 3) uint8 BGR (or gray, or BGRA): the one that was searched.
+            image: The one that was searched: an array, a path, … as `Detector.detect` takes it.
 
         Returns:
             (H, W, 3) uint8 BGR.
@@ -136,12 +138,12 @@ class Detections:
         cv2.polylines(canvas, points, True, OUTLINE_COLOR, thickness, cv2.LINE_AA)
         return canvas
 
-    def save(self, path: str | Path, image: NDArray[np.uint8]) -> None:
+    def save(self, path: str | Path, image: ImageSource) -> None:
         """Write the image with the outlines drawn on it.
 
         Args:
             path: Where to; the suffix says the format (.jpg, .png, …).
-            image: (H, W, 3) uint8 BGR: the one that was searched.
+            image: The one that was searched, as in `plot`.
 
         Raises:
             ImageError: The format is not known or the file cannot be written.
@@ -150,14 +152,14 @@ class Detections:
 
         write_image(path, self.plot(image))
 
-    def crops(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    def crops(self, image: ImageSource) -> list[NDArray[np.uint8]]:
         """Each text cut out and turned upright, as a recogniser wants it.
 
         Text that runs downwards, at least 1.5 times as tall as wide, is turned by 90 degrees
         counter-clockwise, so that it lies.
 
         Args:
-            image: (H, W, 3) uint8 BGR: the one that was searched.
+            image: The one that was searched, as in `plot`.
 
         Returns:
             N images (h, w, 3) uint8 BGR, h and w at least 1.

@@ -235,9 +235,8 @@ class _Batches:
         logits = card.output == "logit"
         results = postprocess(maps, plans, self._params, logits=logits)
         for (index, _, plan), found, values in zip(group, results, maps, strict=True):
-            if self._prob_map:
-                found = dataclasses.replace(found, prob_map=_cut_map(values, plan, logits))
-            self._results[index] = found
+            prob_map = _cut_map(values, plan, logits) if self._prob_map else None
+            self._results[index] = dataclasses.replace(found, prob_map=prob_map)
 
 
 def _cut_map(values: NDArray[np.float32], plan: Plan, logits: bool) -> NDArray[np.float32]:

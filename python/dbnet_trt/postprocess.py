@@ -167,7 +167,7 @@ def to_probability(values: FloatArray, logits: bool) -> FloatArray:
     """The same map as probabilities in [0, 1]: sigmoid of logits, clipped, NaN as 0."""
     if logits:
         with np.errstate(over="ignore"):
-            values = 1 / (1 + np.exp(-values))
+            values = (1 / (1 + np.exp(-values))).astype(np.float32)
     return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
