@@ -75,6 +75,15 @@ def test_folder_to_folder(model: str, photo: str, tmp_path: Path) -> None:
     assert len(results.read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_many_pictures_do_not_fit_into_one_file(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.jpg"
+    assert cli.main(["detect", photo, photo, "--model", model, "--save", str(target)]) == 2
+    assert "name a folder" in capsys.readouterr().err
+    assert not target.exists()
+
+
 def test_video(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "film.avi"
     film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (200, 120))

@@ -84,6 +84,19 @@ def test_reading_order() -> None:
     assert len(Detections.empty().in_reading_order()) == 0
 
 
+@pytest.mark.parametrize("degrees", [-15, -5, 0, 2, 15])
+def test_reading_order_of_a_slanted_page(degrees: float, rng: np.random.Generator) -> None:
+    """Lines 40 px apart and 1000 px long: at 3 degrees one ends lower than the next begins."""
+    turn = cv2.getRotationMatrix2D((0, 0), degrees, 1)[:, :2]
+    page = [
+        upright(250 * i, 40 * line + 4 * (i % 2), 200, 26) for line in range(9) for i in range(4)
+    ]
+    quads = (np.stack(page) @ turn.T + 500).astype(np.float32)
+    mixed = rng.permutation(len(quads))
+    found = Detections(quads[mixed], np.ones(len(quads), np.float32))
+    np.testing.assert_array_equal(found.in_reading_order().quads, quads)
+
+
 def test_plot_and_save(found: Detections, tmp_path: Path) -> None:
     image = np.zeros((100, 120, 3), np.uint8)
     drawn = found.plot(image)

@@ -2,6 +2,7 @@
 import concurrent.futures
 import logging
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,8 +146,20 @@ def test_batch_of_nothing(detector: Detector) -> None:
 
 
 def test_bad_image_in_a_batch(detector: Detector, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"none\.jpg"):
+    with pytest.raises(ImageError, match=r"^image 1 of the batch: .*none\.jpg"):
         detector.detect_batch([scene(), tmp_path / "none.jpg"])
+
+
+@pytest.mark.parametrize("images", ["photo.jpg", b"photo", scene(), scene()[:, :, 0]])
+def test_one_image_is_no_batch(detector: Detector, images: Any) -> None:
+    with pytest.raises(TypeError, match="call detect for one image"):
+        detector.detect_batch(images)
+    assert len(detector.detect_batch(np.stack([scene(), scene()]))) == 2
+
+
+def test_size_is_a_policy(detector: Detector) -> None:
+    with pytest.raises(TypeError, match=r"SizePolicy\(short_side=736\), got 640"):
+        detector.detect(scene(), size=640)  # type: ignore[arg-type]
 
 
 def test_results_do_not_alias(detector: Detector) -> None:

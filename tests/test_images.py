@@ -132,8 +132,23 @@ def test_truncated_files(rng: np.random.Generator, suffix: str, share: float) ->
         load_image(data[: int(len(data) * share)])
 
 
-def test_bytes_after_the_end_do_no_harm(photo: np.ndarray) -> None:
-    assert load_image(encode(photo, ".jpg") + bytes(100)).shape == photo.shape
+def test_bytes_after_the_end_do_no_harm(photo: np.ndarray, rng: np.random.Generator) -> None:
+    film = rng.bytes(300_000) + b"\xff\xda"  # phones append one; it holds every marker
+    for behind in (bytes(100), film):
+        assert load_image(encode(photo, ".jpg") + behind).shape == photo.shape
+    with pytest.raises(ImageError, match="cut off"):
+        load_image(with_orientation(encode(photo, ".jpg"), 1)[:-2])
+
+
+def test_pil_images_of_other_kinds(photo: np.ndarray) -> None:
+    class Scan(PIL.Image.Image):
+        pass
+
+    scan = PIL.Image.fromarray(photo)
+    scan.__class__ = Scan
+    np.testing.assert_array_equal(load_image(scan), photo[:, :, ::-1])
+    deep = photo[:, :, 0].astype(np.uint16) * 257
+    np.testing.assert_array_equal(load_image(PIL.Image.fromarray(deep))[:, :, 1], photo[:, :, 0])
 
 
 def test_progressive_jpeg(photo: np.ndarray) -> None:

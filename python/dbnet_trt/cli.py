@@ -230,12 +230,12 @@ class _Writer:
     ) -> None:
         self._lines, self._quiet = lines, quiet
         is_file = (
-            save is not None
-            and len(sources) == 1
-            and not images.is_video(sources[0])
-            and save.suffix.lower() in images.IMAGE_SUFFIXES
-            and not save.is_dir()
+            save is not None and save.suffix.lower() in images.IMAGE_SUFFIXES and not save.is_dir()
         )
+        if is_file and (len(sources) > 1 or images.is_video(sources[0])):
+            raise ValueError(
+                f"--save {save} names one picture, but there are more to write; name a folder"
+            )
         self._file = save if is_file else None
         self._folder = None if is_file else save
         self._used: set[str] = set()

@@ -111,7 +111,7 @@ class Detections:
         """The same, top to bottom, and left to right within a line.
 
         Two texts are on one line where their centres' heights differ by less than half the lower
-        one's height.
+        one's height, on the page turned straight: a photo taken at a slant reads the same.
         """
         return self if len(self) == 0 else self[np.array(_reading_order(self.quads))]
 
@@ -224,7 +224,9 @@ class Detections:
 
 def _reading_order(quads: FloatArray) -> list[int]:
     """Indices of (N, 4, 2) quads, N at least 1, line by line."""
-    centers = quads.mean(axis=1)
+    skew = _skew(quads)
+    straighten = np.array([[np.cos(skew), -np.sin(skew)], [np.sin(skew), np.cos(skew)]])
+    centers = quads.mean(axis=1) @ straighten
     heights = np.linalg.norm(quads[:, 3] - quads[:, 0], axis=1)
     lines: list[list[int]] = []
     for i in np.argsort(centers[:, 1], kind="stable").tolist():
@@ -236,6 +238,20 @@ def _reading_order(quads: FloatArray) -> list[int]:
         else:
             lines.append([i])
     return [i for line in lines for i in sorted(line, key=lambda i: float(centers[i, 0]))]
+
+
+def _skew(quads: FloatArray) -> float:
+    """Direction in radians in which most of the text of (N, 4, 2) quads runs, 0 = to the right."""
+    along = quads[:, 1] - quads[:, 0] + quads[:, 2] - quads[:, 3]
+    lengths = np.linalg.norm(along, axis=1)
+    down = quads[:, 3] - quads[:, 0] + quads[:, 2] - quads[:, 1]
+    flat = lengths > np.linalg.norm(down, axis=1)  # a square's direction is a matter of chance
+    if not flat.any():
+        return 0.0
+    angles, weights = np.arctan2(along[flat, 1], along[flat, 0]), lengths[flat]
+    order = np.argsort(angles, kind="stable")
+    passed = np.cumsum(weights[order])
+    return float(angles[order][np.searchsorted(passed, passed[-1] / 2)])  # the weighted median
 
 
 def _crop(image: NDArray[np.uint8], quad: FloatArray) -> NDArray[np.uint8]:

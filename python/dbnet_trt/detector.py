@@ -17,7 +17,7 @@ from ._core import cuda_available
 from .card import ModelCard
 from .detections import Detections
 from .engines import Engine
-from .errors import EngineError
+from .errors import EngineError, ImageError
 from .images import Image, ImageSource, load_image
 from .postprocess import PostprocessParams, postprocess, to_probability
 from .preprocess import Plan, SizePolicy, preprocess
@@ -77,7 +77,7 @@ class Detector:
             ValueError: An argument is out of range, or there is no model of that name.
         """
         self._engine = _open_engine(engine, device, card, (backend, precision, num_threads))
-        self._size = size or self.card.size_policy
+        self._size = _choose_size(size, self.card.size_policy)
         self._params = _override(
             dataclasses.replace(self.card.postprocess_params, polygons=polygons),
             binary_threshold=binary_threshold,
@@ -127,7 +127,7 @@ class Detector:
             ValueError: An argument is out of range.
         """
         (found,) = self.detect_batch(
-            [image],
+            [load_image(image)],
             size=size,
             binary_threshold=binary_threshold,
             score_threshold=score_threshold,
@@ -172,9 +172,16 @@ class Detector:
         Raises:
             ImageError: An image is missing, broken, or not an image; the message says which.
             ValueError: An argument is out of range.
+            TypeError: `images` is one image.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        one_array = isinstance(images, np.ndarray) and images.ndim < 4
+        if one_array or isinstance(images, (str, bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"images must be an iterable of images, got one {type(images).__name__}; "
+                "call detect for one image, or give a list"
+            )
         params = _override(
             self._params,
             binary_threshold=binary_threshold,
@@ -183,9 +190,13 @@ class Detector:
             max_candidates=max_candidates,
             polygons=polygons,
         )
-        work = _Batches(self._engine, size or self._size, params, prob_map, batch_size)
-        for image in images:
-            work.add(load_image(image))
+        size = _choose_size(size, self._size)
+        work = _Batches(self._engine, size, params, prob_map, batch_size)
+        for index, image in enumerate(images):
+            try:
+                work.add(load_image(image))
+            except ImageError as error:
+                raise ImageError(f"image {index} of the batch: {error}") from error
         return work.finish()
 
 
@@ -240,6 +251,14 @@ def _cut_map(values: NDArray[np.float32], plan: Plan, logits: bool) -> NDArray[n
     """A copy of the part of a map that shows the image, as probabilities."""
     height, width = plan.resized
     return to_probability(values[:height, :width], logits)
+
+
+def _choose_size(size: SizePolicy | None, default: SizePolicy) -> SizePolicy:
+    if size is not None and not isinstance(size, SizePolicy):
+        raise TypeError(
+            f"size must be a SizePolicy, as in SizePolicy(short_side=736), got {size!r}"
+        )
+    return size or default
 
 
 def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +17,9 @@ from .errors import ImageError
 
 Image: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | memoryview | Any
+
+# 0xff and a kind; inside of pixels 0xff is followed by 0 or, between them, by 0xd0 to 0xd7.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
@@ -41,7 +45,7 @@ def load_image(source: ImageSource) -> Image:
         return _decode(bytes(source), "the bytes given")
     if isinstance(source, (str, os.PathLike)):
         return _decode(_read(Path(source)), str(source))
-    if type(source).__module__.split(".")[0] == "PIL":
+    if any(kind.__module__.startswith("PIL.") for kind in type(source).__mro__):
         return _from_pil(source)
     raise TypeError(
         "an image must be a NumPy array, a path, the bytes of a file, or a PIL image, "
@@ -53,7 +57,7 @@ def _from_array(array: NDArray[Any]) -> Image:
     if array.dtype != np.uint8:
         hint = (
             "multiply by 255 and use .astype(numpy.uint8) if its values run from 0 to 1"
-            if array.dtype.kind == "f"
+            if array.dtype.kind in "fb"
             else "use (image >> 8).astype(numpy.uint8) if it uses all 16 bits"
         )
         raise ImageError(f"an image array must be uint8, got {array.dtype}; {hint}")
@@ -77,7 +81,10 @@ def _from_pil(image: Any) -> Image:
     from PIL import ImageOps
 
     try:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # convert would clip it
+            return _from_array((np.asarray(upright) >> 8).astype(np.uint8))
+        upright = upright.convert("RGB")
     except OSError as error:
         raise ImageError(f"the PIL image cannot be read: {error}") from error
     return _from_array(np.ascontiguousarray(np.asarray(upright)[:, :, ::-1]))
@@ -113,9 +120,21 @@ def _decode(data: bytes, name: str) -> Image:
 
 def _is_cut_off(data: bytes) -> bool:
     """Whether a JPEG or PNG lacks its end. OpenCV fills the missing part with gray, silently."""
-    if data.startswith(b"\xff\xd8"):  # each scan is followed by another, or by the end marker
-        return data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda"))) < 0
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg_lacks_end(data)
     return data.startswith(b"\x89PNG") and b"IEND" not in data
+
+
+def _jpeg_lacks_end(data: bytes) -> bool:
+    """Follow the segments of a JPEG to its end marker; phones append films and maps after it."""
+    at = 2
+    while marker := _JPEG_MARKER.search(data, at):
+        kind = marker[0][-1]
+        if kind == 0xD9:
+            return False
+        # A segment says its length; the pixels after it (kind 0xDA) run to the next marker.
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return True
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:

@@ -33,6 +33,12 @@ logger = logging.getLogger("dbnet_trt")
 MAX_COMPILED_SHAPES = 8
 """Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""
 
+MAX_COMPILED_PIXELS = 1 << 24
+"""The same, by the pixels of all these inputs: ppocrv6-small takes 130 MB a million pixels."""
+
+MAX_CACHE_BYTES = 500_000_000
+"""Compiled models kept on disk, 10 MB a shape of ppocrv6-small; the oldest goes first."""
+
 Backend = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -257,8 +263,9 @@ class _OpenVino:
         if config.num_threads:
             self._properties["INFERENCE_NUM_THREADS"] = config.num_threads
         cache = cache_folder()
-        if cache is not None:
-            self._properties["CACHE_DIR"] = str(cache / "openvino")
+        self._cache = cache / "openvino" if cache is not None else None
+        if self._cache is not None:
+            self._properties["CACHE_DIR"] = str(self._cache)
         try:
             self._model = self._core.read_model(model, b"")
         except RuntimeError as error:
@@ -296,10 +303,20 @@ class _OpenVino:
                 model.reshape({self._input_name: list(shape)})
                 compiled = self._core.compile_model(model, "CPU", self._properties)
                 self._compiled[shape] = _RequestPool(compiled)
-                if len(self._compiled) > MAX_COMPILED_SHAPES:
-                    self._compiled.popitem(last=False)
+                self._forget_old()
             self._compiled.move_to_end(shape)
             return self._compiled[shape]
+
+    def _forget_old(self) -> None:
+        """Keep memory and disk bounded, however many shapes come by; the newest always stays."""
+        shapes = list(self._compiled)
+        while len(shapes) > 1 and (
+            len(shapes) > MAX_COMPILED_SHAPES
+            or sum(b * h * w for b, _, h, w in shapes) > MAX_COMPILED_PIXELS
+        ):
+            del self._compiled[shapes.pop(0)]
+        if self._cache is not None:
+            prune_cache(self._cache, MAX_CACHE_BYTES)
 
 
 class _RequestPool:
@@ -346,3 +363,16 @@ def cache_folder() -> Path | None:
         logger.warning("compiled models are not kept: %s cannot be written", folder)
         return None
     return folder
+
+
+def prune_cache(folder: Path, max_bytes: int) -> None:
+    """Delete the oldest compiled models of a folder until the rest takes at most `max_bytes`."""
+    try:
+        blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime, reverse=True)
+        kept_bytes = 0
+        for blob in blobs:
+            kept_bytes += blob.stat().st_size
+            if kept_bytes > max_bytes:
+                blob.unlink()
+    except OSError as error:  # another process was faster, or still has it open
+        logger.debug("old compiled models stay for now: %s", error)
