@@ -3,7 +3,8 @@
 
 // One build runs on any x86-64 (and on ARM): AVX2 code is compiled beside the portable code by
 // function attribute, and chosen once, at run time.
-#if defined(__x86_64__) && defined(__GNUC__)
+// DBNET_PORTABLE leaves the portable code alone, to test it where AVX2 would be taken.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(DBNET_PORTABLE)
 #define DBNET_HAS_AVX2_CODE 1
 #define DBNET_AVX2 __attribute__((target("avx2")))
 #include <immintrin.h>
