@@ -201,3 +201,14 @@ def test_interrupt_leaves_whole_lines(model: str, tmp_path: Path) -> None:
     assert 0 < len(lines) < 400
     for line in lines:
         json.loads(line)
+
+
+def test_complaints_of_opencv_stay_out(
+    model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(cv2.imencode(".tif", noise)[1].tobytes()[:9000])
+    assert cli.main(["detect", str(broken), "--model", model]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["skipped", "0 images, 0 texts, 1 skipped"]
