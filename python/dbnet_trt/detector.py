@@ -39,7 +39,7 @@ class Detector:
 
     def __init__(
         self,
-        engine: str | Path | None = None,
+        engine: str | Path | Engine | None = None,
         *,
         device: str = "auto",
         card: ModelCard | str | None = None,
@@ -56,7 +56,8 @@ class Detector:
         """Open a model.
 
         Args:
-            engine: Name of a model, or path of an .onnx file; None takes the default model.
+            engine: Name of a model, or path of an .onnx file or a .safetensors checkpoint; or an
+                engine, ready to run; None takes the default model.
             device: "auto", "cpu", "cuda" or "cuda:0".
             card: What a model of another project needs and gives: a card, or the name of the
                 project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our own files
@@ -268,11 +269,17 @@ def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:
 
 
 def _open_engine(
-    engine: str | Path | None,
+    engine: str | Path | Engine | None,
     device: str,
     card: ModelCard | str | None,
     cpu: tuple[str, str, int],
 ) -> Engine:
+    if engine is not None and not isinstance(engine, (str, Path)):
+        return engine
+    if Path(engine or "").suffix.lower() == ".safetensors":
+        from .engines.torch import load_checkpoint
+
+        return load_checkpoint(Path(engine or ""), "cpu" if device == "auto" else device)
     from .engines.onnx import CpuConfig, load_onnx
 
     config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them

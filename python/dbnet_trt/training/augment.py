@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a sample to a training crop: one affine map for pixels and polygons alike, then colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .datasets import Polygon, Text
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """How crops vary."""
+
+    crop_size: int = 640
+    """Side of the square crops, in pixels; a multiple of 32."""
+
+    scale: tuple[float, float] = (0.5, 3.0)
+    """Range of the image's short side, in crop sizes; log-uniform."""
+
+    stretch: float = 1.15
+    """Most that the aspect changes, as a factor."""
+
+    max_rotation_deg: float = 10.0
+    """Rotation lies between plus and minus this."""
+
+    quarter_turn_prob: float = 0.0
+    """Chance of a further turn by 90 degrees."""
+
+    flip_prob: float = 0.5
+    """Chance to mirror left and right."""
+
+    text_prob: float = 0.8
+    """Chance that the crop is laid around a text rather than anywhere."""
+
+    min_visible: float = 0.3
+    """Text of which a smaller share lies inside the crop is ignored."""
+
+    color_prob: float = 0.8
+    """Chance of changes of brightness, contrast, saturation and hue."""
+
+    degrade_prob: float = 0.3
+    """Chance of blur, noise or JPEG artefacts."""
+
+    def __post_init__(self) -> None:
+        if self.crop_size < 32 or self.crop_size % 32:
+            raise ValueError(f"crop_size must be a multiple of 32, got {self.crop_size}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two numbers above 0, low and high, got {self.scale}")
+
+
+def augment(
+    image: Image,
+    texts: Sequence[Text],
+    stretch: tuple[float, float],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> tuple[Image, list[Text]]:
+    """Cut a random crop out of an image.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        texts: Its texts.
+        stretch: Factors (x, y) that restore the image's aspect first.
+        config: How crops vary.
+        rng: Where chance comes from.
+
+    Returns:
+        (crop_size, crop_size, 3) uint8 BGR, and the texts in it, cut off at its border.
+    """
+    matrix = _random_affine(image.shape[:2], texts, stretch, config, rng)
+    size = config.crop_size
+    fill = tuple(float(value) for value in rng.integers(0, 256, 3))
+    crop = cv2.warpAffine(
+        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=fill
+    )
+    found = []
+    for text in texts:
+        polygon = text.polygon @ matrix[:, :2].T + matrix[:, 2]
+        clipped = clip_polygon(polygon, size)
+        if len(clipped) < 3:
+            continue
+        visible = _area(clipped) / max(_area(polygon), 1e-9)
+        found.append(Text(clipped, text.ignore or visible < config.min_visible, text.content))
+    crop = np.asarray(crop, np.uint8)
+    if rng.random() < config.color_prob:
+        crop = jitter_color(crop, rng)
+    if rng.random() < config.degrade_prob:
+        crop = degrade(crop, rng)
+    return crop, found
+
+
+def _random_affine(
+    size: tuple[int, int],
+    texts: Sequence[Text],
+    stretch: tuple[float, float],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """(2, 3) float64, from pixels of the image to pixels of the crop."""
+    height, width = size[0] * stretch[1], size[1] * stretch[0]
+    low, high = np.log(config.scale)
+    scale = config.crop_size * math.exp(rng.uniform(low, high)) / min(height, width)
+    aspect = math.exp(rng.uniform(-1, 1) * math.log(config.stretch) / 2)
+    angle = math.radians(rng.uniform(-1, 1) * config.max_rotation_deg)
+    if rng.random() < config.quarter_turn_prob:
+        angle += math.pi / 2 * float(rng.choice((-1, 1)))
+    mirror = -1.0 if rng.random() < config.flip_prob else 1.0
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    linear = turn @ np.diag(
+        [mirror * scale * aspect * stretch[0], scale / aspect * stretch[1]]
+    )
+    target = _crop_center(size, texts, linear, config, rng)
+    offset = config.crop_size / 2 - linear @ target
+    return np.column_stack([linear, offset])
+
+
+def _crop_center(
+    size: tuple[int, int],
+    texts: Sequence[Text],
+    linear: NDArray[np.float64],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """The point of the image, in its pixels, that becomes the crop's centre."""
+    readable = [text for text in texts if not text.ignore]
+    half_crop = config.crop_size / 2
+    center = rng.random(2) * np.array(size[::-1], np.float64)
+    if readable and rng.random() < config.text_prob:
+        polygon = readable[rng.integers(len(readable))].polygon
+        along = rng.random((len(polygon), 1))
+        within = (polygon * along).sum(axis=0) / along.sum()
+        center = within + np.linalg.solve(linear, rng.uniform(-0.7, 0.7, 2) * half_crop)
+    # Towards the middle, so that little of the crop lies outside the image.
+    reach = np.abs(np.linalg.inv(linear)) @ np.full(2, half_crop)
+    middle = np.array(size[::-1]) / 2
+    room = np.maximum(middle - reach, 0)
+    return np.clip(center, middle - room, middle + room)
+
+
+def clip_polygon(polygon: Polygon, size: int) -> Polygon:
+    """The part of a (K, 2) outline inside the square from 0 to `size` - 1; (0, 2) if none."""
+    limit = size - 1.0
+    for axis, sign, bound in ((0, 1, 0.0), (0, -1, -limit), (1, 1, 0.0), (1, -1, -limit)):
+        if len(polygon) == 0:
+            break
+        depth = sign * polygon[:, axis] - bound
+        if (depth >= 0).all():
+            continue
+        points = []
+        for i in range(len(polygon)):
+            before, here = depth[i - 1], depth[i]
+            if (before >= 0) != (here >= 0):
+                share = before / (before - here)
+                points.append(polygon[i - 1] + share * (polygon[i] - polygon[i - 1]))
+            if here >= 0:
+                points.append(polygon[i])
+        polygon = np.array(points, np.float64).reshape(-1, 2)
+    return polygon
+
+
+def _area(polygon: Polygon) -> float:
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def jitter_color(image: Image, rng: np.random.Generator) -> Image:
+    """Change brightness, contrast, saturation and tint of a (H, W, 3) uint8 image."""
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.92, 1.08, 3)
+    gray = image.mean()
+    bias = rng.uniform(-30, 30) + gray * (1 - gain)
+    # A mix of the channels with their mean: less than 1 is paler, more than 1 is more colourful.
+    saturation = rng.uniform(0.4, 1.4)
+    mix = saturation * np.eye(3) + (1 - saturation) / 3
+    matrix = np.column_stack([gain[:, None] * mix, bias])
+    changed = np.asarray(cv2.transform(image, matrix), np.uint8)
+    if rng.random() < 0.1:
+        changed = 255 - changed
+    return changed
+
+
+def degrade(image: Image, rng: np.random.Generator) -> Image:
+    """Blur, add noise to, or compress a (H, W, 3) uint8 image."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
+    if kind == 1:
+        return motion_blur(image, rng.uniform(2, 6), rng.uniform(0, math.pi))
+    if kind == 2:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+        return np.clip(image + noise, 0, 255).astype(np.uint8)
+    return compress(image, int(rng.integers(20, 70)))
+
+
+def motion_blur(image: Image, length_px: float, angle: float) -> Image:
+    """Blur a uint8 image along a direction, `angle` in radians."""
+    size = int(length_px) | 1
+    weights = np.zeros((size + 2, size + 2), np.float32)
+    middle = (size + 1) / 2
+    offset = np.array([math.cos(angle), math.sin(angle)]) * size / 2
+    start, end = np.rint(middle - offset).astype(int), np.rint(middle + offset).astype(int)
+    cv2.line(weights, start.tolist(), end.tolist(), 1.0)
+    return np.asarray(cv2.filter2D(image, -1, weights / weights.sum()), np.uint8)
+
+
+def compress(image: Image, quality: int) -> Image:
+    """A uint8 image after JPEG at a quality of 1 to 100."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training crops as a function of their position, so that training can stop and go on anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .augment import AugmentConfig, augment
+from .datasets import Sample, load_sample_image
+from .losses import LabelMaps
+from .targets import TargetConfig, make_targets
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""ImageNet's, for channels in RGB order: what the backbones were trained with."""
+
+
+class Crop(NamedTuple):
+    """One training crop: image (3, h, w) uint8 RGB and its four (h, w) float32 label maps."""
+
+    image: Tensor
+    labels: LabelMaps
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Samples that share a weight."""
+
+    samples: list[Sample]
+    weight: float
+    """Share of the crops that come from here, relative to the other sources'."""
+
+
+class CropStream(Dataset[Crop]):
+    """Endless crops. The one at a position depends on the seed and the position alone."""
+
+    def __init__(
+        self, sources: list[Source], augmentation: AugmentConfig, targets: TargetConfig, seed: int
+    ) -> None:
+        self._sources, self._seed = sources, seed
+        self._augmentation, self._targets = augmentation, targets
+        weights = np.array([source.weight for source in sources], np.float64)
+        self._shares = weights / weights.sum()
+
+    def __getitem__(self, position: int) -> Crop:
+        rng = np.random.default_rng((self._seed, position))
+        source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
+        sample = source.samples[int(rng.integers(len(source.samples)))]
+        image, texts = augment(
+            load_sample_image(sample), sample.texts, sample.stretch, self._augmentation, rng
+        )
+        maps = make_targets(
+            [text.polygon for text in texts],
+            [text.ignore for text in texts],
+            image.shape[:2],
+            self._targets,
+        )
+        pixels = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
+        return Crop(torch.from_numpy(pixels), LabelMaps(*map(torch.from_numpy, maps)))
+
+
+class _Positions:
+    """Batches of positions from `start` on; of each global batch, this rank's part."""
+
+    def __init__(self, start: int, stop: int, batch_size: int, rank: int, num_ranks: int) -> None:
+        self._steps = range(start, stop)
+        self._batch_size, self._rank, self._num_ranks = batch_size, rank, num_ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            first = step * self._batch_size
+            yield list(range(first + self._rank, first + self._batch_size, self._num_ranks))
+
+
+def load_crops(
+    stream: CropStream,
+    steps: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> Iterator[Crop]:
+    """Batches for the steps from `steps[0]` to before `steps[1]`.
+
+    Args:
+        stream: Where crops come from.
+        steps: First step, and the one after the last.
+        batch_size: Crops a step over all ranks.
+        workers: Processes that make crops; 0 makes them in this one.
+        rank: Number of this process in distributed training.
+        num_ranks: Number of processes in distributed training.
+
+    Returns:
+        Batches: images (B, 3, h, w) uint8 and labels (B, h, w) float32.
+    """
+    loader: DataLoader[Crop] = DataLoader(
+        stream,
+        batch_sampler=_Positions(*steps, batch_size, rank, num_ranks),  # type: ignore[arg-type]
+        num_workers=workers,
+        worker_init_fn=_init_worker,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def normalize(images: Tensor) -> Tensor:
+    """(B, 3, h, w) uint8 RGB -> float32, less ImageNet's mean, over its standard deviation."""
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    return (images.float() / 255 - mean) / std

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training carries from step to step, and how it is kept on disk."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import EngineError
+from .checkpoints import write_atomically
+from .model import DBNet
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Everything that a resumed run needs to go on as if nothing had happened.
+
+    The position in the data is the step: crops depend on it alone.
+    """
+
+    model: DBNet
+    average: DBNet
+    """Exponential moving average of the model."""
+
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done."""
+
+    skipped: int = 0
+    """Steps left out because the loss was no number."""
+
+    skipped_in_row: int = 0
+    best_f: float = -1.0
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write the state to a file, atomically."""
+    content = {
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "skipped": state.skipped,
+        "skipped_in_row": state.skipped_in_row,
+        "best_f": state.best_f,
+        "metadata": state.metadata,
+        "torch_rng": torch.get_rng_state(),
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def restore_state(path: Path, state: TrainingState) -> None:
+    """Read what `save_state` wrote into a state of the same configuration.
+
+    Raises:
+        EngineError: The file does not belong to this configuration.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key, value in state.metadata.items():
+        if content["metadata"].get(key) != value:
+            raise EngineError(
+                f"{path} is from a run with {key} = {content['metadata'].get(key)}, this one has "
+                f"{value}; give another output folder, or the configuration of that run"
+            )
+    state.model.load_state_dict(content["model"])
+    state.average.load_state_dict(content["average"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.step = content["step"]
+    state.skipped = content["skipped"]
+    state.skipped_in_row = content["skipped_in_row"]
+    state.best_f = content["best_f"]
+    torch.set_rng_state(content["torch_rng"])
+
+
+def copy_for_average(model: DBNet) -> DBNet:
+    """A copy of a model that no optimizer touches, in evaluation mode."""
+    average = copy.deepcopy(model).eval()
+    return average.requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move every floating-point tensor of `average` towards `model` by 1 - decay."""
+    own = average.state_dict()
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            own[name].lerp_(value, 1 - decay)
+        else:
+            own[name].copy_(value)
