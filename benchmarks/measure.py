@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PACKAGES = ("dbnet-trt", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "rapidocr")
+WARM_UPS = 3
 
 
 def interleaved(
@@ -27,14 +28,15 @@ def interleaved(
     """Time functions in turn, so that a busy moment of the machine meets them all.
 
     Args:
-        functions: By name; each is called once to warm up, then `repeats` times.
+        functions: By name; each is called `WARM_UPS` times, then `repeats` times.
         repeats: Rounds.
         before: Called before each, untimed.
 
     Returns:
         Wall times in ms, (repeats,) float64, by name.
     """
-    for function in functions.values():
+    for function in list(functions.values()) * WARM_UPS:
+        before()
         function()
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
