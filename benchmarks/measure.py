@@ -95,7 +95,10 @@ def write_report(report: dict[str, Any], path: Path | None) -> None:
     """Write a report with machine and command, if a path is given."""
     if path is None:
         return
-    command = f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}"
+    arguments = ["--json", path.name] if "--json" in sys.argv else []
+    at = sys.argv.index("--json") if arguments else len(sys.argv)
+    given = [*sys.argv[1:at], *arguments, *sys.argv[at + 2 :]]  # without folders of this machine
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(given)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     full = {"command": command, "machine": machine(), **report}
     path.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
