@@ -32,7 +32,7 @@ RAPIDOCR_SHORT_SIDE = 736  # its size policy: at least this, and never made smal
 RAPIDOCR_LONG_SIDE = 2000  # this long side
 
 app = App(help="Frames a second, and where the time goes.")
-console = Console()
+console = Console(width=max(120, Console().width))  # the tables are wide
 
 
 def make_photos() -> Photos:

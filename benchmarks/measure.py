@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PACKAGES = ("dbnet-trt", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "rapidocr")
+WARM_UPS = 3
 
 
 def interleaved(
@@ -27,14 +28,15 @@ def interleaved(
     """Time functions in turn, so that a busy moment of the machine meets them all.
 
     Args:
-        functions: By name; each is called once to warm up, then `repeats` times.
+        functions: By name; each is called `WARM_UPS` times, then `repeats` times.
         repeats: Rounds.
         before: Called before each, untimed.
 
     Returns:
         Wall times in ms, (repeats,) float64, by name.
     """
-    for function in functions.values():
+    for function in list(functions.values()) * WARM_UPS:
+        before()
         function()
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
@@ -93,7 +95,10 @@ def write_report(report: dict[str, Any], path: Path | None) -> None:
     """Write a report with machine and command, if a path is given."""
     if path is None:
         return
-    command = f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}"
+    arguments = ["--json", path.name] if "--json" in sys.argv else []
+    at = sys.argv.index("--json") if arguments else len(sys.argv)
+    given = [*sys.argv[1:at], *arguments, *sys.argv[at + 2 :]]  # without folders of this machine
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(given)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     full = {"command": command, "machine": machine(), **report}
     path.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")

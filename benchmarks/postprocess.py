@@ -139,7 +139,7 @@ def main(*, repeats: int = 50, json: Path | None = None) -> None:
         "postprocess": postprocess_rows(repeats),
         "preprocess": preprocess_rows(repeats),
     }
-    console = Console()
+    console = Console(width=max(110, Console().width))  # the tables are wide
     console.print(machine()["cpu"], style="dim")
     for stage, rows in report.items():
         table = Table(stage, "boxes", "core ms", "p99", "OpenCV + Python ms", "p99", "ratio")

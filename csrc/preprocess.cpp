@@ -7,45 +7,16 @@
 #include "csrc/preprocess.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "csrc/cpu_features.hpp"
+#include "kernels/resize_taps.hpp"
 
 namespace dbnet {
 namespace {
 
-constexpr int kWeightOne = 2048;  // 11 bits, as in OpenCV
-constexpr int kLanes = 4;         // int16 values of a pixel between the passes
-
-/// Two neighbouring samples and their weights.
-struct Tap {
-    int first, second;
-    std::int16_t first_weight, second_weight;
-};
-
-// OpenCV's source positions for one axis. Across (clamp_weight) the weight is clamped at the edge,
-// down only the index is: the results are the same but for rounding, and rounding is what we match.
-std::vector<Tap> make_taps(int target, int source, bool clamp_weight) {
-    std::vector<Tap> taps(target);
-    const double scale = static_cast<double>(source) / target;
-    for (int i = 0; i < target; ++i) {
-        float fraction = static_cast<float>((i + 0.5) * scale - 0.5);
-        int first = static_cast<int>(std::floor(fraction));
-        fraction -= static_cast<float>(first);
-        if (clamp_weight && (first < 0 || first >= source - 1)) {
-            fraction = 0;
-            first = std::clamp(first, 0, source - 1);
-        }
-        const auto weight = [](float w) {
-            return static_cast<std::int16_t>(std::lrint(w * static_cast<float>(kWeightOne)));
-        };
-        taps[i] = {std::clamp(first, 0, source - 1), std::clamp(first + 1, 0, source - 1),
-                   weight(1.f - fraction), weight(fraction)};
-    }
-    return taps;
-}
+constexpr int kLanes = 4;  // int16 values of a pixel between the passes
 
 // Where a row of the output goes: one pointer a plane, in the order of the source's channels.
 struct PlaneRow {
@@ -55,10 +26,10 @@ struct PlaneRow {
 
 // ---- portable ----------------------------------------------------------------------------------
 
-void interpolate_across(const std::uint8_t* source, const Tap* taps, int begin, int end,
+void interpolate_across(const std::uint8_t* source, const ResizeTap* taps, int begin, int end,
                         std::int16_t* row) {
     for (int x = begin; x < end; ++x) {
-        const Tap& tap = taps[x];
+        const ResizeTap& tap = taps[x];
         const std::uint8_t* a = source + 3 * static_cast<std::ptrdiff_t>(tap.first);
         const std::uint8_t* b = source + 3 * static_cast<std::ptrdiff_t>(tap.second);
         for (int c = 0; c < 3; ++c) {
@@ -68,8 +39,8 @@ void interpolate_across(const std::uint8_t* source, const Tap* taps, int begin, 
     }
 }
 
-void blend_down(const std::int16_t* upper, const std::int16_t* lower, const Tap& tap, int begin,
-                int end, const PlaneRow& out) {
+void blend_down(const std::int16_t* upper, const std::int16_t* lower, const ResizeTap& tap,
+                int begin, int end, const PlaneRow& out) {
     for (int c = 0; c < 3; ++c) {
         for (int x = begin; x < end; ++x) {
             const int a = (tap.first_weight * upper[kLanes * x + c]) >> 16;
@@ -85,7 +56,7 @@ void blend_down(const std::int16_t* upper, const std::int16_t* lower, const Tap&
 #if defined(DBNET_HAS_AVX2_CODE)
 // The first bytes of two pixels that stand 8 bytes apart in `pixels`: (B0, B1, G0, G1, R0, R1) as
 // int16, times the weights, summed in pairs: B, G, R and 0 as int32.
-DBNET_AVX2 inline __m128i across_pixel(const std::uint8_t* source, const Tap& tap) {
+DBNET_AVX2 inline __m128i across_pixel(const std::uint8_t* source, const ResizeTap& tap) {
     const __m128i spread = _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
     const __m128i bytes = _mm_loadl_epi64(
         reinterpret_cast<const __m128i*>(source + 3 * static_cast<std::ptrdiff_t>(tap.first)));
@@ -95,7 +66,7 @@ DBNET_AVX2 inline __m128i across_pixel(const std::uint8_t* source, const Tap& ta
                           4);
 }
 
-DBNET_AVX2 void interpolate_across_avx2(const std::uint8_t* source, const Tap* taps, int end,
+DBNET_AVX2 void interpolate_across_avx2(const std::uint8_t* source, const ResizeTap* taps, int end,
                                         std::int16_t* row) {
     for (int x = 0; x < end; x += 2) {
         _mm_storeu_si128(
@@ -115,7 +86,7 @@ DBNET_AVX2 inline __m256i down_pixels(const std::int16_t* upper, const std::int1
 }
 
 DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* lower,
-                                const Tap& tap, int end, const PlaneRow& out) {
+                                const ResizeTap& tap, int end, const PlaneRow& out) {
     const __m256i upper_weight = _mm256_set1_epi16(tap.first_weight);
     const __m256i lower_weight = _mm256_set1_epi16(tap.second_weight);
     const __m256i planes =
@@ -151,7 +122,7 @@ DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* l
 class RowCache {
 public:
     RowCache(const ImageView& image, int width)
-        : image_(image), taps_(make_taps(width, image.width, true)) {
+        : image_(image), taps_(make_taps(width, image.width, Axis::kColumns)) {
         for (auto& row : rows_) row.resize(static_cast<std::size_t>(kLanes) * width);
         // A pixel's fast load reads 8 bytes from its first sample: not past the end of the row.
         while (num_fast_ < width && 3 * taps_[num_fast_].first + 8 <= 3 * image.width) ++num_fast_;
@@ -183,14 +154,14 @@ private:
     }
 
     ImageView image_;
-    std::vector<Tap> taps_;
+    std::vector<ResizeTap> taps_;
     int num_fast_ = 0;
     std::array<std::vector<std::int16_t>, 2> rows_;
     std::array<int, 2> held_{-1, -1};
 };
 
-void blend_rows(const std::int16_t* upper, const std::int16_t* lower, const Tap& tap, int width,
-                const PlaneRow& out) {
+void blend_rows(const std::int16_t* upper, const std::int16_t* lower, const ResizeTap& tap,
+                int width, const PlaneRow& out) {
     int done = 0;
 #if defined(DBNET_HAS_AVX2_CODE)
     if (cpu_has_avx2()) {
@@ -206,7 +177,7 @@ void blend_rows(const std::int16_t* upper, const std::int16_t* lower, const Tap&
 void preprocess(const ImageView& image, Size resized, Size padded,
                 const Normalization& normalization, float* out) {
     RowCache rows(image, resized.width);
-    const std::vector<Tap> taps = make_taps(resized.height, image.height, false);
+    const std::vector<ResizeTap> taps = make_taps(resized.height, image.height, Axis::kRows);
     const std::size_t plane_size = static_cast<std::size_t>(padded.height) * padded.width;
     PlaneRow target{};
     for (int y = 0; y < resized.height; ++y) {
@@ -217,7 +188,7 @@ void preprocess(const ImageView& image, Size resized, Size padded,
             target.scale[c] = normalization.scale[channel];
             target.bias[c] = normalization.bias[channel];
         }
-        const Tap& tap = taps[y];
+        const ResizeTap& tap = taps[y];
         const std::int16_t* upper = rows.row(tap.first);
         blend_rows(upper, rows.row(tap.second), tap, resized.width, target);
         for (float* row : target.plane) std::fill(row + resized.width, row + padded.width, 0.f);

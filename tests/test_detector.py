@@ -193,6 +193,8 @@ def test_unknown_names_and_files(tmp_path: Path) -> None:
         Detector(tmp_path / "none.onnx")
     with pytest.raises(EngineError, match=r"\.onnx file or a name"):
         Detector("model.pdparams")
+    with pytest.raises(EngineError, match="no TensorRT engines yet"):
+        Detector("model.engine")
 
 
 @pytest.mark.skipif(cuda_available(), reason="there is a GPU")

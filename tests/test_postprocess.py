@@ -279,6 +279,8 @@ def test_empty_batches_and_maps(shape: tuple[int, ...]) -> None:
         ("unclip_ratio", float("inf")),
         ("max_candidates", 0),
         ("max_candidates", 1.5),
+        ("max_candidates", float("inf")),
+        ("max_candidates", float("nan")),
     ],
 )
 def test_params_are_checked(field: str, value: float) -> None:

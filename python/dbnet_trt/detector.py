@@ -304,6 +304,8 @@ def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
         if not Path(name).is_file():
             raise EngineError(f"there is no file {name}")
         return Path(name), None
+    if suffix == ".engine":
+        raise EngineError(f"{name}: this version runs no TensorRT engines yet; give the .onnx file")
     if suffix or isinstance(engine, Path) or "/" in name:
         raise EngineError(
             f"a model is an .onnx file or a name of the list `dbnet models`, got {name}"

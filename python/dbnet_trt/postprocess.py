@@ -56,8 +56,10 @@ class PostprocessParams:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
         if not 0 <= self.unclip_ratio < float("inf"):
             raise ValueError(f"unclip_ratio must be 0 or more, got {self.unclip_ratio}")
-        if int(self.max_candidates) != self.max_candidates or self.max_candidates < 1:
-            raise ValueError(f"max_candidates must be 1 or more, got {self.max_candidates}")
+        if not (self.max_candidates >= 1 and float(self.max_candidates).is_integer()):
+            raise ValueError(
+                f"max_candidates must be a whole number, 1 or more, got {self.max_candidates}"
+            )
 
 
 def postprocess(
@@ -104,11 +106,12 @@ def postprocess(
 
 
 def _to_image(points: FloatArray, plan: Plan) -> FloatArray:
-    """(..., 2) float32 points of the map in pixels of the image, clipped to it."""
+    """(..., 2) float32 points of the map, in place, to pixels of the image, clipped to it."""
     height, width = plan.image
     resized_height, resized_width = plan.resized
-    scale = np.array([width / resized_width, height / resized_height], np.float32)
-    return np.clip(points * scale, 0, np.array([width - 1, height - 1], np.float32))
+    points *= np.array([width / resized_width, height / resized_height], np.float32)
+    np.maximum(points, 0, out=points)
+    return np.minimum(points, np.array([width - 1, height - 1], np.float32), out=points)
 
 
 def _find_polygons(

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The numbers of OpenCV's INTER_LINEAR for bytes, for the CPU and the GPU alike.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace dbnet {
+
+/// Two neighbouring samples along one axis and their 11-bit weights.
+struct ResizeTap {
+    std::int32_t first, second;
+    std::int16_t first_weight, second_weight;
+};
+
+enum class Axis { kColumns, kRows };
+
+/// Taps for resizing `source` samples to `target`, both at least 1. At the edges the weight of
+/// columns is clamped, of rows the index only: the results are the same but for rounding, and
+/// rounding is what is matched.
+inline std::vector<ResizeTap> make_taps(int target, int source, Axis axis) {
+    constexpr float kWeightOne = 2048;  // 11 bits
+    std::vector<ResizeTap> taps(target);
+    const double scale = static_cast<double>(source) / target;
+    for (int i = 0; i < target; ++i) {
+        float fraction = static_cast<float>((i + 0.5) * scale - 0.5);
+        int first = static_cast<int>(std::floor(fraction));
+        fraction -= static_cast<float>(first);
+        if (axis == Axis::kColumns && (first < 0 || first >= source - 1)) {
+            fraction = 0;
+            first = std::clamp(first, 0, source - 1);
+        }
+        taps[i] = {std::clamp(first, 0, source - 1), std::clamp(first + 1, 0, source - 1),
+                   static_cast<std::int16_t>(std::lrint((1.f - fraction) * kWeightOne)),
+                   static_cast<std::int16_t>(std::lrint(fraction * kWeightOne))};
+    }
+    return taps;
+}
+
+}  // namespace dbnet

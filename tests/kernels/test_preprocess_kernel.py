@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+from dbnet_trt import _core
+
+from kernels.conftest import Emulator
+
+SCALE = (1 / 255 / np.array([0.229, 0.224, 0.225])).astype(np.float32)
+BIAS = (-np.array([0.485, 0.456, 0.406]) / np.array([0.229, 0.224, 0.225])).astype(np.float32)
+
+Sizes = tuple[tuple[int, int], tuple[int, int]]
+
+SIZES: list[tuple[tuple[int, int], Sizes]] = [
+    ((1, 1), ((1, 1), (1, 1))),
+    ((1, 1), ((32, 32), (32, 32))),
+    ((33, 97), ((64, 188), (64, 192))),
+    ((97, 33), ((94, 32), (96, 32))),
+    ((120, 200), ((60, 100), (64, 128))),
+    ((50, 3), ((50, 3), (64, 32))),
+    ((1, 300), ((1, 256), (32, 256))),
+]
+
+
+def on_cpu(image: np.ndarray, sizes: Sizes, swap_red_blue: bool = False) -> np.ndarray:
+    out = np.empty((3, *sizes[1]), np.float32)
+    _core.preprocess(image, sizes[0], out, SCALE.tolist(), BIAS.tolist(), swap_red_blue)
+    return out
+
+
+@pytest.mark.parametrize(("source", "sizes"), SIZES)
+@pytest.mark.parametrize("swap_red_blue", [False, True])
+def test_kernel_equals_the_cpu_to_the_bit(
+    emulator: Emulator,
+    source: tuple[int, int],
+    sizes: Sizes,
+    swap_red_blue: bool,
+    rng: np.random.Generator,
+) -> None:
+    image = rng.integers(0, 256, (*source, 3), dtype=np.uint8)
+    out = emulator.preprocess(image, sizes, SCALE, BIAS, swap_red_blue)
+    np.testing.assert_array_equal(out, on_cpu(image, sizes, swap_red_blue))
+
+
+def test_half_precision_is_the_rounded_float(emulator: Emulator, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (40, 70, 3), dtype=np.uint8)
+    sizes = ((64, 112), (64, 128))
+    out = emulator.preprocess(image, sizes, SCALE, BIAS, dtype=np.float16)
+    np.testing.assert_array_equal(out, on_cpu(image, sizes).astype(np.float16))
+
+
+def test_rows_may_lie_apart(emulator: Emulator, rng: np.random.Generator) -> None:
+    whole = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    window = whole[10:50, 7:77]
+    sizes = ((64, 112), (64, 128))
+    out = emulator.preprocess(window, sizes, SCALE, BIAS)
+    np.testing.assert_array_equal(out, on_cpu(window, sizes))
+
+
+@pytest.mark.parametrize("sizes", [((48, 64), (64, 64)), ((96, 128), (96, 128))])
+def test_nv12_equals_opencv(emulator: Emulator, sizes: Sizes, rng: np.random.Generator) -> None:
+    """As a video decoder gives it; converted as OpenCV does, then resized as OpenCV does."""
+    height, width = 48, 64
+    frame = rng.integers(0, 256, (height * 3 // 2, width), dtype=np.uint8)
+    bgr = np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+    out = emulator.preprocess(frame[:height], sizes, SCALE, BIAS, chroma=frame[height:])
+    np.testing.assert_array_equal(out, on_cpu(bgr, sizes))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_schedule_gives_the_same(
+    emulator: Emulator, seed: int, rng: np.random.Generator
+) -> None:
+    image = rng.integers(0, 256, (33, 97, 3), dtype=np.uint8)
+    sizes = ((64, 188), (64, 192))
+    emulator.configure(seed=seed, resident_blocks=4, yield_one_in=3, check_races=True)
+    out = emulator.preprocess(image, sizes, SCALE, BIAS)
+    np.testing.assert_array_equal(out, on_cpu(image, sizes))
+    assert emulator.first_race == ""
