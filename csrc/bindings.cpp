@@ -14,6 +14,7 @@
 #include "csrc/device.hpp"
 #include "csrc/postprocess.hpp"
 #include "csrc/preprocess.hpp"
+#include "csrc/targets.hpp"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -166,6 +167,40 @@ py::tuple label_components(const FloatArray& map, float binary_threshold, bool l
     return py::make_tuple(labels, boxes);
 }
 
+FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_style>>& polygons,
+                            const std::vector<bool>& ignore, std::pair<int, int> size,
+                            const TargetParams& params) {
+    if (polygons.size() != ignore.size()) {
+        throw py::value_error(
+            "there must be one ignore flag a polygon: " + std::to_string(polygons.size()) +
+            ", got " + std::to_string(ignore.size()));
+    }
+    std::vector<Outline> outlines;
+    for (std::size_t i = 0; i < polygons.size(); ++i) {
+        const auto& polygon = polygons[i];
+        if (polygon.ndim() != 2 || polygon.shape(0) < 3 || polygon.shape(1) != 2) {
+            throw py::value_error("a polygon must be (K, 2) with K >= 3, got shape " +
+                                  shape_of(polygon));
+        }
+        const auto* corners = reinterpret_cast<const Corner*>(polygon.data());
+        outlines.push_back({{corners, static_cast<std::size_t>(polygon.shape(0))}, ignore[i]});
+    }
+    const auto [height, width] = size;
+    if (height < 1 || width < 1) {
+        throw py::value_error("size must be (height, width) of at least 1, got (" +
+                              std::to_string(height) + ", " + std::to_string(width) + ")");
+    }
+    FloatArray maps({4, height, width});
+    const std::size_t pixels = static_cast<std::size_t>(height) * width;
+    float* first = maps.mutable_data();
+    const TargetMaps targets{first, first + pixels, first + 2 * pixels, first + 3 * pixels};
+    {
+        py::gil_scoped_release release;
+        draw_targets(outlines, {height, width}, params, targets);
+    }
+    return maps;
+}
+
 }  // namespace
 }  // namespace dbnet
 
@@ -199,4 +234,15 @@ PYBIND11_MODULE(_core, m) {
           "sizes"_a = py::none());
     m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
           "logits"_a = false);
+
+    m.def(
+        "draw_targets",
+        [](const std::vector<py::array_t<double, py::array::c_style>>& polygons,
+           const std::vector<bool>& ignore, std::pair<int, int> size, double shrink_ratio,
+           double thresh_min, double thresh_max, double border_px) {
+            return draw_target_maps(polygons, ignore, size,
+                                    {shrink_ratio, thresh_min, thresh_max, border_px});
+        },
+        "polygons"_a, "ignore"_a, "size"_a, "shrink_ratio"_a, "thresh_min"_a, "thresh_max"_a,
+        "border_px"_a);
 }

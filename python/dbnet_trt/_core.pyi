@@ -58,3 +58,17 @@ def label_components(
     Returns labels (h, w) int32, 0 = background, 1.. in raster order of each component's first
     pixel; and boxes (N, 4) int32, x_min, y_min, x_max, y_max, the last pixels included.
     """
+
+def draw_targets(
+    polygons: Sequence[NDArray[np.float64]],
+    ignore: Sequence[bool],
+    size: tuple[int, int],
+    shrink_ratio: float,
+    thresh_min: float,
+    thresh_max: float,
+    border_px: float,
+) -> NDArray[np.float32]:
+    """Label maps of N outlines (K, 2) in pixels: (4, height, width) float32.
+
+    They are shrink_map, shrink_mask, thresh_map and thresh_mask. Releases the GIL.
+    """

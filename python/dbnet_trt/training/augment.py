@@ -79,9 +79,7 @@ def augment(
     matrix = _random_affine(image.shape[:2], texts, stretch, config, rng)
     size = config.crop_size
     fill = tuple(float(value) for value in rng.integers(0, 256, 3))
-    crop = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=fill
-    )
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=fill)
     found = []
     for text in texts:
         polygon = text.polygon @ matrix[:, :2].T + matrix[:, 2]
@@ -115,9 +113,7 @@ def _random_affine(
         angle += math.pi / 2 * float(rng.choice((-1, 1)))
     mirror = -1.0 if rng.random() < config.flip_prob else 1.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    linear = turn @ np.diag(
-        [mirror * scale * aspect * stretch[0], scale / aspect * stretch[1]]
-    )
+    linear = turn @ np.diag([mirror * scale * aspect * stretch[0], scale / aspect * stretch[1]])
     target = _crop_center(size, texts, linear, config, rng)
     offset = config.crop_size / 2 - linear @ target
     return np.column_stack([linear, offset])

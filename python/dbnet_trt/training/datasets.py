@@ -267,9 +267,7 @@ def _read_lines(
     return tuple(_parsed(file, parse, problems))
 
 
-def _parsed(
-    file: Path, parse: Callable[[str], Text], problems: list[Problem]
-) -> Iterator[Text]:
+def _parsed(file: Path, parse: Callable[[str], Text], problems: list[Problem]) -> Iterator[Text]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -100,7 +100,9 @@ def compute_loss(output: DBOutput, labels: LabelMaps, config: LossConfig) -> Los
         return Losses(total, prob, binary, thresh)
 
 
-def hard_negative_bce(logits: Tensor, target: Tensor, mask: Tensor, negative_ratio: float) -> Tensor:
+def hard_negative_bce(
+    logits: Tensor, target: Tensor, mask: Tensor, negative_ratio: float
+) -> Tensor:
     """Mean cross-entropy over all positives and the hardest negatives of the batch.
 
     Args:

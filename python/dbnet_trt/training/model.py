@@ -103,9 +103,7 @@ class AdaptiveScaleFusion(nn.Module):
         x = self.conv(torch.cat(levels, dim=1))
         x = x + self.spatial(x.mean(dim=1, keepdim=True))
         weights = self.weights(x)
-        return torch.cat(
-            [weights[:, i : i + 1] * level for i, level in enumerate(levels)], dim=1
-        )
+        return torch.cat([weights[:, i : i + 1] * level for i, level in enumerate(levels)], dim=1)
 
 
 class Head(nn.Sequential):

@@ -150,7 +150,9 @@ def train(config: TrainConfig) -> Path:
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     config.output.mkdir(parents=True, exist_ok=True)
-    stream = CropStream(_read_sources(config.data), config.augmentation, config.targets, config.seed)
+    stream = CropStream(
+        _read_sources(config.data), config.augmentation, config.targets, config.seed
+    )
     validation = [sample for name in config.validation for sample in read_dataset(name).samples]
     state = _begin(config)
     saved = config.output / "state.pt"

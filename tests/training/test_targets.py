@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps: the core against NumPy, and both against what the paper says."""
+
+import numpy as np
+import pyclipper
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from dbnet_trt import _core
+from dbnet_trt.training.targets import (
+    BORDER_PX,
+    TargetConfig,
+    make_targets,
+    make_targets_reference,
+)
+
+Polygon = NDArray[np.float64]
+BOX: Polygon = np.array([[20, 30], [120, 30], [120, 60], [20, 60]], np.float64)
+
+
+def random_polygon(rng: np.random.Generator, size: int) -> Polygon:
+    """A star-shaped outline of 3 to 14 corners, turned, stretched and partly outside."""
+    count = int(rng.integers(3, 15))
+    angles = np.sort(rng.random(count)) * 2 * np.pi
+    radii = rng.uniform(0.5, 1, count)
+    points = np.column_stack([np.cos(angles) * radii, np.sin(angles) * radii])
+    points *= rng.uniform(3, size / 3, 2)
+    turn = rng.uniform(0, np.pi)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.asarray(points @ rotation + rng.uniform(-20, size + 20, 2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), whole=st.booleans(), ratio=st.sampled_from([0.3, 0.4, 0.7]))
+def test_core_equals_numpy(seed: int, whole: bool, ratio: float) -> None:
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(1, 200)), int(rng.integers(1, 200)))
+    polygons = [random_polygon(rng, 150) for _ in range(int(rng.integers(0, 8)))]
+    if whole:
+        polygons = [np.rint(polygon) for polygon in polygons]
+    ignore = list(rng.random(len(polygons)) < 0.3)
+    config = TargetConfig(shrink_ratio=ratio)
+    for fast, plain in zip(
+        make_targets(polygons, ignore, size, config),
+        make_targets_reference(polygons, ignore, size, config),
+        strict=True,
+    ):
+        assert fast.dtype == np.float32
+        assert fast.shape == size
+        np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-4)
+
+
+def test_shrunk_box_is_where_vatti_clipping_puts_it() -> None:
+    maps = make_targets([BOX], [False], (100, 140))
+    area, perimeter = 100 * 30, 2 * (100 + 30)
+    distance = area * (1 - 0.4**2) / perimeter
+    clipper = pyclipper.PyclipperOffset()
+    clipper.AddPath((BOX * 1024).astype(int), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+    shrunk = np.array(clipper.Execute(-distance * 1024)[0]) / 1024
+    ys, xs = np.nonzero(maps.shrink_map)
+    assert abs(xs.min() - shrunk[:, 0].min()) <= BORDER_PX
+    assert abs(xs.max() - shrunk[:, 0].max()) <= BORDER_PX
+    assert abs(ys.min() - shrunk[:, 1].min()) <= BORDER_PX
+    assert abs(ys.max() - shrunk[:, 1].max()) <= BORDER_PX
+    ys, xs = np.nonzero(maps.thresh_mask)
+    assert (xs.min(), xs.max()) == (np.ceil(20 - distance), np.floor(120 + distance))
+    assert (ys.min(), ys.max()) == (np.ceil(30 - distance), np.floor(60 + distance))
+
+
+def test_thresh_map_falls_from_the_edges() -> None:
+    maps = make_targets([BOX], [False], (100, 140))
+    distance = 3000 * (1 - 0.4**2) / 260
+    assert maps.thresh_map[45, 20] == pytest.approx(0.7)
+    assert maps.thresh_map[45, 15] == pytest.approx(0.3 + 0.4 * (1 - 5 / distance))
+    assert maps.thresh_map[45, 25] == pytest.approx(0.3 + 0.4 * (1 - 5 / distance))
+    assert maps.thresh_map[0, 0] == pytest.approx(0.3)
+    assert maps.thresh_mask[45, 15] == 1
+    assert maps.thresh_mask[0, 0] == 0
+
+
+def test_ignored_text_is_masked_and_not_drawn() -> None:
+    maps = make_targets([BOX], [True], (100, 140))
+    assert maps.shrink_mask[45, 60] == 0
+    assert maps.shrink_mask[10, 10] == 1
+    assert not maps.shrink_map.any()
+    assert not maps.thresh_mask.any()
+
+
+@pytest.mark.parametrize("height", [3, 7])
+def test_small_text_is_ignored(height: int) -> None:
+    polygon = np.array([[10, 10], [60, 10], [60, 10 + height], [10, 10 + height]], np.float64)
+    maps = make_targets([polygon], [False], (40, 80))
+    assert maps.shrink_mask[11, 30] == 0
+    assert not maps.shrink_map.any()
+
+
+def test_text_of_which_only_the_rim_shows_is_ignored() -> None:
+    maps = make_targets([BOX - [0, 56]], [False], (50, 140))  # rows 0 to 4 of it are in sight
+    assert not maps.shrink_map.any()
+    assert not maps.thresh_mask.any()
+    assert (maps.shrink_mask[:4, 21:119] == 0).all()
+    assert (maps.shrink_mask[5:] == 1).all()
+
+
+def test_far_outside_and_huge() -> None:
+    far = BOX + 1e12
+    huge = np.array([[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]])
+    maps = make_targets([far, huge], [False, False], (50, 60))
+    assert maps.thresh_mask.all()
+    assert maps.shrink_map.all()
+    assert (maps.shrink_mask == 1).all()
+
+
+def test_bad_configuration_and_arguments() -> None:
+    with pytest.raises(ValueError, match="shrink_ratio must lie between 0 and 1"):
+        TargetConfig(shrink_ratio=1)
+    with pytest.raises(ValueError, match="thresh_min and thresh_max"):
+        TargetConfig(thresh_min=0.8)
+    with pytest.raises(ValueError, match=r"\(K, 2\) with K >= 3"):
+        _core.draw_targets([np.zeros((2, 2))], [False], (8, 8), 0.4, 0.3, 0.7, 0.5)
+    with pytest.raises(ValueError, match="one ignore flag a polygon"):
+        _core.draw_targets([BOX], [], (8, 8), 0.4, 0.3, 0.7, 0.5)
+    with pytest.raises(ValueError, match="at least 1"):
+        _core.draw_targets([BOX], [False], (0, 8), 0.4, 0.3, 0.7, 0.5)
