@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..card import METADATA_KEY, ModelCard
 from ..errors import EngineError
@@ -147,10 +147,24 @@ _TRANSLATIONS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^decoder\.out([2-5])\.(?:0\.)?", lambda match: f"neck.smooth.{int(match[1]) - 2}."),
     (r"^decoder\.binarize\.", "prob_head."),
     (r"^decoder\.thresh\.", "thresh_head."),
+    (r"^decoder\.concat_attention\.conv\.", "fusion.conv."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.attention_wise\.", "fusion.weights."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.1\.", "fusion.channel.0."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.3\.", "fusion.channel.2."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.spatial_wise\.", "fusion.spatial."),
     (r"\.conv2_offset\.", ".conv2.offset."),
     # a backbone alone
     (r"^(features|conv1|bn1|layer[1-4])\.", r"backbone.\1."),
 )
+
+# The original repository joins the pyramid's levels coarsest first, we finest first: these weights
+# have the levels along an axis.
+_LEVEL_AXIS = {
+    "prob_head.0.weight": 1,
+    "thresh_head.0.weight": 1,
+    "fusion.conv.weight": 1,
+    "fusion.weights.0.weight": 0,
+}
 
 _FLAT_BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
 _FLAT_FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
@@ -163,11 +177,19 @@ def _translate(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
         name = original
         for pattern, replacement in _TRANSLATIONS:
             name = re.sub(pattern, replacement, name)
+        if name in _LEVEL_AXIS and ".decoder." in f".{original}":
+            value = _reverse_levels(value, _LEVEL_AXIS[name])
         translated[name] = (original, value)
     # MobileNetV2 of old has its blocks' layers in one row, with no sequence inside the sequence.
     if "backbone.features.1.conv.0.weight" in translated:
         translated = {_nest_block(name): entry for name, entry in translated.items()}
     return translated
+
+
+def _reverse_levels(value: Tensor, axis: int) -> Tensor:
+    if value.shape[axis] % 4:  # not the four levels alone; its shape will not fit
+        return value
+    return torch.cat(value.chunk(4, dim=axis)[::-1], dim=axis)
 
 
 def _nest_block(name: str) -> str:

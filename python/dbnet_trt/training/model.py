@@ -84,12 +84,19 @@ def _enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 class AdaptiveScaleFusion(nn.Module):
-    """DBNet++: spatial attention over the joined levels, then one weight a level and pixel."""
+    """DBNet++: channel and spatial attention over the joined levels weigh each level and pixel."""
 
     def __init__(self, inner_channels: int, num_levels: int = 4) -> None:
         super().__init__()
         hidden = inner_channels // 4
+        squeezed = max(hidden // 4, 1)
         self.conv = nn.Conv2d(inner_channels, hidden, 3, padding=1)
+        self.channel = nn.Sequential(
+            nn.Conv2d(hidden, squeezed, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(squeezed, hidden, 1, bias=False),
+            nn.Sigmoid(),
+        )
         self.spatial = nn.Sequential(
             nn.Conv2d(1, 1, 3, padding=1, bias=False),
             nn.ReLU(inplace=True),
@@ -101,6 +108,7 @@ class AdaptiveScaleFusion(nn.Module):
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Levels (B, c, h, w), finest first -> (B, num_levels * c, h, w)."""
         x = self.conv(torch.cat(levels, dim=1))
+        x = x + self.channel(x.mean(dim=(2, 3), keepdim=True))
         x = x + self.spatial(x.mean(dim=1, keepdim=True))
         weights = self.weights(x)
         return torch.cat([weights[:, i : i + 1] * level for i, level in enumerate(levels)], dim=1)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modulated deformable convolution (DCNv2), from operators that every runtime has.
+
+A 3x3 convolution that reads each of its nine taps at a learned offset and with a learned weight.
+Each tap is one bilinear sampling (`grid_sample`) and one 1x1 convolution, so that it exports to
+plain ONNX. Where torchvision is installed, its operator does the same faster.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NUM_TAPS = 9
+
+
+class DeformableConv2d(nn.Module):
+    """A deformable 3x3 convolution, padding 1, without bias.
+
+    It begins as the plain convolution of half the strength: offsets 0, weights 0.5.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        # For each tap (dy, dx), then a logit for each tap.
+        self.offset = nn.Conv2d(in_channels, 3 * NUM_TAPS, 3, stride, 1)
+        nn.init.zeros_(self.offset.weight)
+        nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]  # there is one
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, out_channels, ceil(h / stride), ceil(w / stride))."""
+        predicted = self.offset(x).float()
+        offsets, modulation = predicted[:, : 2 * NUM_TAPS], predicted[:, 2 * NUM_TAPS :].sigmoid()
+        operator = None if _exporting() else _torchvision_operator()
+        if operator is None:
+            return deform_conv2d(x, offsets, modulation, self.weight, self.stride)
+        result: Tensor = operator(
+            x.float(), offsets, self.weight.float(), None, self.stride, 1, mask=modulation
+        )
+        return result.to(x.dtype)
+
+
+def deform_conv2d(
+    x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, stride: int
+) -> Tensor:
+    """Convolve with a 3x3 kernel whose taps are displaced and weighted; padding 1.
+
+    y(p) = sum over taps k of w_k x(p + p_k + dp_k) dm_k, x being 0 outside and bilinear between
+    pixels (Zhu et al., Deformable ConvNets v2, equation 1).
+
+    Args:
+        x: (B, C, h, w).
+        offsets: (B, 18, h', w') float32, (dy, dx) in pixels of x for each tap in raster order.
+        modulation: (B, 9, h', w') float32, dm in [0, 1].
+        weight: (C', C, 3, 3).
+        stride: h' = ceil(h / stride), w' likewise.
+
+    Returns:
+        (B, C', h', w'), of x's dtype.
+    """
+    height, width = x.shape[-2:]
+    rows = torch.arange(offsets.shape[-2], device=x.device, dtype=offsets.dtype) * stride
+    columns = torch.arange(offsets.shape[-1], device=x.device, dtype=offsets.dtype) * stride
+    total: Tensor | None = None
+    for tap in range(NUM_TAPS):
+        y = rows[:, None] + (tap // 3 - 1) + offsets[:, 2 * tap]
+        x_ = columns + (tap % 3 - 1) + offsets[:, 2 * tap + 1]
+        grid = torch.stack([(2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+        # In fp32 also in half precision: fp16 cannot tell the pixels of a wide map apart.
+        sampled = functional.grid_sample(x.float(), grid, "bilinear", "zeros", align_corners=False)
+        weighted = (sampled * modulation[:, tap : tap + 1]).to(x.dtype)
+        part = functional.conv2d(weighted, weight[:, :, tap // 3, tap % 3, None, None].to(x.dtype))
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _exporting() -> bool:
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
+@cache
+def _torchvision_operator() -> Any:
+    """torchvision's operator, None where torchvision is absent or does not match torch."""
+    try:
+        from torchvision.ops import deform_conv2d as operator
+    except (ImportError, RuntimeError):
+        return None
+    return operator
