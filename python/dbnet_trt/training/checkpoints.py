@@ -177,9 +177,9 @@ def _translate(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
         name = original
         for pattern, replacement in _TRANSLATIONS:
             name = re.sub(pattern, replacement, name)
-        if name in _LEVEL_AXIS and ".decoder." in f".{original}":
-            value = _reverse_levels(value, _LEVEL_AXIS[name])
-        translated[name] = (original, value)
+        coarsest_first = name in _LEVEL_AXIS and ".decoder." in f".{original}"
+        fitted = _reverse_levels(value, _LEVEL_AXIS[name]) if coarsest_first else value
+        translated[name] = (original, fitted)
     # MobileNetV2 of old has its blocks' layers in one row, with no sequence inside the sequence.
     if "backbone.features.1.conv.0.weight" in translated:
         translated = {_nest_block(name): entry for name, entry in translated.items()}

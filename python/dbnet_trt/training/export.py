@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -105,8 +106,7 @@ class _HalfInside(nn.Module):
 def _fold_batch_norms(model: nn.Module) -> nn.Module:
     """Fold each normalisation into the convolution that feeds it, in place."""
     for parent in model.modules():
-        names = list(parent._modules)
-        for name, following in zip(names, names[1:], strict=False):
+        for name, following in itertools.pairwise(list(parent._modules)):
             conv, norm = parent._modules[name], parent._modules[following]
             if isinstance(norm, nn.BatchNorm2d) and isinstance(
                 conv, nn.Conv2d | nn.ConvTranspose2d
@@ -126,7 +126,7 @@ def _trace(model: nn.Module) -> onnx.ModelProto:
         torch.onnx.export(
             model,
             (torch.zeros(1, 3, 64, 96),),
-            file,
+            file,  # type: ignore[arg-type]  # a path, or this
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes={

@@ -103,7 +103,7 @@ def load_crops(
     """
     loader: DataLoader[Crop] = DataLoader(
         stream,
-        batch_sampler=_Positions(*steps, batch_size, rank, num_ranks),  # type: ignore[arg-type]
+        batch_sampler=_Positions(*steps, batch_size, rank, num_ranks),
         num_workers=workers,
         worker_init_fn=_init_worker,
         prefetch_factor=4 if workers else None,

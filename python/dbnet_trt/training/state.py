@@ -27,6 +27,7 @@ class TrainingState:
     """Exponential moving average of the model."""
 
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     step: int = 0
     """Steps done."""
 
@@ -44,6 +45,7 @@ def save_state(path: Path, state: TrainingState) -> None:
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
         "step": state.step,
         "skipped": state.skipped,
         "skipped_in_row": state.skipped_in_row,
@@ -70,6 +72,7 @@ def restore_state(path: Path, state: TrainingState) -> None:
     state.model.load_state_dict(content["model"])
     state.average.load_state_dict(content["average"])
     state.optimizer.load_state_dict(content["optimizer"])
+    state.scaler.load_state_dict(content["scaler"])
     state.step = content["step"]
     state.skipped = content["skipped"]
     state.skipped_in_row = content["skipped_in_row"]

@@ -96,7 +96,8 @@ def _draw_clutter(scene: Image, rng: np.random.Generator) -> None:
         thickness = int(rng.choice((-1, 2, 4, 8)))
         cv2.ellipse(scene, (x, y), axes, angle, 0, 360, color, thickness, cv2.LINE_AA)
     elif kind == 3:
-        points = (rng.normal(0, extent / 2, (int(rng.integers(3, 7)), 2)) + [x, y]).astype(np.int32)
+        offsets = rng.normal(0, extent / 2, (int(rng.integers(3, 7)), 2))
+        points = (offsets + np.array((x, y))).astype(np.int32)
         cv2.fillPoly(scene, [points], color, cv2.LINE_AA)
     else:
         for _ in range(int(rng.integers(1, 8))):

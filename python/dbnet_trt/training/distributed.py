@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training in several processes that gives what one process gives.
+
+Batch normalisation sees the whole batch, and so does the loss with its choice of hard negatives:
+each process computes the loss of the gathered batch, differentiates its own share, and the sum of
+the shares is the gradient.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+from .losses import LabelMaps
+from .model import DBOutput
+
+VALIDATION_TIMEOUT = datetime.timedelta(hours=2)
+"""How long the other processes wait for the one that validates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process's place among the training processes."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""One process, on the CPU."""
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, or be the only one.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:0"; under torchrun "cuda" is the local rank's.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield Ranks(0, 1, torch.device(device))
+        return
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=VALIDATION_TIMEOUT)
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
+    finally:
+        distributed.destroy_process_group()
+
+
+def wait_for_all(ranks: Ranks) -> None:
+    """Return when every process has come here."""
+    if ranks.count > 1:
+        distributed.barrier()
+
+
+def gather_batch(output: DBOutput, labels: LabelMaps, ranks: Ranks) -> tuple[DBOutput, LabelMaps]:
+    """Outputs and labels of all processes, gradients flowing to this process's own outputs."""
+    if ranks.count == 1:
+        return output, labels
+    return (
+        DBOutput(*(None if part is None else _gather(part, ranks) for part in output)),  # type: ignore[arg-type]  # P is never None
+        LabelMaps(*(_gather(part, ranks) for part in labels)),
+    )
+
+
+def _gather(part: Tensor, ranks: Ranks) -> Tensor:
+    parts = [torch.empty_like(part) for _ in range(ranks.count)]
+    distributed.all_gather(parts, part.detach().contiguous())
+    parts[ranks.rank] = part
+    return torch.cat(parts)
+
+
+def sum_gradients(model: nn.Module, ranks: Ranks) -> None:
+    """Add up the gradients of all processes, in one exchange."""
+    if ranks.count == 1:
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def synchronize_batch_norms(model: nn.Module, ranks: Ranks) -> None:
+    """Make every batch normalisation take its statistics over all processes, in place."""
+    if ranks.count > 1:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = _SyncBatchNorm
+
+
+class _SyncBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over all processes, on CPU and GPU alike (torch's own is for GPUs)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.momentum is None:
+            return super().forward(x)
+        count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+        values = x.float()
+        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
+        sums = _AllReduce.apply(sums)  # type: ignore[no-untyped-call]
+        total = sums[-1]
+        mean, square = (sums[:-1] / total).chunk(2)
+        variance = square - mean.square()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr]
+            unbiased = variance * total / (total - 1)
+            self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[union-attr]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+class _AllReduce(torch.autograd.Function):
+    """A sum over processes, whose gradient is the sum of the gradients."""
+
+    @staticmethod
+    def forward(_: object, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: object, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total

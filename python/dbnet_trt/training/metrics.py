@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the numbers of a training run go: metrics.jsonl, TensorBoard, and who watches."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detector import Detector
+from ..evaluate import stretched
+from ..images import load_image
+from .datasets import Sample
+
+logger = logging.getLogger("dbnet_trt")
+
+Record = dict[str, Any]
+"""One line of metrics.jsonl: `step`, and what is known after it. Nested names are joined by a slash
+in TensorBoard."""
+
+PICTURE_HEIGHT = 480
+
+
+class Metrics:
+    """Writes records and pictures; records of steps after `step` are forgotten first."""
+
+    def __init__(self, folder: Path, step: int, watch: Callable[[Record], None] | None) -> None:
+        path = folder / "metrics.jsonl"
+        _drop_after(path, step)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _open_board(folder, step)
+        self._watch = watch
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def append(self, record: Record) -> None:
+        """Write one record."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in _flatten(record):
+                if name != "step":
+                    self._board.add_scalar(name, value, record["step"])
+        if self._watch is not None:
+            self._watch(record)
+
+    def show(self, detector: Detector, samples: Sequence[Sample], step: int) -> None:
+        """Put pictures of what a detector finds into TensorBoard."""
+        if self._board is not None:
+            for index, sample in enumerate(samples):
+                picture = draw_prediction(detector, sample)[:, :, ::-1].copy()
+                self._board.add_image(f"prediction/{index}", picture, step, dataformats="HWC")
+
+
+def draw_prediction(detector: Detector, sample: Sample) -> NDArray[np.uint8]:
+    """An image with its outlines beside its probability map, (480, W, 3) uint8 BGR."""
+    image = stretched(load_image(sample.image), sample.stretch)
+    found = detector.detect(image, prob_map=True)
+    drawn = found.plot(image)
+    prob_map = np.asarray(found.prob_map) * 255
+    size = (round(drawn.shape[1] * PICTURE_HEIGHT / drawn.shape[0]), PICTURE_HEIGHT)
+    gray = cv2.resize(prob_map.astype(np.uint8), size)
+    parts = [cv2.resize(drawn, size), cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)]
+    return np.asarray(np.hstack(parts), np.uint8)
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.info("tensorboard is not installed; metrics.jsonl has the same numbers")
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+
+def _flatten(record: Record, prefix: str = "") -> list[tuple[str, float]]:
+    pairs: list[tuple[str, float]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            pairs += _flatten(value, f"{prefix}{name}/")
+        else:
+            pairs.append((prefix + name, float(value)))
+    return pairs
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut off when the program was killed
+        return 1 << 62
