@@ -187,6 +187,11 @@ def models() -> None:
             out.print(f"  {_escape(str(error))}", soft_wrap=True, style="dim")
 
 
+app.command("dbnet_trt.training.commands:train_app", name="train", help="Train a detector.")
+app.command("dbnet_trt.training.commands:export", name="export", help="Checkpoint to ONNX.")
+app.command("dbnet_trt.training.commands:synth", name="synth", help="Draw synthetic scenes.")
+
+
 @dataclass
 class _Totals:
     images: int = 0
@@ -317,6 +322,11 @@ def _escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
+def _missing_extra(error: ModuleNotFoundError) -> str:
+    """What installs a library that a command needs."""
+    return f"this command needs {error.name}; pip install 'dbnet-trt[train]'"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; errors of ours are one line on standard error, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -328,6 +338,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `dbnet ... | head` has read enough
         sys.stderr.close()
         return 1
+    except ModuleNotFoundError as error:
+        err.print(f"[red]error:[/red] {_escape(_missing_extra(error))}", soft_wrap=True)
+        return 2
     except (DBNetError, ValueError) as error:
         err.print(f"[red]error:[/red] {_escape(str(error))}", soft_wrap=True)
         return 2

@@ -113,21 +113,23 @@ class _SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.momentum is None:
             return super().forward(x)
-        count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
         values = x.float()
-        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = _AllReduce.apply(sums)  # type: ignore[no-untyped-call]
-        total = sums[-1]
-        mean, square = (sums[:-1] / total).chunk(2)
-        variance = square - mean.square()
+        total = x.numel() // x.shape[1] * distributed.get_world_size()
+        mean = _sum_over_ranks(values.sum((0, 2, 3))) / total
+        centered = values - mean[:, None, None]
+        variance = _sum_over_ranks(centered.square().sum((0, 2, 3))) / total
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr]
             unbiased = variance * total / (total - 1)
             self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[union-attr]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def _sum_over_ranks(value: Tensor) -> Tensor:
+    total: Tensor = _AllReduce.apply(value)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _AllReduce(torch.autograd.Function):

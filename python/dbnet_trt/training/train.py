@@ -276,6 +276,7 @@ def _describe(config: TrainConfig, state: TrainingState, losses: Losses, pace: _
     rate = pace(state.step)
     return {
         "step": state.step,
+        "steps": config.steps,
         "loss": {name: _rounded(value) for name, value in losses._asdict().items()},
         "learning_rate": float(np.float32(state.optimizer.param_groups[0]["lr"])),
         "images_per_second": round(rate * config.batch_size, 2),

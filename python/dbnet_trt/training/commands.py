@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `dbnet train`, `dbnet export` and `dbnet synth`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from .config import LOSS_PRESETS, PRESETS, TrainConfig
+from .synth import SynthConfig
+
+if TYPE_CHECKING:
+    from .metrics import Record
+
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Where the configuration comes from, before the options that follow."""
+
+    preset: Literal["finetune", "synthtext-pretrain", "quick"] = "finetune"
+    """The paper's fine-tuning (1200 epochs) or pretraining (100,000 steps), or a first look."""
+
+    loss_preset: Literal["paper", "official"] = "paper"
+    """The loss of the paper or of its authors' published code."""
+
+    config: Path | None = None
+    """A config.json of another run; takes the presets' place."""
+
+
+def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in what the command line leaves open, from the preset or the file it names."""
+
+    def given(name: str, default: str) -> str:
+        tokens = arguments[f"--{name}"].tokens
+        return tokens[0].value if tokens else default
+
+    path = given("config", "")
+    if path:
+        values = _read_config(Path(path))
+    else:
+        values = PRESETS.get(given("preset", "finetune"), {})
+        values = {**values, "loss": LOSS_PRESETS.get(given("loss-preset", "paper"), {})}
+    Dict(values, source=path or "preset", use_commands_as_keys=False)(app, commands, arguments)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--config {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"--config {path} must hold a JSON object, as a run's config.json does")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+train_app = App(name="train", config=_apply_settings)
+
+
+@train_app.default
+def train(
+    *,
+    settings: Annotated[TrainSettings, Parameter(name="*")] = TrainSettings(),
+    config: Annotated[TrainConfig, Parameter(name="*")],
+) -> None:
+    """Train a detector, or go on with a run that was stopped.
+
+    Under torchrun (`torchrun --nproc-per-node 2 -m dbnet_trt train ...`) the processes share each
+    batch and give what one process gives.
+    """
+    from .train import train as run
+
+    logging.getLogger("dbnet_trt").setLevel(logging.INFO)
+    with _TrainProgress(config) as progress:
+        last = run(config, progress)
+    best = last.with_name("best.safetensors")
+    out.print(f"[bold]{best if best.exists() else last}[/bold]", soft_wrap=True, highlight=False)
+
+
+class _TrainProgress:
+    """Shows records as they come: a bar on a terminal, and a line for each validation."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=None, numbers="")
+
+    def __enter__(self) -> _TrainProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, record: Record) -> None:
+        if "validation" in record:
+            parts = "  ".join(f"{name} {value:.4f}" for name, value in record["validation"].items())
+            err.print(f"step {record['step']}: {parts}")
+            return
+        loss = " ".join(f"{name} {value:.3f}" for name, value in record["loss"].items())
+        numbers = (
+            f"{loss} lr {record['learning_rate']:.2g} {record['images_per_second']:.1f} images/s"
+        )
+        if record["skipped"]:
+            numbers += f" {record['skipped']} skipped"
+        self._progress.update(
+            self._task, completed=record["step"], total=record["steps"], numbers=numbers
+        )
+        if not err.is_terminal:
+            err.print(f"step {record['step']}/{record['steps']}: {numbers}")
+
+
+def export(
+    checkpoint: Path,
+    output: Path | None = None,
+    /,
+    *,
+    precision: Literal["fp32", "fp16"] = "fp32",
+) -> None:
+    """Export a checkpoint to ONNX, with its card inside.
+
+    Parameters
+    ----------
+    checkpoint
+        A .safetensors file that `dbnet train` wrote.
+    output
+        The .onnx file; by default the checkpoint's name with that suffix.
+    precision
+        fp16 halves the file; its input and output stay fp32.
+    """
+    from .export import export_checkpoint
+
+    target = export_checkpoint(checkpoint, output, precision=precision)
+    size = target.stat().st_size / 1e6
+    out.print(f"[bold]{target}[/bold]  {size:.1f} MB", soft_wrap=True, highlight=False)
+
+
+def synth(
+    folder: Path,
+    count: int = 1000,
+    /,
+    *,
+    processes: int = 1,
+    config: Annotated[SynthConfig, Parameter(name="*")] = SynthConfig(),
+) -> None:
+    """Draw synthetic scenes: pictures of text, and its exact outlines.
+
+    Parameters
+    ----------
+    folder
+        Gets images/ and samples.jsonl; train on it as jsonl:FOLDER/samples.jsonl.
+    count
+        Number of pictures.
+    processes
+        Processes that draw; the pictures do not depend on it.
+    """
+    from .synth import write_scenes
+
+    file = write_scenes(folder, count, config=config, processes=processes)
+    out.print(f"[bold]{file}[/bold]  {count} pictures", soft_wrap=True, highlight=False)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training stops and goes on, skips what is not finite, and does the same in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dbnet_trt import Detector, EngineError  # noqa: E402
+from dbnet_trt.training import train as training  # noqa: E402
+from dbnet_trt.training.checkpoints import load_model  # noqa: E402
+from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig  # noqa: E402
+from dbnet_trt.training.distributed import ALONE  # noqa: E402
+from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step  # noqa: E402
+
+from .scenes import draw_scenes, tiny_run  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def weights(path: Path) -> dict[str, Any]:
+    model, _ = load_model(path)
+    return model.state_dict()
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"]["total"] for line in lines]
+
+
+def test_same_seed_same_weights(data: str, tmp_path: Path) -> None:
+    first = train(tiny_run(data, tmp_path / "a"))
+    second = train(tiny_run(data, tmp_path / "b"))
+    other = train(tiny_run(data, tmp_path / "c", seed=1))
+    assert_same_weights(first, second)
+    with pytest.raises(AssertionError):
+        assert_same_weights(first, other)
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data: str, tmp_path: Path) -> None:
+    whole = train(tiny_run(data, tmp_path / "whole"))
+
+    def stop_at_5(record: dict[str, Any]) -> None:
+        if record["step"] == 5:
+            raise KeyboardInterrupt
+
+    config = tiny_run(data, tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, stop_at_5)
+    assert_same_weights(train(config), whole)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_killed_at_any_moment(data: str, tmp_path: Path) -> None:
+    whole = train(tiny_run(data, tmp_path / "whole", steps=12))
+    output = tmp_path / "killed"
+    program = (
+        "import sys; from pathlib import Path; from tests.training.scenes import tiny_run;"
+        "from dbnet_trt.training.train import train;"
+        "train(tiny_run(sys.argv[1], Path(sys.argv[2]), steps=12))"
+    )
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])}
+    state = output / "state.pt"
+    for kills in range(2):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, data, str(output)], env=environment
+        )
+        deadline = time.monotonic() + 60
+        while not (state.exists() and state.stat().st_mtime_ns > before):
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.07 * kills)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert_same_weights(train(tiny_run(data, output, steps=12)), whole)
+    assert len(losses(output)) == 12
+
+
+def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) -> None:
+    config = tiny_run(data, tmp_path)
+    state = training._begin(config, ALONE)
+    crop = next(training.load_crops(_stream(config), (0, 1), 2, 0))
+    assert train_step(config, state, state.model, crop) is not None
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    average = {name: value.clone() for name, value in state.average.state_dict().items()}
+    broken = crop._replace(
+        labels=crop.labels._replace(thresh_map=crop.labels.thresh_map * float("nan"))
+    )
+    assert train_step(config, state, state.model, broken) is None
+    assert (state.step, state.skipped) == (2, 1)
+    for name, value in state.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for name, value in state.average.state_dict().items():
+        assert torch.equal(value, average[name]), name
+    assert train_step(config, state, state.model, crop) is not None
+    assert state.skipped_in_row == 0
+
+
+def test_a_run_of_them_stops(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(_StopError):
+        train(tiny_run(data, tmp_path, steps=30, checkpoint_every=2), _stop_after(4))
+    step = training.compute_loss
+    monkeypatch.setattr(
+        training,
+        "compute_loss",
+        lambda *a: training.Losses(*(part * float("nan") for part in step(*a))),
+    )
+    with pytest.raises(TrainingError, match="20 steps in a row, up to step 24"):
+        train(tiny_run(data, tmp_path, steps=30, checkpoint_every=50))
+    model, card = load_model(tmp_path / "last.safetensors")
+    assert card.source.startswith("step 4 of 30")
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def _stop_after(step: int) -> Any:
+    def watch(record: dict[str, Any]) -> None:
+        if record["step"] > step:
+            raise _StopError
+
+    return watch
+
+
+class _StopError(Exception):
+    pass
+
+
+def _stream(config: TrainConfig) -> Any:
+    return training.CropStream(
+        training._read_sources(config.data), config.augmentation, config.targets, config.seed
+    )
+
+
+def test_several_processes_do_what_one_does(data: str, tmp_path: Path) -> None:
+    # SGD, as AdamW's first steps turn a rounding of the gradient into a step of full length.
+    settings = {"batch_size": 4, "steps": 4, "optimizer": "sgd", "learning_rate": 1e-3}
+    train(tiny_run(data, tmp_path / "one", **settings))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys; from pathlib import Path; from tests.training.scenes import tiny_run\n"
+        "from dbnet_trt.training.train import train\n"
+        f"train(tiny_run(sys.argv[1], Path(sys.argv[2]), **{settings!r}))\n"
+    )
+    root = str(Path(__file__).parents[2])
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", str(program), data, str(tmp_path / "two")),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
+        check=True,
+        capture_output=True,
+    )
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert two[0] == pytest.approx(one[0], rel=1e-4)
+    # Rounding flips a ReLU here and there, and a network that has learnt nothing amplifies that.
+    np.testing.assert_allclose(two, one, rtol=0.04)
+
+
+def test_another_configuration_is_refused(data: str, tmp_path: Path) -> None:
+    train(tiny_run(data, tmp_path))
+    with pytest.raises(EngineError, match="batch_size = 2, this one has 4"):
+        train(tiny_run(data, tmp_path, batch_size=4))
+
+
+def test_learning_rate() -> None:
+    config = TrainConfig(("jsonl:x",), steps=100, learning_rate=1.0, warmup_steps=10)
+    assert learning_rate(config, 0) == pytest.approx(0.1)
+    assert learning_rate(config, 50) == pytest.approx(0.5**0.9)
+    assert learning_rate(config, 99) == pytest.approx(0.01**0.9)
+
+
+def test_epochs_count_samples(data: str, tmp_path: Path) -> None:
+    config = tiny_run(data, tmp_path, epochs=1.5, batch_size=2)
+    assert training._with_steps(config, 4).steps == 3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision(data: str, tmp_path: Path, precision: str) -> None:
+    last = train(tiny_run(data, tmp_path, precision=precision, steps=3))
+    assert all(torch.isfinite(value).all() for value in weights(last).values())
+    assert np.isfinite(losses(tmp_path)).all()
+
+
+def test_validation_keeps_the_best(data: str, tmp_path: Path) -> None:
+    train(tiny_run(data, tmp_path, validation=(data,), validate_every=3))
+    best = tmp_path / "best.safetensors"
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "validation" in record] == [3, 6]
+    assert Detector(best).card.name == "dbnet-mobilenetv2"
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 2
+
+
+def test_presets_are_configurations() -> None:
+    for preset in PRESETS.values():
+        for name in preset:
+            assert name in TrainConfig.__dataclass_fields__
+    assert LOSS_PRESETS["official"]["binary_loss"] == "dice"
+    assert LOSS_PRESETS["paper"]["thresh_weight"] == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be 1 or more"),
+        ({"learning_rate": -1}, "learning_rate must be 0 or more"),
+        ({"data": ()}, "data must name a data set"),
+        ({"average_decay": 1.0}, "average_decay must be less than 1"),
+    ],
+)
+def test_bad_configuration(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**{"data": ("jsonl:x",), **changes})
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "many", "inf"])
+def test_bad_weight_of_a_data_set(data: str, tmp_path: Path, weight: str) -> None:
+    with pytest.raises(ValueError, match="expected a weight above 0"):
+        train(tiny_run(f"{data}*{weight}", tmp_path))
