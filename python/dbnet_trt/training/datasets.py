@@ -88,12 +88,14 @@ class Problem:
         line: Line in it from 1; 0 where a line says nothing, as in JSON and .mat files.
         message: What was expected, and what came.
         kind: What the problem is counted under.
+        image: The image that is concerned, where that is known.
     """
 
     file: Path
     line: int
     message: str
     kind: Kind = "other"
+    image: Path | None = None
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else f"{self.file}"
@@ -143,7 +145,7 @@ class Draft:
 
     def report(self, line: int, message: str, kind: Kind) -> None:
         """Note a problem of the annotation file."""
-        self.problems.append(Problem(self.file, line, message, kind))
+        self.problems.append(Problem(self.file, line, message, kind, self.image))
 
 
 @dataclass(slots=True)
@@ -158,12 +160,13 @@ class DataSet:
         self.problems += draft.problems
         if not draft.image.is_file():
             message = f"expected the image {draft.image}, found none; skipped"
-            self.problems.append(Problem(draft.file, draft.line, message, "image missing"))
+            self._report(draft, draft.line, message, "image missing")
             return
         try:
             size = image_size(draft.image)
         except ImageError as error:
-            self.problems.append(Problem(draft.image, 0, str(error), "image unreadable"))
+            message = f"{error}; skipped"
+            self.problems.append(Problem(draft.image, 0, message, "image unreadable", draft.image))
             return
         texts = []
         complete = draft.complete
@@ -174,11 +177,14 @@ class DataSet:
                 checked, fault, kind = None, f"{error}; its image is skipped", "outline"
                 complete = False
             if fault:
-                self.problems.append(Problem(draft.file, line, fault, kind))
+                self._report(draft, line, fault, kind)
             if checked is not None:
                 texts.append(checked)
         if complete:
             self.samples.append(Sample(draft.image, tuple(texts), stretch, part))
+
+    def _report(self, draft: Draft, line: int, message: str, kind: Kind) -> None:
+        self.problems.append(Problem(draft.file, line, message, kind, draft.image))
 
 
 def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kind]:
@@ -256,16 +262,30 @@ def read_dataset(name: str) -> DataSet:
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
     """
+    found = read_as_is(name)
+    for problem in found.problems[:MAX_LOGGED]:
+        logger.warning("%s", problem)
+    if found.problems:
+        count = f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}"
+        logger.warning("%s: %s in all; see `dbnet data check %s`", name, count, name)
+    if not found.samples:
+        first = f"; the first problem is {found.problems[0]}" if found.problems else ""
+        raise ValueError(f"{name} holds no sample{first}")
+    return found
+
+
+def read_as_is(name: str) -> DataSet:
+    """Read what `read_dataset` reads, but log nothing, and accept that there is no sample.
+
+    Raises:
+        ValueError: There is no such format or path, or it holds another format.
+    """
     from .readers import READERS
 
     form, path, part = split_name(name)
     found = READERS[form](path)
-    _log_problems(found.problems, path)
     if part:
         found.samples = _select(found.samples, part)
-    if not found.samples:
-        first = f"; the first problem is {found.problems[0]}" if found.problems else ""
-        raise ValueError(f"{name} holds no sample in the format {form}{first}")
     return found
 
 
@@ -299,18 +319,6 @@ def _select(samples: list[Sample], part: str) -> list[Sample]:
         for index, sample in enumerate(samples)
         if (index % VALIDATION_EVERY == 0) == (part == "val")
     ]
-
-
-def _log_problems(problems: list[Problem], path: Path) -> None:
-    for problem in problems[:MAX_LOGGED]:
-        logger.warning("%s", problem)
-    if problems:
-        logger.warning(
-            "%s: %d problem%s in all; `dbnet data check` shows them",
-            path,
-            len(problems),
-            "" if len(problems) == 1 else "s",
-        )
 
 
 def write_jsonl(file: Path, samples: list[Sample]) -> None:

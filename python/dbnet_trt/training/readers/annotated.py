@@ -171,7 +171,8 @@ def _parse_region(image: Path, region: list[dict[str, Any]]) -> Text:
         value = result["value"] | value
         labels += result["value"].get(str(result.get("type")), [])  # rectanglelabels, labels, ...
         if result.get("type") == "textarea":
-            content = " ".join(result["value"].get("text", []))
+            said = result["value"].get("text", [])
+            content = said if isinstance(said, str) else " ".join(map(str, said))
         if result.get("image_rotation", 0):
             raise ValueError(f"expected image_rotation 0, got {result['image_rotation']}")
     labelled_size = (region[0].get("original_height", 0), region[0].get("original_width", 0))

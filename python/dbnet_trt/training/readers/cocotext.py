@@ -14,6 +14,8 @@ from .annotated import load_json
 from .files import ImageFinder, only_file
 from .icdar import box_corners
 
+TABLES = ("imgs", "anns")
+
 
 def read_cocotext(path: Path) -> DataSet:
     """Read cocotext.v2.json, or TextOCR_0.1_train.json.
@@ -29,7 +31,7 @@ def read_cocotext(path: Path) -> DataSet:
     """
     file = only_file(path, "*.json")
     contents = load_json(file, 'with "imgs" and "anns"')
-    if not isinstance(contents, dict) or not {"imgs", "anns"} <= contents.keys():
+    if not isinstance(contents, dict) or not all(map(_is_table, map(contents.get, TABLES))):
         raise ValueError(f'expected {file} to hold "imgs" and "anns", as COCO-Text and TextOCR do')
     found = DataSet()
     images = ImageFinder(file.parent)
@@ -52,6 +54,10 @@ def read_cocotext(path: Path) -> DataSet:
             draft.read(0, _parse, text, what)
         found.add(draft, part=part)
     return found
+
+
+def _is_table(table: Any) -> bool:
+    return isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
 
 
 def _parse(text: dict[str, Any]) -> Text:

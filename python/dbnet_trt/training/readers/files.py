@@ -63,7 +63,9 @@ def find_drafts(
         else:
             got = f"got {len(near)}: {', '.join(map(str, near))}" if near else "found none"
             message = f"expected one annotation of this image ({' or '.join(suffixes)}), {got}"
-            found.problems.append(Problem(image, 0, f"{message}; skipped", "annotation missing"))
+            found.problems.append(
+                Problem(image, 0, f"{message}; skipped", "annotation missing", image)
+            )
     folders = {path.parent for path in used}
     for path in annotations:
         if path not in used and path.parent in folders:  # elsewhere it is a readme
