@@ -16,7 +16,7 @@ from ..errors import ImageError
 from .datasets import Sample, load_sample_image
 from .health import Health, spread
 
-PICTURE_SIDE = 640
+PICTURE_SIDE = 1024
 """Long side of the pictures, in pixels."""
 
 COUNTED, IGNORED = (0, 200, 0), (0, 140, 255)
@@ -34,7 +34,7 @@ caption { text-align: left; font-weight: 600; }
 td { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #ddd; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 ol, ul { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem; }
 figure { margin: 0; }
 figure img { width: 100%; }
 figcaption { font-size: 13px; overflow-wrap: anywhere; }
