@@ -40,7 +40,10 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
     )
     samples = read("jsonl", tmp_path).samples
     assert [len(sample.texts) for sample in samples] == [2, 0]
-    assert [(text.content, text.ignore) for text in samples[0].texts] == [("Größe", False), ("", True)]
+    assert [(text.content, text.ignore) for text in samples[0].texts] == [
+        ("Größe", False),
+        ("", True),
+    ]
     write_jsonl(file, samples)
     again = read("jsonl", file).samples
     np.testing.assert_array_equal(again[0].texts[0].polygon, BOX)
@@ -128,7 +131,9 @@ def test_points_on_the_upright_image_come_to_the_stored_one(
 def test_paddleocr_labels_the_upright_image(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", 60, 100, orientation=6)  # shown 100 high, 60 wide
     points = [[5, 70], [25, 70], [25, 90], [5, 90]]
-    write_lines(tmp_path / "Label.txt", "a.jpg\t" + json.dumps([{"transcription": "a", "points": points}]))  # fmt: skip  # noqa: E501
+    write_lines(
+        tmp_path / "Label.txt", "a.jpg\t" + json.dumps([{"transcription": "a", "points": points}])
+    )
     (sample,) = read("paddleocr", tmp_path).samples
     box = [*sample.texts[0].polygon.min(axis=0), *sample.texts[0].polygon.max(axis=0)]
     assert box == [70, 34, 90, 54]
@@ -164,7 +169,9 @@ def test_labelstudio(tmp_path: Path) -> None:
         region("rectanglelabels", {**box, "rotation": 90, "rectanglelabels": ["Don't care"]}, "r3"),
         {"type": "choices", "id": "c", "value": {"choices": ["sharp"]}},  # of the whole image
     ]
-    write_json(tmp_path / "project-1.json", [task("/data/upload/3/0a1b2c3d-my%20photo.png", *results)])  # fmt: skip  # noqa: E501
+    write_json(
+        tmp_path / "project-1.json", [task("/data/upload/3/0a1b2c3d-my%20photo.png", *results)]
+    )
     first, second, third = read("labelstudio", tmp_path).samples[0].texts
     np.testing.assert_allclose(first.polygon, [[10, 60], [60, 60], [60, 72], [10, 72]])
     assert (first.content, first.ignore) == ("two words", False)
@@ -191,7 +198,7 @@ def test_labelstudio_follows_exif_as_the_browser_did(
 ) -> None:
     write_photo(tmp_path / "a.jpg", 60, 100, orientation=6)
     value = {"points": [[10, 50], [60, 50], [60, 95], [10, 95]]}
-    size = {"original_width": labelled[0], "original_height": labelled[1]}
+    size: dict[str, Any] = {"original_width": labelled[0], "original_height": labelled[1]}
     write_json(tmp_path / "export.json", [task("a.jpg", region("polygon", value, **size))])
     (sample,) = read("labelstudio", tmp_path).samples
     assert sample.texts[0].polygon[:, 0].max() == pytest.approx(x_max, abs=1.1)
@@ -253,7 +260,12 @@ def test_cocotext(tmp_path: Path) -> None:
         {"id": 50, "file_name": "COCO_train2014_000000000050.jpg", "set": "test"},
     ]
     texts = [
-        {"image_id": 36, "mask": np.ravel(BOX).tolist(), "utf8_string": "Go", "legibility": "legible"},
+        {
+            "image_id": 36,
+            "mask": np.ravel(BOX).tolist(),
+            "utf8_string": "Go",
+            "legibility": "legible",
+        },
         {"image_id": 36, "bbox": [10, 20, 50, 20], "legibility": "illegible"},
     ]
     write_json(tmp_path / "cocotext.v2.json", coco(images, *texts))
@@ -269,7 +281,9 @@ def test_textocr(tmp_path: Path) -> None:
     write_photo(tmp_path / "train_images" / "a4ea.jpg")
     images = [{"id": "a4ea", "file_name": "train/a4ea.jpg", "set": "train"}]
     points = [10.5, 20, 60, 20, 60, 40, 10, 40, 5, 30]
-    texts = [{"image_id": "a4ea", "points": points, "utf8_string": word} for word in ("Performance", ".")]
+    texts = [
+        {"image_id": "a4ea", "points": points, "utf8_string": word} for word in ("Performance", ".")
+    ]
     write_json(tmp_path / "TextOCR_0.1_train.json", coco(images, *texts))
     (sample,) = read("textocr", tmp_path / "TextOCR_0.1_train.json").samples
     assert sample.texts[0].polygon.shape == (5, 2)
@@ -280,7 +294,7 @@ def test_broken_cocotext(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     write_photo(tmp_path / "b.jpg")
     images = [{"id": name, "file_name": f"{name}.jpg", "set": "train"} for name in "abc"]
-    texts = [
+    texts: list[dict[str, Any]] = [
         {"image_id": "a", "mask": [1, 2, 3]},
         {"image_id": "b", "bbox": [10, 20, 50, 20]},
         {"image_id": "z", "bbox": [10, 20, 50, 20]},
@@ -290,10 +304,16 @@ def test_broken_cocotext(tmp_path: Path) -> None:
     found = READERS["cocotext"](file)
     assert [sample.image.name for sample in found.samples] == ["b.jpg"]
     messages = [problem.message for problem in found.problems]
-    for expected in ("annotation 3: expected an image", "image a, annotation 1: expected pairs", "image a, annotation 4: expected a field 'bbox'", "c.jpg, found none"):  # fmt: skip  # noqa: E501
+    for expected in (
+        "annotation 3: expected an image",
+        "image a, annotation 1: expected pairs",
+        "image a, annotation 4: expected a field 'bbox'",
+        "c.jpg, found none",
+    ):
         assert sum(expected in message for message in messages) == 1
     assert len(messages) == 4
-    for contents in ({"images": []}, {"imgs": [], "anns": {}}, {"imgs": {"1": 2}, "anns": {}}):
+    wrong: list[Any] = [{"images": []}, {"imgs": [], "anns": {}}, {"imgs": {"1": 2}, "anns": {}}]
+    for contents in wrong:
         with pytest.raises(ValueError, match='to hold "imgs" and "anns"'):
             READERS["cocotext"](write_json(file, contents))
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_totaltext_txt(tmp_path: Path) -> None:
         "x: [[10 60 60 10]], y: [[20 20 40 40]], ornt: [u'c'], transcriptions: [u'PETRO, [S]']",
         "x: [[ 70  90 110",  # as NumPy breaks a long array
         "   110 70]], y: [[20 22 20",
-        ' 40 40]], ornt: [u\'h\'], transcriptions: [u"don\'t"]',
+        " 40 40]], ornt: [u'h'], transcriptions: [u\"don't\"]",
         "x: [[10 60 60 10]], y: [[60 60 80 80]], ornt: [u'#'], transcriptions: [u'#']",
     )
     write_lines(
@@ -49,7 +50,14 @@ def test_totaltext_mat(tmp_path: Path, key: str) -> None:
     write_photo(tmp_path / "Images" / "Train" / "img11.jpg")
     write_photo(tmp_path / "Groundtruth" / "Pixel" / "Train" / "img11.jpg")  # a mask, no photo
     rows = np.empty((2, 6), object)
-    rows[0] = ["x:", np.array([[10, 60, 60, 10]], np.uint16), "y:", np.array([[20, 20, 40, 40]], np.uint16), "OPEN", "c"]  # fmt: skip  # noqa: E501
+    rows[0] = [
+        "x:",
+        np.array([[10, 60, 60, 10]], np.uint16),
+        "y:",
+        np.array([[20, 20, 40, 40]], np.uint16),
+        "OPEN",
+        "c",
+    ]
     rows[1] = ["x:", np.array([[10, 60, 60, 10]]), "y:", np.array([[60, 60, 80, 80]]), "#", "#"]
     file = tmp_path / "Groundtruth" / "Polygon" / "Train" / "poly_gt_img11.mat"
     file.parent.mkdir(parents=True)
@@ -119,7 +127,7 @@ CTW_XML = """<Annotations>
 </Annotations>"""
 
 
-def _flat(points: object) -> str:
+def _flat(points: Any) -> str:
     return ",".join(str(value) for value in np.ravel(points))
 
 
@@ -135,7 +143,10 @@ def test_ctw1500_both_sets(tmp_path: Path) -> None:
         f"{_flat(ARC)},####Fish, chips #1",
         f"{_flat(ARC)},#######",
     )
-    for images, content in (("train_images", "SALT & PEPPER & more"), ("test_images", "Fish, chips #1")):  # fmt: skip  # noqa: E501
+    for images, content in (
+        ("train_images", "SALT & PEPPER & more"),
+        ("test_images", "Fish, chips #1"),
+    ):
         (sample,) = read("ctw1500", tmp_path / images).samples
         np.testing.assert_array_equal(sample.texts[0].polygon, ARC)
         assert sample.texts[0].content == content
@@ -145,7 +156,9 @@ def test_ctw1500_both_sets(tmp_path: Path) -> None:
 def test_ctw1500_first_edition(tmp_path: Path) -> None:
     write_photo(tmp_path / "train" / "text_image" / "0001.jpg")
     offsets = np.array(ARC) - (10, 16)
-    write_lines(tmp_path / "train" / "text_label_curve" / "0001.txt", f"10,16,70,60,{_flat(offsets)}")
+    write_lines(
+        tmp_path / "train" / "text_label_curve" / "0001.txt", f"10,16,70,60,{_flat(offsets)}"
+    )
     (sample,) = read("ctw1500", tmp_path / "train").samples
     np.testing.assert_array_equal(sample.texts[0].polygon, ARC)
 
@@ -159,9 +172,7 @@ def test_ctw1500_first_edition(tmp_path: Path) -> None:
         ("0001.xml", "<Annotations>\n<image>", 3, "expected XML"),
     ],
 )
-def test_broken_ctw1500(
-    tmp_path: Path, name: str, contents: str, line: int, message: str
-) -> None:
+def test_broken_ctw1500(tmp_path: Path, name: str, contents: str, line: int, message: str) -> None:
     write_photo(tmp_path / "0001.jpg")
     write_lines(tmp_path / name, contents)
     found = READERS["ctw1500"](tmp_path)

@@ -226,7 +226,8 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
 
 def crosses_itself(polygon: Polygon) -> bool:
     """Whether two edges of a (K, 2) outline properly cross; touching is no crossing."""
-    if len(polygon) == 3 or cv2.isContourConvex(polygon.astype(np.float32)):
+    # The quick way out for most outlines; a longer one may turn one way only and wind twice.
+    if len(polygon) <= 4 and cv2.isContourConvex(polygon.astype(np.float32)):
         return False
     start, end = polygon, np.roll(polygon, -1, axis=0)
     along = end - start
