@@ -2,6 +2,7 @@
 import base64
 import json
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -99,6 +100,14 @@ def test_report_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixtu
     report = folder / "gts" / "gt_img_1.txt" / "report.html"
     assert cli.main(["data", "check", str(folder), "--report", str(report)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_missing_library_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert cli.main(["data", "check", str(folder)]) == 2
+    assert "PIL is not installed: pip install 'dbnet-trt[train]'" in capsys.readouterr().err
 
 
 def test_health_counts(tmp_path: Path) -> None:

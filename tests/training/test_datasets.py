@@ -206,7 +206,7 @@ def test_format_may_be_left_out(tmp_path: Path) -> None:
         ("icdar2015:{folder}/none", "there is no"),
         ("icdar2015:", "there is no"),
         ("", "expected FORMAT:PATH"),
-        ("td500:{folder}", "expected annotations (.gt) in"),
+        ("td500:{folder}", "expected annotations (.gt) named like the images in"),
         ("icdar2015:{folder}/gts", "expected images (.jpg"),
         ("icdar2015:{folder}/gts/gt_img_0.txt", "expected the folder of a data set, got the file"),
         ("jsonl:{folder}", "expected one file *.jsonl in"),

@@ -62,14 +62,36 @@ def test_bytes_that_are_not_utf8_are_reported_and_the_outlines_used(tmp_path: Pa
     assert "0xe9" in problem.message
 
 
-def test_annotation_that_cannot_be_read_skips_its_image(tmp_path: Path) -> None:
-    write_photo(tmp_path / "img_1.jpg")
-    (tmp_path / "gt_img_1.txt").symlink_to(tmp_path / "gt_img_1.txt.gone")
-    write_photo(tmp_path / "img_2.jpg")
-    write_lines(tmp_path / "gt_img_2.txt", GOOD)
+def test_annotation_that_cannot_be_read_skips_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        write_photo(tmp_path / f"img_{number}.jpg")
+        write_lines(tmp_path / f"gt_img_{number}.txt", GOOD)
+    read_bytes = Path.read_bytes
+
+    def deny(path: Path) -> bytes:
+        if path.name == "gt_img_1.txt":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", deny)
     found = READERS["icdar2015"](tmp_path)
     assert [sample.image.name for sample in found.samples] == ["img_2.jpg"]
-    assert len(found.problems) == 1
+    (problem,) = found.problems
+    assert (problem.file.name, problem.kind) == ("gt_img_1.txt", "annotation unreadable")
+    assert "Permission denied" in problem.message
+
+
+def test_readme_is_no_annotation(tmp_path: Path) -> None:
+    write_photo(tmp_path / "Images" / "img1.jpg")
+    write_lines(tmp_path / "readme.txt", "about the data set")
+    with pytest.raises(ValueError, match="named like the images"):
+        READERS["totaltext"](tmp_path)
+    (tmp_path / "gt_img1.mat").write_bytes(b"broken")
+    assert READERS["totaltext"](tmp_path).problems[0].file.name == "gt_img1.mat"
+    write_lines(tmp_path / "gt_img1.txt")  # the text file comes first where there are both
+    assert READERS["totaltext"](tmp_path).problems == []
 
 
 def test_search_for_annotations_stays_in_the_data_set(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_mlt2019(tmp_path: Path) -> None:
 
 def test_td500(tmp_path: Path) -> None:
     write_photo(tmp_path / "IMG_0030.JPG")
-    write_lines(tmp_path / "IMG_0030.gt", "0 0 10 20 50 20 0.0", f"1 1 40 50 60 20 {math.pi / 2}")
+    write_lines(tmp_path / "IMG_0030.gt", "1 0 10 20 50 20 0.0", f"0 1 40 50 60 20 {math.pi / 2}")
     upright, turned = read("td500", tmp_path).samples[0].texts
     np.testing.assert_array_equal(upright.polygon, BOX)
     assert (upright.ignore, turned.ignore) == (False, True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +166,8 @@ class DataSet:
         try:
             size = image_size(draft.image)
         except ImageError as error:
-            message = f"{error}; skipped"
+            reason = type(error.__cause__).__name__
+            message = f"expected an image, got a file that cannot be read ({reason}); skipped"
             self.problems.append(Problem(draft.image, 0, message, "image unreadable", draft.image))
             return
         texts = []
@@ -206,22 +208,29 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
         raise PlacelessError(
             f"expected an outline of 3 or more points (x, y), got shape {polygon.shape}"
         )
-    if not np.isfinite(polygon).all():
+    x, y = polygon.T.tolist()  # plain numbers: NumPy's calls take longer than 4 points do
+    if not math.isfinite(sum(x) + sum(y)):
         raise PlacelessError("expected an outline of numbers, got one that is not finite")
-    hull = cv2.convexHull(polygon.astype(np.float32)).reshape(-1, 2).astype(np.float64)
-    if cv2.contourArea(hull.astype(np.float32)) < 1:
-        return None, f"{_show(text)} covers less than one pixel; dropped", "outline"
-    limit = np.array(size[::-1], np.float64)
-    low, high = polygon.min(axis=0), polygon.max(axis=0)
-    bounds = f"{size[1]}x{size[0]} image: x {low[0]:g} to {high[0]:g}, y {low[1]:g} to {high[1]:g}"
-    if (high < 0).any() or (low >= limit).any():
+    height, width = size
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    bounds = f"{width}x{height} image: x {left:g} to {right:g}, y {top:g} to {bottom:g}"
+    if right < 0 or bottom < 0 or left >= width or top >= height:
         return None, f"{_show(text)} is not in its {bounds}; dropped", "out of bounds"
-    ignored = Text(hull, True, text.content)
-    if (np.maximum(-low, high - limit) > limit * OUTSIDE_LIMIT).any():
+    points = polygon.astype(np.float32)
+    is_far_out = (
+        max(-left, right - width) > width * OUTSIDE_LIMIT
+        or max(-top, bottom - height) > height * OUTSIDE_LIMIT
+    )
+    has_area = cv2.contourArea(points) >= 1
+    if has_area and not is_far_out and not crosses_itself(polygon):
+        return text, "", "other"
+    hull = cv2.convexHull(points)
+    if cv2.contourArea(hull) < 1:
+        return None, f"{_show(text)} covers less than one pixel; dropped", "outline"
+    ignored = Text(hull.reshape(-1, 2).astype(np.float64), True, text.content)
+    if is_far_out:
         return ignored, f"{_show(text)} reaches far out of its {bounds}; ignored", "out of bounds"
-    if crosses_itself(polygon) or cv2.contourArea(polygon.astype(np.float32)) < 1:
-        return ignored, f"the outline of {_show(text)} crosses itself; ignored", "outline"
-    return text, "", "other"
+    return ignored, f"the outline of {_show(text)} crosses itself; ignored", "outline"
 
 
 def crosses_itself(polygon: Polygon) -> bool:

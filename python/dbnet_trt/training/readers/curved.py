@@ -18,7 +18,6 @@ TOTALTEXT_RECORD = re.compile(
     r"x:\s*\[\[(?P<x>[^\]]*)\]\],\s*y:\s*\[\[(?P<y>[^\]]*)\]\],\s*"
     r"ornt:\s*\[(?:u?['\"](?P<ornt>.*?)['\"])?\],\s*"
     r"transcriptions:\s*\[(?:u?['\"](?P<content>.*)['\"])?\]",
-    re.DOTALL,
 )
 
 BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")

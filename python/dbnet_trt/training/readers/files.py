@@ -50,7 +50,10 @@ def find_drafts(
     if not images:
         raise ValueError(f"expected images ({', '.join(IMAGE_SUFFIXES)}) in {folder}; found none")
     part = _only_part(images, folder)
-    annotations = _find_annotations(folder, suffixes, part)
+    keys = {key(image) for image in images}
+    levels = 3 if images[0].parent == folder else 1  # images may have annotations beside them
+    roots = [folder, *folder.absolute().parents][:levels]
+    annotations = _find_annotations(roots, suffixes, part, lambda path: key(path) in keys)
     by_key: dict[str, list[Path]] = defaultdict(list)
     for path in annotations:
         by_key[key(path)].append(path)
@@ -66,9 +69,9 @@ def find_drafts(
             found.problems.append(
                 Problem(image, 0, f"{message}; skipped", "annotation missing", image)
             )
-    folders = {path.parent for path in used}
+    kinds = {(path.parent, "gt_" in path.name) for path in used}
     for path in annotations:
-        if path not in used and path.parent in folders:  # elsewhere it is a readme
+        if path not in used and (path.parent, "gt_" in path.name) in kinds:  # else a readme
             message = f"expected an image named {key(path)} below {folder}, found none"
             found.problems.append(Problem(path, 0, message, "image missing"))
 
@@ -103,26 +106,28 @@ def _only_part(images: list[Path], folder: Path) -> str:
     return parts.pop() or _part_of(Path(folder.parent.name, folder.name))
 
 
-def _find_annotations(folder: Path, suffixes: tuple[str, ...], part: str) -> list[Path]:
-    """The annotations of this part below a folder, or else beside it."""
-    root = folder.absolute()
-    for level in range(3):
+def _find_annotations(
+    roots: list[Path], suffixes: tuple[str, ...], part: str, has_image: Callable[[Path], bool]
+) -> list[Path]:
+    """The annotations of this part below the first of the folders that has some."""
+    for root in roots:
         files = _walk(root)
         for suffix in suffixes:
             by_part = defaultdict(list)
             for path in files:
                 if path.suffix.lower() == suffix:
                     by_part[_part_of(path.relative_to(root).parent)].append(path)
-            chosen = by_part[part] or by_part[""]
-            if not chosen and level == 0:
-                chosen = [path for paths in by_part.values() for path in paths]
-            if chosen:
-                return chosen
-        if not INNER.search(root.name):
+            choices = [by_part[part], by_part[""]]
+            if root == roots[0]:
+                choices.append([path for paths in by_part.values() for path in paths])
+            for chosen in choices:
+                if any(map(has_image, chosen)):  # else they are readmes
+                    return chosen
+        if not INNER.search(root.name):  # the folder above is of no data set
             break
-        root = root.parent
     raise ValueError(
-        f"expected annotations ({' or '.join(suffixes)}) in {folder} or beside it; found none"
+        f"expected annotations ({' or '.join(suffixes)}) named like the images in {roots[0]}, "
+        "or beside it; found none"
     )
 
 

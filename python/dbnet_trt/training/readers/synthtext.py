@@ -16,7 +16,8 @@ def read_synthtext(path: Path) -> DataSet:
     """Read SynthText: `gt.mat`, or the folder that it lies in with the image folders 1/ to 200/.
 
     Of gt.mat, `imnames` are the images, `wordBB` their words' corners, (2, 4, N), and `txt` their
-    strings, each of several words and lines. Needs SciPy and, for the whole set, 10 GB of memory.
+    strings, each of several words and lines. Needs SciPy; the whole set takes about 7 minutes
+    and 4 GB of memory (estimated from 20,000 images).
 
     Raises:
         ValueError: There is no gt.mat, or it holds something else.
