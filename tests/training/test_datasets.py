@@ -98,7 +98,7 @@ def test_text_that_covers_no_pixel_is_dropped(
         (np.zeros((2, 2)), "got shape (2, 2)"),
         (np.zeros((4, 3)), "got shape (4, 3)"),
         (np.zeros(8), "got shape (8,)"),
-        (np.array([[0, 0], [np.inf, 0], [9, 9]]), "not finite"),
+        (np.array([[0, 0], [np.inf, 0], [9, 9]]), "expected an outline in pixels"),
     ],
 )
 def test_text_without_a_place(

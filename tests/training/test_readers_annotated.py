@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,6 @@ from dbnet_trt.training.datasets import DataSet, load_sample_image, write_jsonl
 from dbnet_trt.training.readers import READERS
 from dbnet_trt.training.readers.upright import Upright, read_upright
 from photos import write_lines, write_photo
-from scipy.io import savemat
 
 BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
@@ -318,57 +320,55 @@ def test_broken_cocotext(tmp_path: Path) -> None:
             READERS["cocotext"](write_json(file, contents))
 
 
-def objects(*values: Any) -> np.ndarray[Any, Any]:
-    """(1, N) array of objects, as a cell array of MATLAB."""
-    cells = np.empty((1, len(values)), object)
-    for index, value in enumerate(values):
-        cells[0, index] = value
-    return cells
-
-
-def test_synthtext(tmp_path: Path) -> None:
-    for name in ("8/ballet_0.jpg", "9/car_1.jpg"):
-        write_photo(tmp_path / name)
-    boxes = np.stack([np.array(BOX).T, np.array(BOX).T + 30, np.array(BOX).T + 50], axis=2)
-    savemat(
-        tmp_path / "gt.mat",
-        {
-            "imnames": objects("8/ballet_0.jpg", "9/car_1.jpg"),
-            "wordBB": objects(boxes.astype(np.float32), np.array(BOX, np.float32).T),
-            "txt": objects(np.array(["Lines:\nI lost", "  "]), np.array(["one "])),
-        },
-    )
-    first, second = read("synthtext", tmp_path).samples
-    assert [text.content for text in first.texts] == ["Lines:", "I", "lost"]
-    np.testing.assert_array_equal(first.texts[1].polygon, np.array(BOX) + 30)
-    assert [text.content for text in second.texts] == ["one"]
-    np.testing.assert_array_equal(second.texts[0].polygon, BOX)
-
-
-def test_broken_synthtext(tmp_path: Path) -> None:
-    for name in ("1/a.jpg", "1/b.jpg"):
-        write_photo(tmp_path / name)
-    box = np.array(BOX, np.float32).T
-    savemat(
-        tmp_path / "gt.mat",
-        {
-            "imnames": objects("1/a.jpg", "1/b.jpg", "1/c.jpg"),
-            "wordBB": objects(box, np.zeros(3), box),
-            "txt": objects(np.array(["two words"]), np.array(["one"]), np.array(["one"])),
-        },
-    )
-    found = READERS["synthtext"](tmp_path)
-    assert [sample.image.name for sample in found.samples] == ["a.jpg"]
-    assert found.samples[0].texts[0].content == ""
-    first, second, third = (problem.message for problem in found.problems)
-    assert "a.jpg: expected 1 words, got 2" in first
-    assert "b.jpg: expected wordBB (2, 4, N), got (1, 3)" in second
-    assert "c.jpg, found none" in third
-    savemat(tmp_path / "gt.mat", {"imnames": objects("1/a.jpg")})
-    with pytest.raises(ValueError, match="to hold imnames, wordBB, txt"):
-        READERS["synthtext"](tmp_path)
-
-
 def test_upright_leaves_what_is_no_outline() -> None:
     broken = np.zeros(3)
     assert Upright((10, 20), 6).to_stored(broken) is broken
+
+
+JUNK: tuple[Any, ...] = (None, [], {}, "", -1, 1e300, True, [[]], [None], float("nan"))
+
+
+def nodes(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The ways to everything in a JSON value but itself."""
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
+    for key, child in list(items):
+        yield (*path, key)
+        yield from nodes(child, (*path, key))
+
+
+@pytest.mark.parametrize("form", ["cocotext", "paddleocr", "labelstudio", "jsonl"])
+def test_whatever_the_json_holds_is_a_problem_or_an_error_that_says_so(
+    tmp_path: Path, form: str
+) -> None:
+    write_photo(tmp_path / "1.png")
+    box = {"x": 5, "y": 50, "width": 25, "height": 10, "rotation": 0}
+    trees: dict[str, Any] = {
+        "cocotext": coco(
+            [{"id": 1, "file_name": "1.png", "set": "train"}],
+            {"image_id": 1, "mask": np.ravel(BOX).tolist(), "utf8_string": "Go"},
+        ),
+        "paddleocr": [{"transcription": "a", "points": BOX}],
+        "labelstudio": [
+            task("1.png", region("rectangle", box), region("textarea", {"text": ["a"]}))
+        ],
+        "jsonl": {"image": "1.png", "texts": [{"polygon": BOX, "content": "a"}]},
+    }
+    head = "1.png\t" if form == "paddleocr" else ""
+    file = tmp_path / "labels"
+    for path in nodes(trees[form]):
+        for junk in JUNK:
+            broken = copy.deepcopy(trees[form])
+            parent = broken
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = junk
+            file.write_text(head + json.dumps(broken), encoding="utf-8")
+            with contextlib.suppress(ValueError):
+                found = READERS[form](file)
+                assert len(found.samples) + len(found.problems) > 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +45,10 @@ Kind = Literal[
 
 OUTSIDE_LIMIT = 0.1
 """Text may reach so far out of its image, in the image's width or height: annotators overshoot."""
+
+
+COORDINATE_LIMIT = 1e6
+"""Pixels from the image's corner; what is further away, or not a number, is no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +135,14 @@ class Draft:
 
         Args:
             line: Line in the annotation file, from 1; 0 if it has none.
-            parse: Gives the text, or raises ValueError, KeyError or TypeError.
+            parse: Gives the text, or raises one of the errors of broken data.
             raw: The annotation of one text.
             what: Says which one it is where the line does not.
         """
         prefix = f"{what}: " if what else ""
         try:
             self.texts.append((line, parse(raw)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"expected a field {error}" if isinstance(error, KeyError) else str(error)
             self.report(line, f"{prefix}{reason}; its image is skipped", "line not understood")
             self.complete = False
@@ -209,8 +212,8 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
             f"expected an outline of 3 or more points (x, y), got shape {polygon.shape}"
         )
     x, y = polygon.T.tolist()  # plain numbers: NumPy's calls take longer than 4 points do
-    if not math.isfinite(sum(x) + sum(y)):
-        raise PlacelessError("expected an outline of numbers, got one that is not finite")
+    if not all(abs(value) < COORDINATE_LIMIT for value in x + y):
+        raise PlacelessError(f"expected an outline in pixels, got {text.polygon.tolist()}")
     height, width = size
     left, right, top, bottom = min(x), max(x), min(y), max(y)
     bounds = f"{width}x{height} image: x {left:g} to {right:g}, y {top:g} to {bottom:g}"

@@ -116,28 +116,29 @@ def read_labelstudio(path: Path) -> DataSet:
     found = DataSet()
     images = ImageFinder(file.parent)
     for task in tasks:
-        _read_task(task, file, images, found)
+        try:
+            _read_task(task, file, images, found)
+        except (KeyError, TypeError, AttributeError) as error:
+            message = f"expected a task with data and results, got {str(task)[:80]} ({error})"
+            found.problems.append(Problem(file, 0, f"{message}; skipped", "line not understood"))
     return found
 
 
 def _read_task(task: dict[str, Any], file: Path, images: ImageFinder, found: DataSet) -> None:
     what = f"task {task.get('id', '?')}"
-    annotations = [each for each in task.get("annotations", []) if not each.get("was_cancelled")]
+    annotations = [each for each in task["annotations"] if not each.get("was_cancelled")]
     if not annotations:
         message = f"{what}: expected an annotation that is not cancelled, found none; skipped"
         found.problems.append(Problem(file, 0, message, "annotation missing"))
         return
-    image = _find_task_image(task.get("data", {}), images)
+    image = _find_task_image(task["data"], images)
     if image is None:
-        message = (
-            f"{what}: expected its image below {file.parent}, found none of {task.get('data')}"
-        )
+        message = f"{what}: expected its image below {file.parent}, found none of {task['data']}"
         found.problems.append(Problem(file, 0, message, "image missing"))
         return
     draft = Draft(image, file)
-    results = [each for each in annotations[-1].get("result", []) if isinstance(each, dict)]
     regions: dict[str, list[dict[str, Any]]] = {}
-    for index, result in enumerate(results):
+    for index, result in enumerate(annotations[-1]["result"]):
         regions.setdefault(str(result.get("id", index)), []).append(result)
     for name, region in regions.items():
         if any("original_width" in result for result in region):  # else it is of the whole image

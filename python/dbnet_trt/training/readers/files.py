@@ -69,11 +69,17 @@ def find_drafts(
             found.problems.append(
                 Problem(image, 0, f"{message}; skipped", "annotation missing", image)
             )
+    found.problems += _find_orphans(annotations, used)
+
+
+def _find_orphans(annotations: list[Path], used: set[Path]) -> list[Problem]:
+    """Annotations that have no image: files named and kept like the others, so no readme."""
     kinds = {(path.parent, "gt_" in path.name) for path in used}
-    for path in annotations:
-        if path not in used and (path.parent, "gt_" in path.name) in kinds:  # else a readme
-            message = f"expected an image named {key(path)} below {folder}, found none"
-            found.problems.append(Problem(path, 0, message, "image missing"))
+    return [
+        Problem(path, 0, "expected an image that is named alike, found none", "image missing")
+        for path in annotations
+        if path not in used and (path.parent, "gt_" in path.name) in kinds
+    ]
 
 
 def _walk(folder: Path) -> list[Path]:
