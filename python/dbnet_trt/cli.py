@@ -41,6 +41,7 @@ app = App(
     version=__version__,
     help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
 )
+app.command("dbnet_trt.training.data_command:app", name="data", help="Look after data sets.")
 out = Console()
 err = Console(stderr=True, highlight=False)
 

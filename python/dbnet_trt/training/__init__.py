@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of DB detectors. Needs torch; nothing of the runtime imports this."""
+"""Training of DB detectors. All but data sets needs torch; nothing of the runtime imports this."""
