@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import surfaces
-from .augment import compress, motion_blur
+from .augment import clip_polygon, compress, motion_blur
 from .datasets import Polygon, Sample, Text, write_jsonl
 from .lettering import (
     COMMON_WORDS,
@@ -132,7 +132,7 @@ def make_scene(
         for line in lines
         for text in _texts(line, config.outlines)
     ]
-    return _photograph(scene, rng), tuple(texts)
+    return _photograph(scene, rng), tuple(text for text in texts if len(text.polygon) >= 3)
 
 
 def _random_block(materials: Materials, config: SynthConfig, rng: np.random.Generator) -> Block:
@@ -232,7 +232,7 @@ def _mark(
     covered: NDArray[np.uint8],
     config: SynthConfig,
 ) -> Text:
-    """The same text, ignored where it is tiny, mostly covered, or mostly outside."""
+    """The part of a text in sight, ignored where it is tiny, mostly covered, or mostly outside."""
     inside = np.zeros_like(letters)
     cv2.fillPoly(inside, [np.rint(text.polygon).astype(np.int32)], 1)
     ink = letters * inside
@@ -242,7 +242,7 @@ def _mark(
     area = cv2.contourArea(text.polygon.astype(np.float32))
     visible = np.count_nonzero(inside) / max(area, 1.0)
     ignore = hidden > OCCLUDED_SHARE or side < config.tiny_px or visible < 0.7
-    return Text(text.polygon, bool(ignore), text.content)
+    return Text(clip_polygon(text.polygon, len(letters)), bool(ignore), text.content)
 
 
 def _photograph(scene: Image, rng: np.random.Generator) -> Image:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nothing to text found: scenes, training, export, detection, score, on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from dbnet_trt.cli import main  # noqa: E402
+
+from .scenes import SIZE  # noqa: E402
+
+AS_THEY_ARE = [
+    *("--augmentation.crop-size", str(SIZE), "--augmentation.scale", "1", "1"),
+    *("--augmentation.max-rotation-deg", "0", "--augmentation.stretch", "1"),
+    *("--augmentation.flip-prob", "0", "--augmentation.color-prob", "0"),
+    *("--augmentation.degrade-prob", "0", "--short-side", str(SIZE)),
+]
+
+
+def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenes = tmp_path / "scenes"
+    drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2"]
+    assert main(["synth", str(scenes), "6", *drawn, "--outlines", "lines", "--chinese", "0"]) == 0
+    data = f"jsonl:{scenes}/samples.jsonl"
+    run = tmp_path / "run"
+    length = ["--steps", "400", "--batch-size", "6", "--learning-rate", "0.004"]
+    rest = ["--average-decay", "0.9", "--num-threads", "1", "--workers", "0", "--device", "cpu"]
+    shape = ["--targets.shrink-ratio", "0.7", "--unclip-ratio", "0.85", "--loss-preset", "official"]
+    arguments = ["--preset", "quick", "--data", data, "--output", str(run)]
+    assert main(["train", *arguments, *length, *rest, *shape, *AS_THEY_ARE]) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"]["backbone"] == "mobilenetv2"  # of the preset
+    assert config["loss"]["binary_loss"] == "dice"  # of the loss preset
+    assert config["steps"] == 400  # of the command line
+    model = tmp_path / "model.onnx"
+    assert main(["export", str(run / "last.safetensors"), str(model)]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(model), "--data", data]) == 0
+    printed = capsys.readouterr().out
+    assert float(printed.split("F ")[1].split()[0]) > 0.9, printed
