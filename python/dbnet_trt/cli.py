@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `dbnet`. The only module that prints."""
+"""The command `dbnet`. Only this module and `eval_command` print."""
 
 from __future__ import annotations
 
@@ -185,6 +185,9 @@ def models() -> None:
             out.print(f"  {_escape(str(path))}", soft_wrap=True, highlight=False)
         except DBNetError as error:
             out.print(f"  {_escape(str(error))}", soft_wrap=True, style="dim")
+
+
+app.command("dbnet_trt.eval_command:evaluate", name="eval")
 
 
 @dataclass

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth and results as the benchmarks publish and collect them: folders or zip archives."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .evaluate import Evaluation, score_curve, score_image
+from .formats import FORMATS, BrokenLine, Found, Truth, parse_results, parse_truths
+
+if TYPE_CHECKING:
+    from .training.datasets import Sample
+
+logger = logging.getLogger("dbnet_trt")
+
+
+def score_submission(truth_path: Path, result_path: Path, protocol: str, form: str) -> Evaluation:
+    """Score results against ground truth.
+
+    An image without a results file counts as one in which nothing was found. Detections that all
+    have a confidence are matched in its order, others in the order of the file.
+
+    Args:
+        truth_path: Folder or zip archive of the ground truth.
+        result_path: Folder or zip archive of the results.
+        protocol: A name in `PROTOCOLS`.
+        form: The format of both, a name in `FORMATS`.
+
+    Raises:
+        ValueError: A file is missing, is not in the format, or belongs to no image.
+    """
+    truths = read_truths(truth_path, form)
+    results = read_results(result_path, form)
+    for image, (file, _) in results.items():
+        if image not in truths:
+            raise ValueError(
+                f"{file} belongs to no image of {truth_path}, which has, say, "
+                f"{truths[min(truths)][0]}; name results as the ground truth, "
+                "as in res_img_1.txt for gt_img_1.txt"
+            )
+    missing = len(truths) - len(results)
+    if missing:
+        logger.warning("%d of %d images have no results file", missing, len(truths))
+    images = []
+    for image, (_, texts) in truths.items():
+        found = _in_order(results[image][1] if image in results else [])
+        confidences = [each.confidence for each in found if each.confidence is not None]
+        images.append(
+            score_image(
+                protocol,
+                image,
+                [text.polygon for text in texts],
+                [text.ignore for text in texts],
+                [each.polygon for each in found],
+                confidences if len(confidences) == len(found) else None,
+            )
+        )
+    sure = all(image.confidences is not None for image in images)
+    found_any = any(image.detections for image in images)
+    curve = score_curve(images, protocol) if sure and found_any else ()
+    return Evaluation(protocol, tuple(images), curve)
+
+
+def _in_order(found: list[Found]) -> list[Found]:
+    confidences = [each.confidence for each in found if each.confidence is not None]
+    if len(confidences) < len(found):  # a text such as "1" looks like a confidence, but not all do
+        return found
+    order = np.argsort(-np.array(confidences), kind="stable")
+    return [found[index] for index in order]
+
+
+def read_truths(path: Path, form: str) -> dict[str, tuple[str, list[Truth]]]:
+    """Read ground truth: by image, (name of its file, its texts).
+
+    Raises:
+        ValueError: A file is missing or is not in the format.
+    """
+    _check_format(form)
+    return _read_all(path, lambda content: parse_truths(content, form))
+
+
+def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
+    """Read results: by image, (name of its file, its detections).
+
+    Raises:
+        ValueError: A file is missing or is not in the format.
+    """
+    _check_format(form)
+    return _read_all(path, lambda content: parse_results(content, form))
+
+
+def _check_format(form: str) -> None:
+    if form not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {form!r}")
+
+
+def read_samples(name: str) -> list[Sample]:
+    """Read "FORMAT:PATH", as `dbnet_trt.training.datasets.read_dataset` does, and two more.
+
+    "totaltext:PATH" and "ctw1500:PATH" are PATH/images with PATH/gts in these formats.
+
+    Raises:
+        ValueError: There is no such format or path, or it holds no sample.
+    """
+    from .training.datasets import IMAGE_SUFFIXES, Sample, Text, read_dataset
+
+    form, _, path = name.partition(":")
+    if form not in ("totaltext", "ctw1500"):
+        return read_dataset(name).samples
+    folder = Path(path) / "images"
+    if not folder.is_dir():
+        raise ValueError(f"{name!r} needs the folders {folder} and {Path(path) / 'gts'}")
+    truths = read_truths(Path(path) / "gts", form)
+    samples = []
+    for image in sorted(folder.iterdir()):
+        if image.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if image_number(image.name) not in truths:
+            raise ValueError(f"{image} has no ground truth in {Path(path) / 'gts'}")
+        _, texts = truths[image_number(image.name)]
+        samples.append(Sample(image, tuple(Text(text.polygon, text.ignore) for text in texts)))
+    if not samples:
+        raise ValueError(f"{folder} holds no image")
+    return samples
+
+
+def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple[str, list[Any]]]:
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for name, content in _files(path):
+        image = image_number(name)
+        if image in found:
+            raise ValueError(
+                f"{path}: {found[image][0]} and {name} are both of image {image}; remove one"
+            )
+        try:
+            found[image] = name, read(content)
+        except BrokenLine as error:
+            raise ValueError(f"{path}/{name}:{error.line}: {error}") from error
+    if not found:
+        raise ValueError(f"{path} holds no .txt or .mat file; one for each image was expected")
+    return found
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the annotation files of a folder or a zip archive."""
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            if _is_annotation(file.name):
+                yield file.name, file.read_bytes()
+        return
+    if not path.is_file():
+        raise ValueError(f"there is no {path}; a folder or a zip archive was expected")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                name = PurePosixPath(entry).name
+                if _is_annotation(name) and not entry.startswith("__MACOSX/"):
+                    yield name, archive.read(entry)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from error
+
+
+def _is_annotation(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith((".txt", ".mat"))
+
+
+def image_number(name: str) -> str:
+    """What files of one image have in common: "7" of gt_img_7.txt, res_img_7.txt and 0007.txt."""
+    stem = name.rpartition(".")[0]
+    stem = re.sub(r"^(poly_gt_|gt_|res_)", "", stem)
+    number = re.fullmatch(r"(?:img_?)?0*(\d+)", stem)
+    return number[1] if number else stem
