@@ -137,9 +137,9 @@ def _gallery(images: Sequence[ScoredImage]) -> Iterator[str]:
     yield _KEY
     for image in images:
         score = image.result.score
-        yield "<figure><figcaption>" + escape(image.name)
-        yield f": {image.num_missed} of {score.num_truths} missed, "
-        yield f"{image.num_false} of {score.num_detections} wrong</figcaption>"
+        missed = f"{image.num_missed} of {score.num_truths} missed"
+        false = f"{image.num_false} of {score.num_detections} wrong"
+        yield f"<figure><figcaption>{escape(image.name)}: {missed}, {false}</figcaption>"
         yield _picture(image) + "</figure>"
 
 

@@ -49,7 +49,8 @@ def score_submission(truth_path: Path, result_path: Path, protocol: str, form: s
     if missing:
         logger.warning("%d of %d images have no results file", missing, len(truths))
     images = []
-    for image, (_, texts) in truths.items():
+    for image in sorted(truths, key=lambda each: (len(each), each)):  # 2 before 10
+        _, texts = truths[image]
         found = _in_order(results[image][1] if image in results else [])
         confidences = [each.confidence for each in found if each.confidence is not None]
         images.append(
