@@ -56,6 +56,25 @@ def test_totaltext_one_good_text_beside_a_bad_one() -> None:
     assert sums(score_totaltext(words, [False] * 2, [found])) == (1, 2, 1, 1)
 
 
+def test_totaltext_rounds_the_share_of_the_detection_too() -> None:
+    pieces = [box(50 * i, 0, 50 * i + 50, 10 / 0.596) for i in range(2)]  # 0.6 when rounded
+    assert sums(score_totaltext([LINE], [False], pieces)) == pytest.approx((0.8, 1, 1.6, 2))
+
+
+def test_totaltext_one_detection_for_two_texts_is_not_one_to_one() -> None:
+    part = box(0, 0, 20, 10)  # covered, too
+    result = score_totaltext([LINE, part], [False] * 2, [LINE])
+    assert sums(result) == pytest.approx((1.6, 2, 0.8, 1))
+    around = box(0, 0, 100, 15)  # the detection lies in it, too
+    result = score_totaltext([LINE, around], [False] * 2, [LINE])
+    assert sums(result) == pytest.approx((1.6, 2, 0.8, 1))
+
+
+def test_totaltext_a_single_merged_text_must_be_covered() -> None:
+    long, below = box(0, 0, 154, 10), box(0, 9.5, 100, 40)
+    assert sums(score_totaltext([long, below], [False] * 2, [LINE])) == (0, 2, 0, 1)
+
+
 def test_totaltext_cover_and_inside_may_differ_as_published() -> None:
     cover, inside = box(0, -10, 100, 20), box(0, 0, 50, 10)
     result = score_totaltext([LINE], [False], [cover, inside])
@@ -109,6 +128,21 @@ def test_deteval_ignores_by_two_fifths() -> None:
     found = box(0, 0, 9, 9)
     assert sums(score_deteval([box(0, 0, 9, 3)], [True], [found])) == (0, 0, 0, 1)
     assert sums(score_deteval([box(0, 0, 9, 4)], [True], [found])) == (0, 0, 0, 0)
+
+
+def test_deteval_rivals_count_even_if_ignored() -> None:
+    text, region = box(0, 0, 9, 9), box(10, 0, 19, 9)
+    both = box(0, 0, 19, 9)  # half of it in the region to ignore, yet it fits the text as well
+    assert sums(score_deteval([text, region], [False, True], [text])) == (1, 1, 1, 1)
+    assert sums(score_deteval([text, region], [False, True], [text, both])) == (0, 1, 0, 1)
+    wide, right = box(0, 0, 24, 9), box(15, 0, 24, 9)  # just 0.4 of it: not ignored
+    assert sums(score_deteval([text, right], [False, True], [wide])) == (0, 1, 0, 1)
+
+
+def test_deteval_sums_are_rounded_to_four_decimals() -> None:
+    pieces = [box(0, 0, 199, 158), box(0, 160, 198, 160)]  # 0.799975 of the text
+    text = box(0, 0, 199, 199)
+    assert sums(score_deteval([text], [False], pieces)) == pytest.approx((0.8, 1, 1.6, 2))
 
 
 def test_deteval_takes_bounds() -> None:

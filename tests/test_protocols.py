@@ -138,9 +138,32 @@ def boxes(draw: st.DrawFn) -> Box:
     return left, top, left + draw(st.integers(1, 6)), top + draw(st.integers(1, 4))
 
 
-SCENES = st.tuples(
-    st.lists(st.tuples(boxes(), st.booleans()), max_size=5), st.lists(boxes(), max_size=6)
-)
+@st.composite
+def near(draw: st.DrawFn, texts: list[Box]) -> Box:
+    """A text moved a little, a piece of one, or two as one: what detectors give."""
+    left, top, right, bottom = draw(st.sampled_from(texts))
+    kind = draw(st.sampled_from(["moved", "piece", "merged"]))
+    if kind == "piece" and right - left > 1:
+        cut = draw(st.integers(left + 1, right - 1))
+        return draw(st.sampled_from([(left, top, cut, bottom), (cut, top, right, bottom)]))
+    if kind == "merged":
+        other = draw(st.sampled_from(texts))
+        low, high = np.minimum((left, top), other[:2]), np.maximum((right, bottom), other[2:])
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+    right += draw(st.integers(0, 2))
+    return left + draw(st.integers(-1, 0)), top, right, bottom + draw(st.integers(0, 1))
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[list[tuple[Box, bool]], list[Box]]:
+    """Some texts, each to ignore or not, and some detections."""
+    texts = draw(st.lists(boxes(), max_size=5))
+    ignore = [draw(st.integers(0, 3)) == 0 for _ in texts]
+    detections = boxes() if not texts else near(texts) | boxes()
+    return list(zip(texts, ignore, strict=True)), draw(st.lists(detections, max_size=6))
+
+
+SCENES = scenes()
 
 
 @given(SCENES)

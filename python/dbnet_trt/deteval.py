@@ -135,7 +135,8 @@ def score_deteval(
     Works on upright boxes, the bounds of the outlines; a box from pixel 2 to pixel 5 is 4 wide.
     Limits are 0.8 of the truth and 0.4 of the detection. A text found in pieces gets 0.8, as does
     each piece; texts found as one get 1 each. A detection of which more than 0.4 lies in one text
-    to ignore does not count.
+    to ignore does not count. (The published script also wants centres nearer than the mean of the
+    two diagonals: boxes that overlap always are.)
 
     Args:
         truths: N outlines (K, 2), in pixels.
@@ -151,8 +152,7 @@ def score_deteval(
     precision = ratio(shared, sizes.prod(axis=1))
     skip = np.array(ignore, bool)
     tally = _Tally(skip, (precision[skip] > DETEVAL_PRECISION).any(axis=0))
-    near = _near(boxes[:, :2] + true_sizes / 2, true_sizes, found[:, :2] + sizes / 2, sizes)
-    _deteval_matches(recall, precision, near, tally)
+    _deteval_matches(recall, precision, tally)
     return tally.result()
 
 
@@ -160,25 +160,14 @@ DETEVAL_RECALL = 0.8
 DETEVAL_PRECISION = 0.4
 
 
-def _near(
-    true_centers: FloatArray, true_sizes: FloatArray, centers: FloatArray, sizes: FloatArray
-) -> NDArray[np.bool_]:
-    """(N, M), whether centres are nearer than the mean of the two diagonals."""
-    distances = np.linalg.norm(true_centers[:, None] - centers, axis=2)
-    diagonals = np.linalg.norm(true_sizes, axis=1)[:, None] + np.linalg.norm(sizes, axis=1)
-    return np.asarray(distances * 2 < diagonals)
-
-
-def _deteval_matches(
-    recall: FloatArray, precision: FloatArray, near: NDArray[np.bool_], tally: _Tally
-) -> None:
+def _deteval_matches(recall: FloatArray, precision: FloatArray, tally: _Tally) -> None:
     close = (recall >= DETEVAL_RECALL) & (precision >= DETEVAL_PRECISION)
     alone = close & (close.sum(axis=0) == 1) & (close.sum(axis=1) == 1)[:, None]
     touching = (recall > 0) & tally.truth_free[:, None] & tally.free
     # Texts touched by a detection that counts, and detections that touch a text that counts.
     partners = ((recall > 0) & tally.free).sum(axis=1)
     true_partners = ((recall > 0) & tally.truth_free[:, None]).sum(axis=0)
-    single = alone & touching & near & (partners == 1)[:, None] & (true_partners == 1)
+    single = alone & touching & (partners == 1)[:, None] & (true_partners == 1)
     for truth, index in np.argwhere(single).tolist():
         tally.match([truth], [index], (1, 1))
     for truth in np.flatnonzero(tally.truth_free).tolist():
