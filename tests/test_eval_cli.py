@@ -53,6 +53,20 @@ def test_report_and_json(model: str, data: Path, capsys: pytest.CaptureFixture[s
     ]
 
 
+def test_a_written_submission_scores_the_same(
+    model: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(data / "x.zip")
+    run = ["eval", model, "--data", f"icdar2015:{data}", *TIGHT, "--submission", target]
+    assert cli.main(run) == 0
+    score = ["eval", "--protocol", "icdar2015", "--gt", str(data / "gts"), "--pred", target]
+    assert cli.main(score) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert "recall 0.66667" in first
+    assert cli.main([*score, "--submission", target]) == 2
+
+
 def test_thresholds_are_options(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["eval", model, "--data", f"icdar2015:{data}", "--score-threshold", "1"]
     assert cli.main(arguments) == 0

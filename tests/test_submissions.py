@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dbnet_trt.evaluate import Evaluation, score_image
+from dbnet_trt.formats import FORMATS
 from dbnet_trt.submissions import (
     image_number,
     read_results,
-    read_samples,
     read_truths,
     score_submission,
+    write_results,
 )
 
 pytest.importorskip("shapely")
@@ -268,16 +270,41 @@ def test_deteval_boxes(tmp_path: Path) -> None:
         read_results(write(tmp_path / "pred", res_img_1="9,0,0,9"), "deteval")
 
 
-def test_samples_of_curved_data_sets(tmp_path: Path) -> None:
-    write(tmp_path / "gts", poly_gt_img7=WRAPPED)
-    (tmp_path / "images").mkdir()
-    with pytest.raises(ValueError, match="holds no image"):
-        read_samples(f"totaltext:{tmp_path}")
-    (tmp_path / "images" / "img7.jpg").touch()
-    (sample,) = read_samples(f"totaltext:{tmp_path}")
-    assert [text.ignore for text in sample.texts] == [False, True]
-    (tmp_path / "images" / "img8.jpg").touch()
-    with pytest.raises(ValueError, match=r"img8\.jpg has no ground truth"):
-        read_samples(f"totaltext:{tmp_path}")
-    with pytest.raises(ValueError, match="needs the folders"):
-        read_samples(f"ctw1500:{tmp_path / 'none'}")
+@pytest.mark.parametrize(
+    "line",
+    ["0,0,0,10,10,10,10,0", "0,0,10.5,0,10,10,0,10"],
+    ids=["counter-clockwise", "fractions"],
+)
+def test_what_the_official_script_refuses_is_said(
+    line: str, gt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pred = write(tmp_path / "a", res_img_1=SQUARE, res_img_2=line)
+    with caplog.at_level(logging.WARNING, "dbnet_trt"):
+        assert sums(score_submission(gt, pred, "icdar2015", "icdar2015")) == (1, 2, 1, 1)
+        assert caplog.text.count("res_img_2.txt: the official script refuses") == 1
+    caplog.clear()
+    write(tmp_path / "a", res_img_2=FAR)
+    with caplog.at_level(logging.WARNING, "dbnet_trt"):
+        score_submission(gt, pred, "icdar2015", "icdar2015")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_written_results_are_read_again(form: str, tmp_path: Path) -> None:
+    quads = [np.array([[i, 0], [i + 10, 0], [i + 10, 7], [i, 7]], float) for i in (1, 40)]
+    image = score_image(form, "img_7.jpg", quads, [False] * 2, quads, [0.75, 0.5])
+    write_results(tmp_path / "x.zip", Evaluation(form, (image,)))
+    name, found = read_results(tmp_path / "x.zip", form)["7"]
+    assert name == ("img_7.txt" if form in ("totaltext", "ctw1500") else "res_img_7.txt")
+    for each, quad in zip(found, quads, strict=True):
+        np.testing.assert_array_equal(each.polygon, quad)
+    assert [each.confidence for each in found] == (
+        [0.75, 0.5] if form == "ctw1500" else [None, None]
+    )
+
+
+def test_polygons_do_not_fit_into_icdar2015(tmp_path: Path) -> None:
+    triangle = np.array([[0, 0], [9, 0], [9, 9]], float)
+    image = score_image("icdar2015", "img_7.jpg", [], [], [triangle])
+    with pytest.raises(ValueError, match="takes outlines of 4 corners, got one of 3"):
+        write_results(tmp_path / "x.zip", Evaluation("icdar2015", (image,)))

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
 CURVED = ("totaltext", "ctw1500")
 """Protocols of data sets with curved text, which is found as polygons."""
+PROTOCOL_OF: dict[str, ProtocolName] = {
+    "totaltext": "totaltext",
+    "ctw1500": "ctw1500",
+    "icdar2013": "deteval",
+}
+"""By the format of --data; the others are scored as ICDAR 2015."""
 DEFAULTS = DetectOptions()
 
 
@@ -36,6 +43,7 @@ def evaluate(
     format: ProtocolName | None = None,
     report: Path | None = None,
     json: Path | None = None,
+    submission: Path | None = None,
     options: Annotated[DetectOptions, Parameter(name="*")] = DEFAULTS,
 ) -> int:
     """Score a detector on a data set, or results that are there already.
@@ -49,7 +57,7 @@ def evaluate(
     model
         Name of a model, an .onnx file or a .safetensors checkpoint; the default model if left out.
     data
-        FORMAT:PATH of images with ground truth: icdar2015, td500, jsonl, totaltext or ctw1500.
+        FORMAT:PATH of images with ground truth, as in icdar2015:FOLDER.
     gt
         Ground truth of the results, a folder or a zip archive.
     pred
@@ -63,7 +71,13 @@ def evaluate(
         Write numbers, curve and worst images to an HTML file.
     json
         Write one line of JSON an image.
+    submission
+        Write what was found to a zip archive, as the benchmark collects results.
     """
+    from .evaluate import write_jsonl
+    from .report import render_report
+    from .submissions import score_submission, write_results
+
     options = dataclasses.replace(options, model=model or options.model)
     if data is not None:
         if gt is not None or pred is not None or format is not None:
@@ -75,15 +89,21 @@ def evaluate(
                 "expected --data FORMAT:PATH to run a detector, or --protocol, --gt and --pred "
                 "to score results"
             )
+        if submission is not None:
+            raise ValueError("--submission is for what a detector finds; give --data")
         if options.model is not None:
             raise ValueError(
                 f"{options.model} is not run on --gt and --pred; give --data, or no model"
             )
-        from .submissions import score_submission
-
         evaluation = score_submission(gt, pred, protocol, format or protocol)
         facts, threshold = {"ground truth": str(gt), "results": str(pred)}, None
-    _write(evaluation, report, json, facts, threshold)
+    with _writing():
+        if json is not None:
+            write_jsonl(json, evaluation)
+        if submission is not None:
+            write_results(submission, evaluation)
+        if report is not None:
+            report.write_text(render_report(evaluation, facts, threshold), encoding="utf-8")
     print(evaluation.score)
     return 0
 
@@ -93,11 +113,10 @@ def _run(
 ) -> tuple[Evaluation, dict[str, str], float]:
     """The evaluation, what a report says of it, and the score threshold."""
     from .evaluate import evaluate_samples
-    from .submissions import read_samples
+    from .training.datasets import read_dataset
 
-    samples = read_samples(data)
-    form = data.partition(":")[0]
-    chosen = protocol or (form if form in CURVED else "icdar2015")
+    samples = read_dataset(data).samples
+    chosen = protocol or PROTOCOL_OF.get(data.partition(":")[0], "icdar2015")
     options = dataclasses.replace(options, polygons=options.polygons or chosen in CURVED)
     detector = options.open_detector()
     size = options.size(detector.card)
@@ -123,20 +142,9 @@ def _with_progress(samples: list[Sample]) -> Iterable[Sample]:
     return track(samples, "detecting", console=err, transient=True, disable=not err.is_terminal)
 
 
-def _write(
-    evaluation: Evaluation,
-    report: Path | None,
-    json: Path | None,
-    facts: dict[str, str],
-    threshold: float | None,
-) -> None:
-    from .evaluate import write_jsonl
-    from .report import render_report
-
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
     try:
-        if json is not None:
-            write_jsonl(json, evaluation)
-        if report is not None:
-            report.write_text(render_report(evaluation, facts, threshold), encoding="utf-8")
+        yield
     except OSError as error:
         raise ImageError(f"{error.filename} cannot be written: {error.strerror}") from error

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DBNetError
+from .scores import Polygon
 
 Outline = NDArray[np.float64]
 
@@ -63,6 +64,28 @@ def parse_results(content: bytes, form: str) -> list[Found]:
         BrokenLine: It is not in the format, a name in `FORMATS`.
     """
     return _lines(content, _RESULTS[form])
+
+
+def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
+    """One line of a results file, in whole pixels.
+
+    Raises:
+        ValueError: The format takes four corners only, and there are others.
+    """
+    points = np.rint(polygon).astype(int)
+    if form == "deteval":
+        points = np.stack([points.min(axis=0), points.max(axis=0)])
+    elif form == "icdar2015" and len(points) != 4:
+        raise ValueError(
+            f"the format icdar2015 takes outlines of 4 corners, got one of {len(points)}; "
+            "leave out --polygons"
+        )
+    elif form == "totaltext":
+        points = points[:, ::-1]
+    fields = [str(value) for value in points.ravel()]
+    if form == "ctw1500" and confidence is not None:
+        fields.append(f"{confidence:.4f}")
+    return ",".join(fields)
 
 
 def _lines(content: bytes, parse: Callable[[str], Any]) -> list[Any]:

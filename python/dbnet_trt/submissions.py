@@ -8,15 +8,12 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .evaluate import Evaluation, score_curve, score_image
-from .formats import FORMATS, BrokenLine, Found, Truth, parse_results, parse_truths
-
-if TYPE_CHECKING:
-    from .training.datasets import Sample
+from .formats import FORMATS, BrokenLine, Found, Truth, format_result, parse_results, parse_truths
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -45,6 +42,8 @@ def score_submission(truth_path: Path, result_path: Path, protocol: str, form: s
                 f"{truths[min(truths)][0]}; name results as the ground truth, "
                 "as in res_img_1.txt for gt_img_1.txt"
             )
+    if form == "icdar2015":
+        _warn_of_refusal(results)
     missing = len(truths) - len(results)
     if missing:
         logger.warning("%d of %d images have no results file", missing, len(truths))
@@ -67,6 +66,20 @@ def score_submission(truth_path: Path, result_path: Path, protocol: str, form: s
     found_any = any(image.detections for image in images)
     curve = score_curve(images, protocol) if sure and found_any else ()
     return Evaluation(protocol, tuple(images), curve)
+
+
+def _warn_of_refusal(results: dict[str, tuple[str, list[Found]]]) -> None:
+    """Say which results the official script would not take; their score here is no official one."""
+    for file, found in results.values():
+        for each in found:
+            x, y = each.polygon.T
+            if (each.polygon % 1).any() or (np.roll(x, -1) - x) @ (np.roll(y, -1) + y) > 0:
+                logger.warning(
+                    "%s: the official script refuses outlines that are not in whole numbers "
+                    "or run counter-clockwise, and there are some in this or other files",
+                    file,
+                )
+                return
 
 
 def _in_order(found: list[Found]) -> list[Found]:
@@ -97,39 +110,26 @@ def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
     return _read_all(path, lambda content: parse_results(content, form))
 
 
+def write_results(path: Path, evaluation: Evaluation) -> None:
+    """Write what was found to a zip archive, in the format of the evaluation's protocol.
+
+    Raises:
+        ValueError: The protocol takes outlines of four corners only, and there are others.
+        OSError: The archive cannot be written.
+    """
+    form = evaluation.protocol
+    prefix = "res_" if form in ("icdar2015", "deteval") else ""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for image in evaluation.images:
+            confidences = image.confidences or (None,) * len(image.detections)
+            pairs = zip(image.detections, confidences, strict=True)
+            lines = [format_result(polygon, sure, form) + "\n" for polygon, sure in pairs]
+            archive.writestr(f"{prefix}{Path(image.name).stem}.txt", "".join(lines))
+
+
 def _check_format(form: str) -> None:
     if form not in FORMATS:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {form!r}")
-
-
-def read_samples(name: str) -> list[Sample]:
-    """Read "FORMAT:PATH", as `dbnet_trt.training.datasets.read_dataset` does, and two more.
-
-    "totaltext:PATH" and "ctw1500:PATH" are PATH/images with PATH/gts in these formats.
-
-    Raises:
-        ValueError: There is no such format or path, or it holds no sample.
-    """
-    from .training.datasets import IMAGE_SUFFIXES, Sample, Text, read_dataset
-
-    form, _, path = name.partition(":")
-    if form not in ("totaltext", "ctw1500"):
-        return read_dataset(name).samples
-    folder = Path(path) / "images"
-    if not folder.is_dir():
-        raise ValueError(f"{name!r} needs the folders {folder} and {Path(path) / 'gts'}")
-    truths = read_truths(Path(path) / "gts", form)
-    samples = []
-    for image in sorted(folder.iterdir()):
-        if image.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        if image_number(image.name) not in truths:
-            raise ValueError(f"{image} has no ground truth in {Path(path) / 'gts'}")
-        _, texts = truths[image_number(image.name)]
-        samples.append(Sample(image, tuple(Text(text.polygon, text.ignore) for text in texts)))
-    if not samples:
-        raise ValueError(f"{folder} holds no image")
-    return samples
 
 
 def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple[str, list[Any]]]:
