@@ -73,6 +73,28 @@ def test_thresholds_are_options(model: str, data: Path, capsys: pytest.CaptureFi
     assert "recall 0.00000" in capsys.readouterr().out
 
 
+def found_by(model: str, data: Path, *arguments: str) -> list[list[list[float]]]:
+    lines = data / "found.jsonl"
+    run = ["eval", model, "--data", f"icdar2015:{data}", "--json", str(lines), *arguments]
+    assert cli.main(run) == 0
+    record = json.loads(lines.read_text("utf-8").splitlines()[0])
+    return [each["polygon"] for each in record["detections"]]
+
+
+def test_the_short_side_is_an_option(model: str, data: Path) -> None:
+    assert found_by(model, data, "--short-side", "32") != found_by(model, data)
+
+
+def test_protocols_of_curved_text_take_polygons(model: str, data: Path) -> None:
+    disc = cv2.circle(scene(num_texts=0), (100, 60), 40, (255, 255, 255), -1)
+    cv2.imwrite(str(data / "images" / "img_1.png"), disc)
+    for protocol, curved in (("totaltext", True), ("ctw1500", True), ("icdar2015", False)):
+        (outline,) = found_by(model, data, "--protocol", protocol)
+        assert (len(outline) > 4) == curved
+    (outline,) = found_by(model, data, "--polygons")
+    assert len(outline) > 4
+
+
 def test_results_that_are_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = ["--gt", str(data / "gts"), "--pred", str(data / "results")]
     assert cli.main(["eval", "--protocol", "icdar2015", *paths]) == 0

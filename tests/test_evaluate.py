@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -53,6 +55,10 @@ def test_a_detector_is_scored(detector: Detector, sample: Sample) -> None:
 
 
 def test_the_curve_leaves_the_score_as_it_is(detector: Detector, sample: Sample) -> None:
+    unsure = cv2.imread(str(sample.image))
+    unsure[50:120] = np.where(unsure[50:120] > 0, 129, 0)  # a score of 0.56, 0.6 is asked for
+    cv2.imwrite(str(sample.image), unsure)
+    sample = Sample(sample.image, sample.texts[:1])
     plain = evaluate_samples(detector, [sample])
     with_curve = evaluate_samples(detector, [sample], curve=True)
     assert with_curve.score == plain.score
@@ -60,7 +66,12 @@ def test_the_curve_leaves_the_score_as_it_is(detector: Detector, sample: Sample)
         image.to_json() for image in plain.images
     ]
     assert len(with_curve.curve) == 18
-    assert with_curve.curve[0][0] == 0.1
+    assert [(at, score.num_detections) for at, score in with_curve.curve if at in (0.1, 0.6)] == [
+        (0.1, 2),
+        (0.6, 1),
+    ]
+    assert plain.score.num_detections == 1
+    assert with_curve.images[0].confidences == plain.images[0].confidences
 
 
 def test_stretched_samples(detector: Detector, tmp_path: Path) -> None:
@@ -151,6 +162,8 @@ def test_report_is_whole_and_loads_nothing(detector: Detector, sample: Sample) -
     assert page.count("data:image/jpeg;base64,") == 1
     assert page.count("<circle") == len([s for _, s in evaluation.curve if s.num_detections]) + 1
     assert "http" not in page
+    for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ElementTree.fromstring(picture)
     assert "per_image.jsonl" in page
 
 

@@ -61,13 +61,12 @@ class ScoredImage:
         """Detections that are wrong."""
         return self.result.score.num_detections - len(self.result.detection_hits)
 
-    def above(self, threshold: float) -> tuple[Polygon, ...]:
-        """The detections whose confidence is at least this; all where there is none."""
+    def above(self, threshold: float) -> list[int]:
+        """Indices of the detections whose confidence is at least this; all where there is none."""
         if self.confidences is None:
-            return self.detections
-        pairs = zip(self.detections, self.confidences, strict=True)
-        # In float32, as the detector compares.
-        return tuple(each for each, score in pairs if np.float32(score) >= np.float32(threshold))
+            return list(range(len(self.detections)))
+        sure = np.array(self.confidences, np.float32) >= np.float32(threshold)  # as the detector
+        return np.flatnonzero(sure).tolist()
 
     def to_json(self) -> str:
         """One line of JSON: scores, and of each outline what became of it."""
@@ -197,25 +196,19 @@ def score_image(
 def rescored(image: ScoredImage, protocol: str, threshold: float) -> ScoredImage:
     """The same image without the detections below a threshold."""
     kept = image.above(threshold)
+    detections = tuple(image.detections[index] for index in kept)
     confidences = image.confidences
     if confidences is not None:
-        confidences = tuple(c for c in confidences if np.float32(c) >= np.float32(threshold))
-    result = PROTOCOLS[protocol](image.truths, image.ignore, kept)
-    return dataclasses.replace(image, detections=kept, confidences=confidences, result=result)
+        confidences = tuple(confidences[index] for index in kept)
+    result = PROTOCOLS[protocol](image.truths, image.ignore, detections)
+    return dataclasses.replace(image, detections=detections, confidences=confidences, result=result)
 
 
 def score_curve(images: Sequence[ScoredImage], protocol: str) -> tuple[tuple[float, Score], ...]:
     """(threshold, score over all images) at each of `CURVE_THRESHOLDS`."""
-    match = PROTOCOLS[protocol]
     return tuple(
-        (
-            threshold,
-            sum(
-                (match(each.truths, each.ignore, each.above(threshold)).score for each in images),
-                Score(),
-            ),
-        )
-        for threshold in CURVE_THRESHOLDS
+        (at, sum((rescored(each, protocol, at).result.score for each in images), Score()))
+        for at in CURVE_THRESHOLDS
     )
 
 

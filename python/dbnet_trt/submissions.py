@@ -162,13 +162,14 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.namelist():
                 name = PurePosixPath(entry).name
-                if _is_annotation(name) and not entry.startswith("__MACOSX/"):
+                if _is_annotation(name):
                     yield name, archive.read(entry)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from error
 
 
 def _is_annotation(name: str) -> bool:
+    # Archives made on a Mac hold a ._gt_img_1.txt for each gt_img_1.txt.
     return not name.startswith(".") and name.lower().endswith((".txt", ".mat"))
 
 
