@@ -99,7 +99,7 @@ def test_confidences_give_the_order(tmp_path: Path) -> None:
     _, found = read_results(write(tmp_path / "a", res_img_1="\n".join(lines)), "icdar2015")["1"]
     assert [each.confidence for each in found] == [0.2, 0.9, 0.5]
     gt = write(tmp_path / "gt", gt_img_1=f"{SQUARE},x")
-    scored = score_submission(gt, tmp_path / "a", "icdar2015", "icdar2015")
+    scored = score_submission(gt, tmp_path / "a", "icdar2015", "icdar2015", curve=True)
     assert scored.images[0].confidences == (0.9, 0.5, 0.2)
     np.testing.assert_array_equal(scored.images[0].detections[0][0], [50, 50])
     assert scored.images[0].result.detection_hits == (1,)
@@ -109,7 +109,9 @@ def test_confidences_give_the_order(tmp_path: Path) -> None:
 def test_texts_that_look_like_confidences_keep_the_order(tmp_path: Path) -> None:
     pred = write(tmp_path / "a", res_img_1=f"{FAR},text\n{SQUARE},1\n{SQUARE},42")
     gt = write(tmp_path / "gt", gt_img_1=f"{SQUARE},x")
-    image = score_submission(gt, pred, "icdar2015", "icdar2015").images[0]
+    scored = score_submission(gt, pred, "icdar2015", "icdar2015", curve=True)
+    assert scored.curve == ()
+    image = scored.images[0]
     assert image.confidences is None
     np.testing.assert_array_equal(image.detections[0][0], [50, 50])
 

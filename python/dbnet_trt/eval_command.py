@@ -95,7 +95,8 @@ def evaluate(
             raise ValueError(
                 f"{options.model} is not run on --gt and --pred; give --data, or no model"
             )
-        evaluation = score_submission(gt, pred, protocol, format or protocol)
+        form, curve = format or protocol, report is not None
+        evaluation = score_submission(gt, pred, protocol, form, curve=curve)
         facts, threshold = {"ground truth": str(gt), "results": str(pred)}, None
     with _writing():
         if json is not None:

@@ -18,7 +18,9 @@ from .formats import FORMATS, BrokenLine, Found, Truth, format_result, parse_res
 logger = logging.getLogger("dbnet_trt")
 
 
-def score_submission(truth_path: Path, result_path: Path, protocol: str, form: str) -> Evaluation:
+def score_submission(
+    truth_path: Path, result_path: Path, protocol: str, form: str, *, curve: bool = False
+) -> Evaluation:
     """Score results against ground truth.
 
     An image without a results file counts as one in which nothing was found. Detections that all
@@ -29,6 +31,7 @@ def score_submission(truth_path: Path, result_path: Path, protocol: str, form: s
         result_path: Folder or zip archive of the results.
         protocol: A name in `PROTOCOLS`.
         form: The format of both, a name in `FORMATS`.
+        curve: Score at all score thresholds, too, if all detections have a confidence.
 
     Raises:
         ValueError: A file is missing, is not in the format, or belongs to no image.
@@ -62,10 +65,9 @@ def score_submission(truth_path: Path, result_path: Path, protocol: str, form: s
                 confidences if len(confidences) == len(found) else None,
             )
         )
-    sure = all(image.confidences is not None for image in images)
-    found_any = any(image.detections for image in images)
-    curve = score_curve(images, protocol) if sure and found_any else ()
-    return Evaluation(protocol, tuple(images), curve)
+    if not curve or any(image.confidences is None for image in images):
+        return Evaluation(protocol, tuple(images))
+    return Evaluation(protocol, tuple(images), score_curve(images, protocol))
 
 
 def _warn_of_refusal(results: dict[str, tuple[str, list[Found]]]) -> None:
