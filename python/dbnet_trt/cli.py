@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `dbnet`. The only module that prints."""
+"""The command `dbnet`. Only this module and `eval_command` print."""
 
 from __future__ import annotations
 
@@ -191,6 +191,7 @@ def models() -> None:
 app.command("dbnet_trt.training.commands:train_app", name="train", help="Train a detector.")
 app.command("dbnet_trt.training.commands:export", name="export", help="Checkpoint to ONNX.")
 app.command("dbnet_trt.training.commands:synth", name="synth", help="Draw synthetic scenes.")
+app.command("dbnet_trt.eval_command:evaluate", name="eval")
 
 
 @dataclass

@@ -92,6 +92,16 @@ class Detector:
         """The model's card."""
         return self._engine.card
 
+    @property
+    def size(self) -> SizePolicy:
+        """How large images enter the network, where a call does not say."""
+        return self._size
+
+    @property
+    def params(self) -> PostprocessParams:
+        """How text is read off the map, where a call does not say."""
+        return self._params
+
     def __repr__(self) -> str:
         return f"Detector({self.card.name}: {self._engine.description})"
 

@@ -3,51 +3,213 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .detector import Detector
-from .images import load_image
-from .protocols import ImageScore, Score, score_icdar2015
+from .protocols import PROTOCOLS
+from .scores import ImageScore, Polygon, Score
 
 if TYPE_CHECKING:
+    from .detector import Detector
+    from .preprocess import SizePolicy
     from .training.datasets import Sample
 
+CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(18))
+"""Score thresholds of a precision-recall curve: 0.1 to 0.95."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredImage:
+    """One image: what is in it, what was found, and what a protocol says of it."""
+
+    name: str
+    """Name of the image file, or what the annotation calls the image."""
+
+    truths: tuple[Polygon, ...]
+    """N outlines (K, 2) in pixels."""
+
+    ignore: tuple[bool, ...]
+    """N flags: not to be scored."""
+
+    detections: tuple[Polygon, ...]
+    """M outlines (K, 2) in pixels, in the order in which they are matched."""
+
+    confidences: tuple[float, ...] | None
+    """M scores, or None where the results have none."""
+
+    result: ImageScore
+    """What the protocol says."""
+
+    sample: Sample | None = None
+    """Where the image lies; outlines are in pixels of the image after its stretch."""
+
+    @property
+    def num_missed(self) -> int:
+        """Texts that were not found."""
+        return self.result.score.num_truths - len(self.result.truth_hits)
+
+    @property
+    def num_false(self) -> int:
+        """Detections that are wrong."""
+        return self.result.score.num_detections - len(self.result.detection_hits)
+
+    def above(self, threshold: float) -> list[int]:
+        """Indices of the detections whose confidence is at least this; all where there is none."""
+        if self.confidences is None:
+            return list(range(len(self.detections)))
+        sure = np.array(self.confidences, np.float32) >= np.float32(threshold)  # as the detector
+        return np.flatnonzero(sure).tolist()
+
+    def to_json(self) -> str:
+        """One line of JSON: scores, and of each outline what became of it."""
+        result = self.result
+        truths = [
+            {"polygon": _points(polygon), "ignore": skip, "found": index in result.truth_hits}
+            for index, (polygon, skip) in enumerate(zip(self.truths, self.ignore, strict=True))
+        ]
+        detections = [
+            {"polygon": _points(polygon), "result": detection_result(result, index)}
+            | ({} if self.confidences is None else {"score": self.confidences[index]})
+            for index, polygon in enumerate(self.detections)
+        ]
+        score = result.score
+        numbers = {"precision": score.precision, "recall": score.recall, "f": score.f}
+        return json.dumps(
+            {"image": self.name, **numbers, "truths": truths, "detections": detections}
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A detector's score on a data set.
+    """Scores on a data set."""
 
-    Attributes:
-        score: Over all images.
-        images: Of each image.
-        detections: In each image, in pixels of the image as it was shown to the detector.
+    protocol: str
+    """A name in `PROTOCOLS`."""
+
+    images: tuple[ScoredImage, ...]
+    """Each image's part."""
+
+    curve: tuple[tuple[float, Score], ...] = ()
+    """(score threshold, score with it), ascending; empty where it was not asked for."""
+
+    @property
+    def score(self) -> Score:
+        """Over all images."""
+        return sum((image.result.score for image in self.images), Score())
+
+    def worst(self, count: int) -> list[ScoredImage]:
+        """At most `count` images with errors, those with most texts missed or wrong first."""
+        wrong = [image for image in self.images if image.num_missed + image.num_false]
+        return sorted(wrong, key=lambda image: -image.num_missed - image.num_false)[:count]
+
+
+def detection_result(result: ImageScore, index: int) -> str:
+    """What became of a detection: "hit", "false" or "ignored"."""
+    if index in result.detection_ignored:
+        return "ignored"
+    return "hit" if index in result.detection_hits else "false"
+
+
+def evaluate_samples(
+    detector: Detector,
+    samples: Iterable[Sample],
+    protocol: str = "icdar2015",
+    *,
+    size: SizePolicy | None = None,
+    curve: bool = False,
+) -> Evaluation:
+    """Run a detector over samples and score what it finds, at its own thresholds.
+
+    Outlines are scored in whole pixels, as the formats of the data sets have them.
+
+    Args:
+        detector: On any engine.
+        samples: Images and their text.
+        protocol: A name in `PROTOCOLS`.
+        size: How large images enter the network; the detector's by default.
+        curve: Score at all of `CURVE_THRESHOLDS`, too.
+
+    Raises:
+        ValueError: There is no such protocol.
+        DBNetError: shapely is not installed, or an image cannot be read.
     """
+    from .training.datasets import load_sample_image
 
-    score: Score
-    images: tuple[ImageScore, ...]
-    detections: tuple[Detections, ...]
-
-
-def evaluate_samples(detector: Detector, samples: Sequence[Sample]) -> Evaluation:
-    """Run a detector over samples and score it by the protocol of ICDAR 2015."""
-    scores, found = [], []
+    own = detector.params.score_threshold
+    lowest = min(own, *CURVE_THRESHOLDS) if curve else own
+    images = []
     for sample in samples:
-        image = stretched(load_image(sample.image), sample.stretch)
-        detections = detector.detect(image)
-        factors = np.array(sample.stretch)
-        truths = [text.polygon * factors for text in sample.texts]
-        ignore = [text.ignore for text in sample.texts]
-        scores.append(score_icdar2015(truths, ignore, list(detections.quads)))
-        found.append(detections)
-    total = sum((each.score for each in scores), Score())
-    return Evaluation(total, tuple(scores), tuple(found))
+        image = stretched(load_sample_image(sample), sample.stretch)
+        found = detector.detect(image, size=size, score_threshold=lowest)
+        images.append(
+            score_image(
+                protocol,
+                sample.image.name,
+                [text.polygon * np.array(sample.stretch) for text in sample.texts],
+                [text.ignore for text in sample.texts],
+                [np.rint(outline) for outline in found.outlines()],
+                found.scores.tolist(),
+                sample=sample,
+            )
+        )
+    if not curve:
+        return Evaluation(protocol, tuple(images))
+    kept = tuple(rescored(image, protocol, own) for image in images)
+    return Evaluation(protocol, kept, score_curve(images, protocol))
+
+
+def score_image(
+    protocol: str,
+    name: str,
+    truths: Sequence[Polygon],
+    ignore: Sequence[bool],
+    detections: Sequence[Polygon],
+    confidences: Sequence[float] | None = None,
+    sample: Sample | None = None,
+) -> ScoredImage:
+    """Score one image.
+
+    Raises:
+        ValueError: There is no such protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    return ScoredImage(
+        name,
+        tuple(truths),
+        tuple(ignore),
+        tuple(detections),
+        None if confidences is None else tuple(confidences),
+        PROTOCOLS[protocol](truths, ignore, detections),
+        sample,
+    )
+
+
+def rescored(image: ScoredImage, protocol: str, threshold: float) -> ScoredImage:
+    """The same image without the detections below a threshold."""
+    kept = image.above(threshold)
+    detections = tuple(image.detections[index] for index in kept)
+    confidences = image.confidences
+    if confidences is not None:
+        confidences = tuple(confidences[index] for index in kept)
+    result = PROTOCOLS[protocol](image.truths, image.ignore, detections)
+    return dataclasses.replace(image, detections=detections, confidences=confidences, result=result)
+
+
+def score_curve(images: Sequence[ScoredImage], protocol: str) -> tuple[tuple[float, Score], ...]:
+    """(threshold, score over all images) at each of `CURVE_THRESHOLDS`."""
+    return tuple(
+        (at, sum((rescored(each, protocol, at).result.score for each in images), Score()))
+        for at in CURVE_THRESHOLDS
+    )
 
 
 def stretched(image: NDArray[np.uint8], factors: tuple[float, float]) -> NDArray[np.uint8]:
@@ -56,3 +218,18 @@ def stretched(image: NDArray[np.uint8], factors: tuple[float, float]) -> NDArray
         return image
     width, height = round(image.shape[1] * factors[0]), round(image.shape[0] * factors[1])
     return np.asarray(cv2.resize(image, (width, height)), np.uint8)
+
+
+def write_jsonl(path: Path, evaluation: Evaluation) -> None:
+    """Write one line of JSON an image.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    lines = [image.to_json() + "\n" for image in evaluation.images]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _points(polygon: Polygon) -> list[list[float]]:
+    points: list[list[float]] = np.asarray(polygon, np.float64).round(2).tolist()
+    return points

@@ -1,129 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published protocols that score detections against ground truth."""
+"""Published protocols that score the detections in one image against its ground truth.
+
+All take outlines in pixels: the truths, one flag a truth that says whether it is to be ignored,
+and the detections, in the order in which they are to be matched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Polygon = NDArray[np.floating]
+from .deteval import score_deteval, score_totaltext
+from .geometry import even_odd, overlaps, ratio, shoelace, valid_only
+from .scores import ImageScore, Polygon, Score
 
+MIN_IOU = 0.5
+"""A match has a greater intersection over union than this."""
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Precision, recall and their harmonic mean, from sums over images."""
-
-    recall_hits: float = 0.0
-    """Credit on the side of the ground truth."""
-
-    num_truths: int = 0
-    """Texts that were to be found."""
-
-    precision_hits: float = 0.0
-    """Credit on the side of the detections."""
-
-    num_detections: int = 0
-    """Detections that count."""
-
-    @property
-    def precision(self) -> float:
-        """Share of the detections that are right; 0 if there is none."""
-        return self.precision_hits / self.num_detections if self.num_detections else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the texts that were found; 0 if there is none."""
-        return self.recall_hits / self.num_truths if self.num_truths else 0.0
-
-    @property
-    def f(self) -> float:
-        """2 P R / (P + R)."""
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
-
-    def __add__(self, other: Score) -> Score:
-        return Score(
-            self.recall_hits + other.recall_hits,
-            self.num_truths + other.num_truths,
-            self.precision_hits + other.precision_hits,
-            self.num_detections + other.num_detections,
-        )
-
-    def __str__(self) -> str:
-        return f"precision {self.precision:.5f}  recall {self.recall:.5f}  F {self.f:.5f}"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageScore:
-    """One image's part of a score.
-
-    Attributes:
-        score: Its sums.
-        truth_hits: Indices of the texts that were found.
-        detection_hits: Indices of the detections that are right.
-        detection_ignored: Indices of the detections that do not count.
-    """
-
-    score: Score
-    truth_hits: tuple[int, ...]
-    detection_hits: tuple[int, ...]
-    detection_ignored: tuple[int, ...]
+MAX_IGNORED = 0.5
+"""A detection of which a greater part than this lies in one text to ignore does not count."""
 
 
 def score_icdar2015(
-    truths: Sequence[Polygon],
-    ignore: Sequence[bool],
-    detections: Sequence[Polygon],
-    min_iou: float = 0.5,
+    truths: Sequence[Polygon], ignore: Sequence[bool], detections: Sequence[Polygon]
 ) -> ImageScore:
     """Score one image by the protocol of ICDAR 2015, task 4.1.
 
     A detection of which more than half lies inside one text to ignore does not count. The others
     are matched one to one: each text, in its order, takes the first free detection whose IoU with
-    it is greater than `min_iou`.
+    it is greater than 0.5.
+
+    Outlines that cross themselves are taken as the official script does: their area is the
+    shoelace formula's, their overlap with others follows the even-odd rule. What has no area
+    matches nothing and is not ignored.
 
     Args:
         truths: N outlines (K, 2), in pixels.
         ignore: N flags.
         detections: M outlines (K, 2), in pixels.
-        min_iou: Limit, excluded.
     """
-    true_shapes, found_shapes = [_shape(p) for p in truths], [_shape(p) for p in detections]
-    ignored = tuple(
-        index
-        for index, found in enumerate(found_shapes)
-        if any(
-            skip and found.area > 0 and found.intersection(shape).area / found.area > 0.5
-            for shape, skip in zip(true_shapes, ignore, strict=True)
-        )
-    )
-    free = [index for index in range(len(found_shapes)) if index not in ignored]
-    num_detections = len(free)
-    pairs = []
-    for truth, (shape, skip) in enumerate(zip(true_shapes, ignore, strict=True)):
-        if skip:
+    shared = overlaps(truths, detections, even_odd)
+    true_areas = np.array([shoelace(polygon) for polygon in truths])
+    areas = np.array([shoelace(polygon) for polygon in detections])
+    skip = np.array(ignore, bool)
+    ignored = (ratio(shared, areas)[skip] > MAX_IGNORED).any(axis=0)
+    close = ratio(shared, true_areas[:, None] + areas - shared) > MIN_IOU
+    free = ~ignored
+    truth_hits, hits = [], []
+    for truth in np.flatnonzero(~skip):
+        candidates = np.flatnonzero(close[truth] & free)
+        if len(candidates):
+            free[candidates[0]] = False
+            truth_hits.append(int(truth))
+            hits.append(int(candidates[0]))
+    score = Score(len(hits), int((~skip).sum()), len(hits), int((~ignored).sum()))
+    return ImageScore(score, tuple(truth_hits), tuple(sorted(hits)), _indices(ignored))
+
+
+def score_ctw1500(
+    truths: Sequence[Polygon], ignore: Sequence[bool], detections: Sequence[Polygon]
+) -> ImageScore:
+    """Score one image by the protocol of CTW1500, which is PASCAL VOC's on polygons.
+
+    Each detection, in its order (the surest first), is held against the text with which it has
+    the greatest IoU. If that is greater than 0.5, the detection is right, wrong if another had
+    the text before, and does not count if the text is to be ignored. Otherwise it is wrong.
+
+    An outline that crosses itself matches nothing; if it is a detection, it does not count.
+
+    Args:
+        truths: N outlines (K, 2), in pixels.
+        ignore: N flags.
+        detections: M outlines (K, 2), in pixels.
+    """
+    shared = overlaps(truths, detections, valid_only)
+    true_areas = np.array([valid_only(polygon).area for polygon in truths])
+    areas = np.array([valid_only(polygon).area for polygon in detections])
+    iou = ratio(shared, true_areas[:, None] + areas - shared)
+    ignored = areas == 0
+    hits: dict[int, int] = {}
+    for index in np.flatnonzero(~ignored):
+        best = int(iou[:, index].argmax()) if len(truths) else 0
+        if not len(truths) or iou[best, index] <= MIN_IOU:
             continue
-        hit = next((index for index in free if _iou(shape, found_shapes[index]) > min_iou), None)
-        if hit is not None:
-            free.remove(hit)
-            pairs.append((truth, hit))
+        if ignore[best]:
+            ignored[index] = True
+        else:
+            hits.setdefault(best, int(index))
     num_truths = sum(not skip for skip in ignore)
-    score = Score(len(pairs), num_truths, len(pairs), num_detections)
-    return ImageScore(score, tuple(t for t, _ in pairs), tuple(d for _, d in pairs), ignored)
+    score = Score(len(hits), num_truths, len(hits), int((~ignored).sum()))
+    return ImageScore(score, tuple(sorted(hits)), tuple(sorted(hits.values())), _indices(ignored))
 
 
-def _shape(polygon: Polygon):  # type: ignore[no-untyped-def]  # a shapely geometry
-    """The area of an outline, also of one that crosses itself."""
-    import shapely
-
-    shape = shapely.Polygon(polygon)
-    return shape if shape.is_valid else shapely.make_valid(shape)
+def _indices(flags: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(flags).tolist())
 
 
-def _iou(first, second) -> float:  # type: ignore[no-untyped-def]
-    overlap = first.intersection(second).area
-    union = first.area + second.area - overlap
-    return overlap / union if union > 0 else 0.0
+Protocol = Callable[[Sequence[Polygon], Sequence[bool], Sequence[Polygon]], ImageScore]
+
+PROTOCOLS: dict[str, Protocol] = {
+    "icdar2015": score_icdar2015,
+    "totaltext": score_totaltext,
+    "ctw1500": score_ctw1500,
+    "deteval": score_deteval,
+}
+"""By the names that `dbnet eval --protocol` takes."""

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `dbnet eval`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.progress import track
+
+from .cli import DetectOptions, err
+from .detector import Detector
+from .errors import ImageError
+
+if TYPE_CHECKING:
+    from .evaluate import Evaluation
+    from .training.datasets import Sample
+
+ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
+CURVED = ("totaltext", "ctw1500")
+"""Protocols of data sets with curved text, which is found as polygons."""
+PROTOCOL_OF: dict[str, ProtocolName] = {
+    "totaltext": "totaltext",
+    "ctw1500": "ctw1500",
+    "icdar2013": "deteval",
+}
+"""By the format of --data; the others are scored as ICDAR 2015."""
+DEFAULTS = DetectOptions()
+
+
+def evaluate(
+    model: str | None = None,
+    /,
+    *,
+    data: str | None = None,
+    gt: Path | None = None,
+    pred: Path | None = None,
+    protocol: ProtocolName | None = None,
+    format: ProtocolName | None = None,
+    report: Path | None = None,
+    json: Path | None = None,
+    submission: Path | None = None,
+    options: Annotated[DetectOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Score a detector on a data set, or results that are there already.
+
+    Prints precision, recall and F, as the official script of the data set gives them:
+    `dbnet eval MODEL --data icdar2015:FOLDER`, or
+    `dbnet eval --protocol icdar2015 --gt gt.zip --pred results.zip`.
+
+    Parameters
+    ----------
+    model
+        Name of a model, an .onnx file or a .safetensors checkpoint; the default model if left out.
+    data
+        FORMAT:PATH of images with ground truth, as in icdar2015:FOLDER.
+    gt
+        Ground truth of the results, a folder or a zip archive.
+    pred
+        The results to score, a folder or a zip archive.
+    protocol
+        How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
+        (ICDAR 2013). That of the data by default.
+    format
+        Of the files of --gt and --pred; that of the protocol by default.
+    report
+        Write numbers, curve and worst images to an HTML file.
+    json
+        Write one line of JSON an image.
+    submission
+        Write what was found to a zip archive, as the benchmark collects results.
+    """
+    from .evaluate import write_jsonl
+    from .report import render_report
+    from .submissions import score_submission, write_results
+
+    options = dataclasses.replace(options, model=model or options.model)
+    if data is not None:
+        if gt is not None or pred is not None or format is not None:
+            raise ValueError("--gt, --pred and --format go with each other, not with --data")
+        evaluation, facts, threshold = _run(data, protocol, options, curve=report is not None)
+    else:
+        if gt is None or pred is None or protocol is None:
+            raise ValueError(
+                "expected --data FORMAT:PATH to run a detector, or --protocol, --gt and --pred "
+                "to score results"
+            )
+        if submission is not None:
+            raise ValueError("--submission is for what a detector finds; give --data")
+        if options.model is not None:
+            raise ValueError(
+                f"{options.model} is not run on --gt and --pred; give --data, or no model"
+            )
+        form, curve = format or protocol, report is not None
+        evaluation = score_submission(gt, pred, protocol, form, curve=curve)
+        facts, threshold = {"ground truth": str(gt), "results": str(pred)}, None
+    with _writing():
+        if json is not None:
+            write_jsonl(json, evaluation)
+        if submission is not None:
+            write_results(submission, evaluation)
+        if report is not None:
+            report.write_text(render_report(evaluation, facts, threshold), encoding="utf-8")
+    print(evaluation.score)
+    return 0
+
+
+def _run(
+    data: str, protocol: ProtocolName | None, options: DetectOptions, *, curve: bool
+) -> tuple[Evaluation, dict[str, str], float]:
+    """The evaluation, what a report says of it, and the score threshold."""
+    from .evaluate import evaluate_samples
+    from .training.datasets import read_dataset
+
+    samples = read_dataset(data).samples
+    chosen = protocol or PROTOCOL_OF.get(data.partition(":")[0], "icdar2015")
+    options = dataclasses.replace(options, polygons=options.polygons or chosen in CURVED)
+    detector = options.open_detector()
+    size = options.size(detector.card)
+    shown = _with_progress(samples)
+    evaluation = evaluate_samples(detector, shown, chosen, size=size, curve=curve)
+    return (
+        evaluation,
+        _facts(detector, data, size or detector.size),
+        detector.params.score_threshold,
+    )
+
+
+def _facts(detector: Detector, data: str, size: object) -> dict[str, str]:
+    return {
+        "model": repr(detector),
+        "data": data,
+        "size": str(size),
+        "thresholds": str(detector.params),
+    }
+
+
+def _with_progress(samples: list[Sample]) -> Iterable[Sample]:
+    return track(samples, "detecting", console=err, transient=True, disable=not err.is_terminal)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{error.filename} cannot be written: {error.strerror}") from error

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of ground truth and of results, in the formats of the benchmarks they are named after."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DBNetError
+from .scores import Polygon
+
+Outline = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """One text of the ground truth."""
+
+    polygon: Outline
+    """(K, 2) outline (x, y) in pixels."""
+
+    ignore: bool = False
+    """Not to be scored."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One detection of a results file."""
+
+    polygon: Outline
+    """(K, 2) outline (x, y) in pixels."""
+
+    confidence: float | None = None
+    """In [0, 1], where the file has it."""
+
+
+class BrokenLine(ValueError):
+    """A line that is not in the format."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse_truths(content: bytes, form: str) -> list[Truth]:
+    """The texts of one file of ground truth.
+
+    Raises:
+        BrokenLine: It is not in the format, a name in `FORMATS`.
+    """
+    return _totaltext_truths(content) if form == "totaltext" else _lines(content, _TRUTHS[form])
+
+
+def parse_results(content: bytes, form: str) -> list[Found]:
+    """The detections of one results file, in its order.
+
+    Raises:
+        BrokenLine: It is not in the format, a name in `FORMATS`.
+    """
+    return _lines(content, _RESULTS[form])
+
+
+def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
+    """One line of a results file, in whole pixels.
+
+    Raises:
+        ValueError: The format takes four corners only, and there are others.
+    """
+    points = np.rint(polygon).astype(int)
+    if form == "deteval":
+        points = np.stack([points.min(axis=0), points.max(axis=0)])
+    elif form == "icdar2015" and len(points) != 4:
+        raise ValueError(
+            f"the format icdar2015 takes outlines of 4 corners, got one of {len(points)}; "
+            "leave out --polygons"
+        )
+    elif form == "totaltext":
+        points = points[:, ::-1]
+    fields = [str(value) for value in points.ravel()]
+    if form == "ctw1500" and confidence is not None:
+        fields.append(f"{confidence:.4f}")
+    return ",".join(fields)
+
+
+def _lines(content: bytes, parse: Callable[[str], Any]) -> list[Any]:
+    texts = []
+    # As in the official scripts: UTF-8, with or without a byte order mark, whatever is in texts.
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            texts.append(parse(line.replace("\r", "")))
+        except ValueError as error:
+            raise BrokenLine(number, str(error)) from error
+    return texts
+
+
+def _numbers(fields: Sequence[str], expected: str) -> list[float]:
+    try:
+        numbers = [float(field) for field in fields]
+    except ValueError:
+        raise ValueError(f"expected {expected}, got {','.join(fields)!r}") from None
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"expected {expected}, got a number that is not finite")
+    return numbers
+
+
+def _outline(numbers: Sequence[float], expected: str) -> Outline:
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError(f"expected {expected}, got {len(numbers)} numbers")
+    return np.array(numbers, np.float64).reshape(-1, 2)
+
+
+def _split(line: str, count: int, expected: str) -> tuple[list[float], str | None]:
+    """The first `count` numbers of a line, and what follows them after a comma."""
+    fields = line.split(",", count)
+    if len(fields) < count:
+        raise ValueError(f"expected {expected}, got {len(fields)} fields")
+    return _numbers(fields[:count], expected), fields[count] if len(fields) > count else None
+
+
+def _is_ignored(content: str | None, expected: str) -> bool:
+    if content is None:
+        raise ValueError(f"expected {expected}, got no text; write ### for one to ignore")
+    quoted = re.fullmatch(r'\s*"(.*)"\s*', content)
+    return (quoted[1] if quoted else content) == "###"
+
+
+def _confidence(rest: str | None) -> float | None:
+    first = (rest or "").partition(",")[0].strip()
+    return float(first) if re.fullmatch(r"0?\.\d+(e-?\d+)?|[01](\.\d*)?", first) else None
+
+
+def _icdar2015_truth(line: str) -> Truth:
+    expected = "x1,y1,x2,y2,x3,y3,x4,y4,text"
+    numbers, content = _split(line, 8, expected)
+    return Truth(_outline(numbers, expected), _is_ignored(content, expected))
+
+
+def _icdar2015_result(line: str) -> Found:
+    expected = "x1,y1,x2,y2,x3,y3,x4,y4 and, if wanted, a confidence and a text"
+    numbers, rest = _split(line, 8, expected)
+    return Found(_outline(numbers, expected), _confidence(rest))
+
+
+def _box(numbers: Sequence[float]) -> Outline:
+    left, top, right, bottom = numbers
+    if right < left or bottom < top:
+        raise ValueError(
+            f"expected left,top,right,bottom, got a box from {left:g},{top:g} "
+            f"to {right:g},{bottom:g}"
+        )
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
+def _deteval_truth(line: str) -> Truth:
+    expected = "left,top,right,bottom,text"
+    numbers, content = _split(line, 4, expected)
+    return Truth(_box(numbers), _is_ignored(content, expected))
+
+
+def _deteval_result(line: str) -> Found:
+    numbers, rest = _split(line, 4, "left,top,right,bottom and, if wanted, a confidence")
+    return Found(_box(numbers), _confidence(rest))
+
+
+def _ctw1500_truth(line: str) -> Truth:
+    expected = "x1,y1,x2,y2,...,####text, or a box and 14 points relative to it"
+    points, mark, content = line.partition("####")
+    numbers = _numbers(points.rstrip().rstrip(",").split(","), expected)
+    if not mark and len(numbers) == 32:
+        return Truth(np.array(numbers[4:]).reshape(-1, 2) + numbers[:2])
+    return Truth(_outline(numbers, expected), content.strip() == "###")
+
+
+def _ctw1500_result(line: str) -> Found:
+    expected = "x1,y1,x2,y2,... of 3 points or more and, if wanted, a confidence"
+    numbers = _numbers(line.rstrip().rstrip(",").split(","), expected)
+    confidence = numbers.pop() if len(numbers) % 2 else None
+    return Found(_outline(numbers, expected), confidence)
+
+
+def _totaltext_result(line: str) -> Found:
+    expected = "y1,x1,y2,x2,... of 3 points or more"
+    numbers = _numbers(line.rstrip().rstrip(",").split(","), expected)
+    return Found(_outline(numbers, expected)[:, ::-1])
+
+
+_TOTALTEXT = re.compile(
+    r"x:\s*\[\[(?P<x>[^\]]*)\]\],\s*y:\s*\[\[(?P<y>[^\]]*)\]\],"
+    r"\s*ornt:\s*\[(?P<orientation>[^\n]*?)\],\s*transcriptions:\s*\[[^\n]*\]\s*"
+)
+_TOTALTEXT_LINE = "x: [[...]], y: [[...]], ornt: [u'...'], transcriptions: [u'...']"
+
+
+def _totaltext_truths(content: bytes) -> list[Truth]:
+    """Texts of a poly_gt_imgN.mat or of a .txt of the same; numbers may wrap into a next line."""
+    if content.startswith(b"MATLAB"):
+        return _totaltext_mat(content)
+    text = content.decode("utf-8-sig", "replace").replace("\r", "")
+    texts, end = [], len(text) - len(text.lstrip())
+    while end < len(text):
+        match = _TOTALTEXT.match(text, end)
+        line = text.count("\n", 0, end) + 1
+        if match is None:
+            got = text[end:].partition("\n")[0]
+            raise BrokenLine(line, f"expected {_TOTALTEXT_LINE}, got {got[:80]!r}")
+        try:
+            x, y = (_numbers(match[name].split(), "whole numbers") for name in ("x", "y"))
+            ignored = match["orientation"].strip("u'\" ") == "#"
+            texts += _totaltext_truth(x, y, ignored)
+        except ValueError as error:
+            raise BrokenLine(line, str(error)) from error
+        end = match.end()
+    return texts
+
+
+def _totaltext_mat(content: bytes) -> list[Truth]:
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise DBNetError(
+            "ground truth in .mat files needs the package scipy, which is not there; "
+            "pip install 'dbnet-trt[eval]', or take the .txt files of Total-Text"
+        ) from error
+    texts = []
+    try:
+        rows = loadmat(io.BytesIO(content))["polygt"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise BrokenLine(1, f"expected a MATLAB file with polygt, got {error!r}") from error
+    for number, row in enumerate(rows, start=1):
+        x, y = np.ravel(row[1]).tolist(), np.ravel(row[3]).tolist()
+        orientation = "".join(np.ravel(row[5]).tolist()) if len(row) > 5 else ""
+        try:
+            texts += _totaltext_truth(x, y, orientation == "#")
+        except ValueError as error:
+            raise BrokenLine(number, str(error)) from error
+    return texts
+
+
+def _totaltext_truth(x: list[float], y: list[float], ignored: bool) -> list[Truth]:
+    if ignored and len(x) < 3:
+        return []  # a mark that there is text to ignore, without a place
+    if len(x) != len(y) or len(x) < 3:
+        raise ValueError(f"expected as many x as y, 3 or more, got {len(x)} and {len(y)}")
+    return [Truth(np.array([x, y], np.float64).T, ignored)]
+
+
+_TRUTHS: dict[str, Callable[[str], Truth]] = {
+    "icdar2015": _icdar2015_truth,
+    "ctw1500": _ctw1500_truth,
+    "deteval": _deteval_truth,
+}
+_RESULTS: dict[str, Callable[[str], Found]] = {
+    "icdar2015": _icdar2015_result,
+    "totaltext": _totaltext_result,
+    "ctw1500": _ctw1500_result,
+    "deteval": _deteval_result,
+}
+FORMATS = tuple(_RESULTS)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Areas of polygons and of what they share, for the protocols. Needs shapely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DBNetError
+from .scores import Polygon
+
+Region = Any
+"""A shapely geometry: the area that an outline stands for."""
+
+FloatArray = NDArray[np.float64]
+
+
+def shoelace(polygon: Polygon) -> float:
+    """|sum of x_i y_(i+1) - x_(i+1) y_i| / 2, in square pixels.
+
+    Of an outline that crosses itself, loops of opposite direction cancel out.
+    """
+    x, y = np.asarray(polygon, np.float64).T
+    x, y = x - x.min(), y - y.min()  # keeps the products small, so that they are exact
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y)) / 2)
+
+
+def even_odd(polygon: Polygon) -> Region:
+    """What an outline surrounds an odd number of times; the loops of a crossing one all count."""
+    shapely = _shapely()
+    shape = shapely.Polygon(polygon)
+    if shape.is_valid:
+        return shape
+    parts = shapely.get_parts(shapely.make_valid(shape))
+    return shapely.MultiPolygon(
+        [
+            piece
+            for part in parts
+            for piece in shapely.get_parts(part)
+            if piece.geom_type == "Polygon"
+        ]
+    )
+
+
+def buffered(polygon: Polygon) -> Region:
+    """An outline mended by a buffer of zero; of a crossing one, some loops are lost."""
+    return _shapely().Polygon(polygon).buffer(0)
+
+
+def valid_only(polygon: Polygon) -> Region:
+    """The inside of an outline; nothing if it crosses or touches itself."""
+    shape = _shapely().Polygon(polygon)
+    return shape if shape.is_valid else _shapely().Polygon()
+
+
+def overlaps(
+    truths: Sequence[Polygon], detections: Sequence[Polygon], region: Callable[[Polygon], Region]
+) -> FloatArray:
+    """(N, M) areas in square pixels that N truths share with M detections.
+
+    Args:
+        truths: N outlines.
+        detections: M outlines.
+        region: What an outline stands for: `even_odd`, `buffered` or `valid_only`.
+    """
+    shapely = _shapely()
+    rows, columns = _regions(truths, region), _regions(detections, region)
+    shared = shapely.intersection(rows[:, None], columns[None, :])
+    return np.asarray(shapely.area(shared), np.float64).reshape(len(truths), len(detections))
+
+
+def _regions(polygons: Sequence[Polygon], region: Callable[[Polygon], Region]) -> Any:
+    regions = np.empty(len(polygons), object)
+    regions[:] = [region(polygon) for polygon in polygons]
+    return regions
+
+
+def ratio(part: FloatArray | float, whole: FloatArray | float) -> FloatArray:
+    """part / whole, broadcast; 0 where whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
+
+
+def _shapely() -> ModuleType:
+    try:
+        import shapely
+    except ImportError as error:
+        raise DBNetError(
+            "scoring needs the package shapely, which is not there; pip install 'dbnet-trt[eval]'"
+        ) from error
+    return shapely

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth and results as the benchmarks publish and collect them: folders or zip archives."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from .evaluate import Evaluation, score_curve, score_image
+from .formats import FORMATS, BrokenLine, Found, Truth, format_result, parse_results, parse_truths
+
+logger = logging.getLogger("dbnet_trt")
+
+
+def score_submission(
+    truth_path: Path, result_path: Path, protocol: str, form: str, *, curve: bool = False
+) -> Evaluation:
+    """Score results against ground truth.
+
+    An image without a results file counts as one in which nothing was found. Detections that all
+    have a confidence are matched in its order, others in the order of the file.
+
+    Args:
+        truth_path: Folder or zip archive of the ground truth.
+        result_path: Folder or zip archive of the results.
+        protocol: A name in `PROTOCOLS`.
+        form: The format of both, a name in `FORMATS`.
+        curve: Score at all score thresholds, too, if all detections have a confidence.
+
+    Raises:
+        ValueError: A file is missing, is not in the format, or belongs to no image.
+    """
+    truths = read_truths(truth_path, form)
+    results = read_results(result_path, form)
+    for image, (file, _) in results.items():
+        if image not in truths:
+            raise ValueError(
+                f"{file} belongs to no image of {truth_path}, which has, say, "
+                f"{truths[min(truths)][0]}; name results as the ground truth, "
+                "as in res_img_1.txt for gt_img_1.txt"
+            )
+    if form == "icdar2015":
+        _warn_of_refusal(results)
+    missing = len(truths) - len(results)
+    if missing:
+        logger.warning("%d of %d images have no results file", missing, len(truths))
+    images = []
+    for image in sorted(truths, key=lambda each: (len(each), each)):  # 2 before 10
+        _, texts = truths[image]
+        found = _in_order(results[image][1] if image in results else [])
+        confidences = [each.confidence for each in found if each.confidence is not None]
+        images.append(
+            score_image(
+                protocol,
+                image,
+                [text.polygon for text in texts],
+                [text.ignore for text in texts],
+                [each.polygon for each in found],
+                confidences if len(confidences) == len(found) else None,
+            )
+        )
+    if not curve or any(image.confidences is None for image in images):
+        return Evaluation(protocol, tuple(images))
+    return Evaluation(protocol, tuple(images), score_curve(images, protocol))
+
+
+def _warn_of_refusal(results: dict[str, tuple[str, list[Found]]]) -> None:
+    """Say which results the official script would not take; their score here is no official one."""
+    for file, found in results.values():
+        for each in found:
+            x, y = each.polygon.T
+            if (each.polygon % 1).any() or (np.roll(x, -1) - x) @ (np.roll(y, -1) + y) > 0:
+                logger.warning(
+                    "%s: the official script refuses outlines that are not in whole numbers "
+                    "or run counter-clockwise, and there are some in this or other files",
+                    file,
+                )
+                return
+
+
+def _in_order(found: list[Found]) -> list[Found]:
+    confidences = [each.confidence for each in found if each.confidence is not None]
+    if len(confidences) < len(found):  # a text such as "1" looks like a confidence, but not all do
+        return found
+    order = np.argsort(-np.array(confidences), kind="stable")
+    return [found[index] for index in order]
+
+
+def read_truths(path: Path, form: str) -> dict[str, tuple[str, list[Truth]]]:
+    """Read ground truth: by image, (name of its file, its texts).
+
+    Raises:
+        ValueError: A file is missing or is not in the format.
+    """
+    _check_format(form)
+    return _read_all(path, lambda content: parse_truths(content, form))
+
+
+def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
+    """Read results: by image, (name of its file, its detections).
+
+    Raises:
+        ValueError: A file is missing or is not in the format.
+    """
+    _check_format(form)
+    return _read_all(path, lambda content: parse_results(content, form))
+
+
+def write_results(path: Path, evaluation: Evaluation) -> None:
+    """Write what was found to a zip archive, in the format of the evaluation's protocol.
+
+    Raises:
+        ValueError: The protocol takes outlines of four corners only, and there are others.
+        OSError: The archive cannot be written.
+    """
+    form = evaluation.protocol
+    prefix = "res_" if form in ("icdar2015", "deteval") else ""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for image in evaluation.images:
+            confidences = image.confidences or (None,) * len(image.detections)
+            pairs = zip(image.detections, confidences, strict=True)
+            lines = [format_result(polygon, sure, form) + "\n" for polygon, sure in pairs]
+            archive.writestr(f"{prefix}{Path(image.name).stem}.txt", "".join(lines))
+
+
+def _check_format(form: str) -> None:
+    if form not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {form!r}")
+
+
+def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple[str, list[Any]]]:
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for name, content in _files(path):
+        image = image_number(name)
+        if image in found:
+            raise ValueError(
+                f"{path}: {found[image][0]} and {name} are both of image {image}; remove one"
+            )
+        try:
+            found[image] = name, read(content)
+        except BrokenLine as error:
+            raise ValueError(f"{path}/{name}:{error.line}: {error}") from error
+    if not found:
+        raise ValueError(f"{path} holds no .txt or .mat file; one for each image was expected")
+    return found
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the annotation files of a folder or a zip archive."""
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            if _is_annotation(file.name):
+                yield file.name, file.read_bytes()
+        return
+    if not path.is_file():
+        raise ValueError(f"there is no {path}; a folder or a zip archive was expected")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                name = PurePosixPath(entry).name
+                if _is_annotation(name):
+                    yield name, archive.read(entry)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from error
+
+
+def _is_annotation(name: str) -> bool:
+    # Archives made on a Mac hold a ._gt_img_1.txt for each gt_img_1.txt.
+    return not name.startswith(".") and name.lower().endswith((".txt", ".mat"))
+
+
+def image_number(name: str) -> str:
+    """What files of one image have in common: "7" of gt_img_7.txt, res_img_7.txt and 0007.txt."""
+    stem = name.rpartition(".")[0]
+    stem = re.sub(r"^(poly_gt_|gt_|res_)", "", stem)
+    number = re.fullmatch(r"(?:img_?)?0*(\d+)", stem)
+    return number[1] if number else stem

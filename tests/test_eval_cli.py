@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from dbnet_trt import cli
+from tiny import make_model, scene
+
+pytest.importorskip("shapely")
+
+BARS = ["20,15,180,15,180,45,20,45", "20,75,170,75,170,105,20,105"]
+
+TIGHT = ["--unclip-ratio", "0"]  # the tiny model marks whole texts, not shrunk ones
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(make_model(tmp_path / "tiny.onnx"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for folder in ("images", "gts", "results"):
+        (tmp_path / folder).mkdir()
+    for i in (1, 2):
+        cv2.imwrite(str(tmp_path / "images" / f"img_{i}.png"), scene())
+    lines = [f"{BARS[0]},word", f"{BARS[1]},###", "0,110,60,110,60,119,0,119,small"]
+    (tmp_path / "gts" / "gt_img_1.txt").write_text("\n".join(lines[:2]), "utf-8")
+    (tmp_path / "gts" / "gt_img_2.txt").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "results" / "res_img_1.txt").write_text("\n".join(BARS), "utf-8")
+    return tmp_path
+
+
+def test_a_model_on_a_data_set(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", model, "--data", f"icdar2015:{data}", *TIGHT]) == 0
+    assert capsys.readouterr().out == "precision 1.00000  recall 0.66667  F 0.80000\n"
+
+
+def test_report_and_json(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, lines = data / "out.html", data / "out.jsonl"
+    arguments = ["--data", f"icdar2015:{data}", "--report", str(page), "--json", str(lines)]
+    assert cli.main(["eval", "--model", model, *arguments, *TIGHT, "--short-side", "160"]) == 0
+    assert "recall 0.66667" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert "tiny" in text
+    assert "short_side=160" in text
+    assert [json.loads(line)["image"] for line in lines.read_text("utf-8").splitlines()] == [
+        "img_1.png",
+        "img_2.png",
+    ]
+
+
+def test_a_written_submission_scores_the_same(
+    model: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(data / "x.zip")
+    run = ["eval", model, "--data", f"icdar2015:{data}", *TIGHT, "--submission", target]
+    assert cli.main(run) == 0
+    score = ["eval", "--protocol", "icdar2015", "--gt", str(data / "gts"), "--pred", target]
+    assert cli.main(score) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert "recall 0.66667" in first
+    assert cli.main([*score, "--submission", target]) == 2
+
+
+def test_thresholds_are_options(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", model, "--data", f"icdar2015:{data}", "--score-threshold", "1"]
+    assert cli.main(arguments) == 0
+    assert "recall 0.00000" in capsys.readouterr().out
+
+
+def found_by(model: str, data: Path, *arguments: str) -> list[list[list[float]]]:
+    lines = data / "found.jsonl"
+    run = ["eval", model, "--data", f"icdar2015:{data}", "--json", str(lines), *arguments]
+    assert cli.main(run) == 0
+    record = json.loads(lines.read_text("utf-8").splitlines()[0])
+    return [each["polygon"] for each in record["detections"]]
+
+
+def test_the_short_side_is_an_option(model: str, data: Path) -> None:
+    assert found_by(model, data, "--short-side", "32") != found_by(model, data)
+
+
+def test_protocols_of_curved_text_take_polygons(model: str, data: Path) -> None:
+    disc = cv2.circle(scene(num_texts=0), (100, 60), 40, (255, 255, 255), -1)
+    cv2.imwrite(str(data / "images" / "img_1.png"), disc)
+    for protocol, curved in (("totaltext", True), ("ctw1500", True), ("icdar2015", False)):
+        (outline,) = found_by(model, data, "--protocol", protocol)
+        assert (len(outline) > 4) == curved
+    (outline,) = found_by(model, data, "--polygons")
+    assert len(outline) > 4
+
+
+def test_results_that_are_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["--gt", str(data / "gts"), "--pred", str(data / "results")]
+    assert cli.main(["eval", "--protocol", "icdar2015", *paths]) == 0
+    assert capsys.readouterr().out == "precision 1.00000  recall 0.33333  F 0.50000\n"
+    report = data / "out.html"
+    again = ["eval", "--protocol", "ctw1500", "--format", "icdar2015", *paths]
+    assert cli.main([*again, "--report", str(report)]) == 0
+    assert capsys.readouterr().out == "precision 1.00000  recall 0.33333  F 0.50000\n"
+    assert "2: 2 of 2 missed, 0 of 0 wrong" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected --data FORMAT:PATH"),
+        (["--gt", "a", "--pred", "b"], "expected --data FORMAT:PATH"),
+        (["--gt", "a", "--pred", "b", "--protocol", "deteval"], "there is no a"),
+        (["--gt", "a", "--pred", "b", "--protocol", "deteval", "--model", "m"], "m is not run"),
+        (["--data", "icdar2015:a", "--gt", "a"], "not with --data"),
+        (["--data", "icdar2015:none"], "there is no none"),
+        (["--data", "coco:."], "FORMAT one of"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["eval", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in " ".join(printed.err.split())
+    assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_reports_that_cannot_be_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["--gt", str(data / "gts"), "--pred", str(data / "results")]
+    target = str(data / "none" / "x.html")
+    assert cli.main(["eval", "--protocol", "icdar2015", *paths, "--report", target]) == 2
+    assert "x.html cannot be written" in " ".join(capsys.readouterr().err.split())
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "--help"]) == 0
+    assert "--gt" in capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert "Score a detector" in capsys.readouterr().out
+
+
+def test_scoring_needs_no_torch(data: Path) -> None:
+    program = (
+        "import sys; from dbnet_trt import cli; "
+        f"cli.main(['eval', '--protocol', 'icdar2015', '--gt', {str(data / 'gts')!r}, "
+        f"'--pred', {str(data / 'results')!r}]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
