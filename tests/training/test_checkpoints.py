@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from dbnet_trt import EngineError  # noqa: E402
-from dbnet_trt.training.checkpoints import load_weights, write_atomically  # noqa: E402
-from dbnet_trt.training.model import DBNet, ModelConfig  # noqa: E402
+import torch
+from dbnet_trt import EngineError
+from dbnet_trt.training.checkpoints import load_weights, write_atomically
+from dbnet_trt.training.model import DBNet, ModelConfig
 
 FULL = ModelConfig("resnet18", 16, deformable=True, adaptive_scale_fusion=True)
 
@@ -24,11 +22,11 @@ def randomized(config: ModelConfig, seed: int) -> DBNet:
     return model
 
 
-def coarsest_first(value: "torch.Tensor", axis: int) -> "torch.Tensor":
+def coarsest_first(value: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.cat(value.chunk(4, axis)[::-1], axis)
 
 
-def original_layout(model: DBNet) -> dict[str, "torch.Tensor"]:
+def original_layout(model: DBNet) -> dict[str, torch.Tensor]:
     """The state dict that the original repository would write for these weights."""
     written = {}
     for name, value in model.state_dict().items():
@@ -62,7 +60,7 @@ def original_layout(model: DBNet) -> dict[str, "torch.Tensor"]:
     return written
 
 
-def mmocr_layout(model: DBNet) -> dict[str, "torch.Tensor"]:
+def mmocr_layout(model: DBNet) -> dict[str, torch.Tensor]:
     """The state dict that mmocr would write, inside "state_dict"."""
     written = {}
     for name, value in model.state_dict().items():

@@ -4,18 +4,17 @@
 import math
 
 import pytest
+import torch
+from dbnet_trt.training import dcn
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
 
-from dbnet_trt.training import dcn  # noqa: E402
-
-
-def direct(x, offsets, modulation, weight, stride):  # type: ignore[no-untyped-def]
+def direct(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, stride: int) -> Tensor:
     """The equation, one output pixel and tap at a time."""
     batch, channels, height, width = x.shape
     out = torch.zeros(batch, weight.shape[0], *offsets.shape[-2:], dtype=x.dtype)
 
-    def pixel(b: int, y: int, x_: int):  # type: ignore[no-untyped-def]
+    def pixel(b: int, y: int, x_: int) -> Tensor:
         inside = 0 <= y < height and 0 <= x_ < width
         return x[b, :, y, x_] if inside else torch.zeros(channels, dtype=x.dtype)
 
@@ -37,8 +36,10 @@ def direct(x, offsets, modulation, weight, stride):  # type: ignore[no-untyped-d
     return out
 
 
-def random_arguments(size, stride, dtype, seed=0):  # type: ignore[no-untyped-def]
-    generator = torch.Generator().manual_seed(seed)
+def random_arguments(
+    size: tuple[int, int], stride: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
     height, width = size
     out = (math.ceil(height / stride), math.ceil(width / stride))
     x = torch.randn(2, 3, height, width, generator=generator, dtype=dtype)
@@ -91,7 +92,15 @@ def test_torchvision_operator_agrees_and_is_used() -> None:
 def test_an_operator_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def operator(x, offset, weight, bias, stride, padding, mask):  # type: ignore[no-untyped-def]
+    def operator(
+        x: Tensor,
+        offset: Tensor,
+        weight: Tensor,
+        bias: None,
+        stride: int,
+        padding: int,
+        mask: Tensor,
+    ) -> Tensor:
         calls.append((stride, padding))
         return dcn.deform_conv2d(x, offset, mask, weight, stride)
 

@@ -2,13 +2,12 @@
 """The network: shapes, sizes, switches."""
 
 import itertools
+from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from dbnet_trt.training.backbone import build_backbone  # noqa: E402
-from dbnet_trt.training.losses import (  # noqa: E402
+import torch
+from dbnet_trt.training.backbone import build_backbone
+from dbnet_trt.training.losses import (
     OFFICIAL_LOSS,
     LabelMaps,
     LossConfig,
@@ -16,7 +15,7 @@ from dbnet_trt.training.losses import (  # noqa: E402
     dice_loss,
     hard_negative_bce,
 )
-from dbnet_trt.training.model import DBNet, DBOutput, ModelConfig  # noqa: E402
+from dbnet_trt.training.model import DBNet, DBOutput, ModelConfig
 
 SWITCHES = [
     ModelConfig(backbone, 16, db, deformable, fusion)  # type: ignore[arg-type]
@@ -52,7 +51,11 @@ def test_approximate_binary_map() -> None:
     [
         # Of torchvision's resnet18 (11,689,512) and resnet50 (25,557,032), less the classifier.
         ("resnet18", 11_689_512 - 513_000, {"layer2.0.downsample.0.weight", "layer1.0.bn2.bias"}),
-        ("resnet50", 25_557_032 - 2_049_000, {"layer4.2.conv3.weight", "layer1.0.downsample.1.bias"}),
+        (
+            "resnet50",
+            25_557_032 - 2_049_000,
+            {"layer4.2.conv3.weight", "layer1.0.downsample.1.bias"},
+        ),
         ("mobilenetv2", 1_811_712, {"features.1.conv.0.0.weight", "features.16.conv.3.weight"}),
     ],
 )
@@ -79,7 +82,7 @@ def test_the_light_model_is_light() -> None:
         ({"amplification": 0}, "amplification must be greater than 0"),
     ],
 )
-def test_bad_configuration(arguments: dict[str, int], message: str) -> None:
+def test_bad_configuration(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**arguments)
 
@@ -149,6 +152,7 @@ def test_huge_logits_stay_finite() -> None:
     losses = compute_loss(output, labels([[1.0, 0], [0, 0]]), LossConfig())
     losses.total.backward()
     assert torch.isfinite(losses.total)
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 

@@ -4,10 +4,6 @@
 import numpy as np
 import pyclipper
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from dbnet_trt import _core
 from dbnet_trt.training.targets import (
     BORDER_PX,
@@ -15,6 +11,9 @@ from dbnet_trt.training.targets import (
     make_targets,
     make_targets_reference,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 Polygon = NDArray[np.float64]
 BOX: Polygon = np.array([[20, 30], [120, 30], [120, 60], [20, 60]], np.float64)

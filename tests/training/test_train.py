@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from dbnet_trt import Detector, EngineError
+from dbnet_trt.training import losses as losses_module
+from dbnet_trt.training import train as training
+from dbnet_trt.training.checkpoints import load_model
+from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig
+from dbnet_trt.training.distributed import ALONE
+from dbnet_trt.training.loader import CropStream, load_crops
+from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step
 
-torch = pytest.importorskip("torch")
-
-from dbnet_trt import Detector, EngineError  # noqa: E402
-from dbnet_trt.training import train as training  # noqa: E402
-from dbnet_trt.training.checkpoints import load_model  # noqa: E402
-from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig  # noqa: E402
-from dbnet_trt.training.distributed import ALONE  # noqa: E402
-from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step  # noqa: E402
-
-from .scenes import draw_scenes, tiny_run  # noqa: E402
+from .scenes import draw_scenes, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_killed_at_any_moment(data: str, tmp_path: Path) -> None:
 def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path)
     state = training._begin(config, ALONE)
-    crop = next(training.load_crops(_stream(config), (0, 1), 2, 0))
+    crop = next(load_crops(_stream(config), (0, 1), 2, 0))
     assert train_step(config, state, state.model, crop) is not None
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     average = {name: value.clone() for name, value in state.average.state_dict().items()}
@@ -121,11 +121,11 @@ def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) ->
 def test_a_run_of_them_stops(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(_StopError):
         train(tiny_run(data, tmp_path, steps=30, checkpoint_every=2), _stop_after(4))
-    step = training.compute_loss
+    step = losses_module.compute_loss
     monkeypatch.setattr(
         training,
         "compute_loss",
-        lambda *a: training.Losses(*(part * float("nan") for part in step(*a))),
+        lambda *a: losses_module.Losses(*(part * float("nan") for part in step(*a))),
     )
     with pytest.raises(TrainingError, match="20 steps in a row, up to step 24"):
         train(tiny_run(data, tmp_path, steps=30, checkpoint_every=50))
@@ -147,7 +147,7 @@ class _StopError(Exception):
 
 
 def _stream(config: TrainConfig) -> Any:
-    return training.CropStream(
+    return CropStream(
         training._read_sources(config.data), config.augmentation, config.targets, config.seed
     )
 

@@ -5,12 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from dbnet_trt.cli import main
 
-pytest.importorskip("torch")
-
-from dbnet_trt.cli import main  # noqa: E402
-
-from .scenes import SIZE  # noqa: E402
+from .scenes import SIZE
 
 AS_THEY_ARE = [
     *("--augmentation.crop-size", str(SIZE), "--augmentation.scale", "1", "1"),

@@ -31,6 +31,9 @@ out = Console()
 err = Console(stderr=True, highlight=False)
 
 
+DEFAULT_SCENES = SynthConfig()
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Where the configuration comes from, before the options that follow."""
@@ -166,7 +169,7 @@ def synth(
     /,
     *,
     processes: int = 1,
-    config: Annotated[SynthConfig, Parameter(name="*")] = SynthConfig(),
+    config: Annotated[SynthConfig, Parameter(name="*")] = DEFAULT_SCENES,
 ) -> None:
     """Draw synthetic scenes: pictures of text, and its exact outlines.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detector import Detector
-from ..evaluate import stretched
+from ..evaluation.evaluate import stretched
 from ..images import load_image
 from .datasets import Sample
 

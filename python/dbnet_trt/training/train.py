@@ -21,7 +21,7 @@ from ..card import ModelCard
 from ..detector import Detector
 from ..engines.torch import TorchEngine
 from ..errors import DBNetError
-from ..evaluate import evaluate_samples
+from ..evaluation.evaluate import evaluate_samples
 from .checkpoints import load_weights, save_model, write_atomically
 from .config import TrainConfig
 from .datasets import Sample, read_dataset

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DBNetError
+from ..errors import DBNetError
 from .scores import Polygon
 
 Outline = NDArray[np.float64]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.progress import track
 
-from .cli import DetectOptions, err
-from .detector import Detector
-from .errors import ImageError
+from ..cli import DetectOptions, err
+from ..detector import Detector
+from ..errors import ImageError
 
 if TYPE_CHECKING:
+    from ..training.datasets import Sample
     from .evaluate import Evaluation
-    from .training.datasets import Sample
 
 ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
 CURVED = ("totaltext", "ctw1500")
@@ -113,8 +113,8 @@ def _run(
     data: str, protocol: ProtocolName | None, options: DetectOptions, *, curve: bool
 ) -> tuple[Evaluation, dict[str, str], float]:
     """The evaluation, what a report says of it, and the score threshold."""
+    from ..training.datasets import read_dataset
     from .evaluate import evaluate_samples
-    from .training.datasets import read_dataset
 
     samples = read_dataset(data).samples
     chosen = protocol or PROTOCOL_OF.get(data.partition(":")[0], "icdar2015")

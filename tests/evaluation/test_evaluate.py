@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import Detector
-from dbnet_trt.evaluate import (
+from dbnet_trt.evaluation.evaluate import (
     Evaluation,
     evaluate_samples,
     score_curve,
@@ -16,10 +16,11 @@ from dbnet_trt.evaluate import (
     stretched,
     write_jsonl,
 )
-from dbnet_trt.report import render_report
+from dbnet_trt.evaluation.report import render_report
 from dbnet_trt.training.datasets import Sample, Text
-from test_protocols import box, sums
 from tiny import make_model, scene
+
+from .test_protocols import box, sums
 
 pytest.importorskip("shapely")
 

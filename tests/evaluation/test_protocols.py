@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from dbnet_trt.errors import DBNetError
-from dbnet_trt.protocols import PROTOCOLS, score_ctw1500, score_icdar2015
-from dbnet_trt.scores import ImageScore, Score
+from dbnet_trt.evaluation.protocols import PROTOCOLS, score_ctw1500, score_icdar2015
+from dbnet_trt.evaluation.scores import ImageScore, Score
 from hypothesis import given
 from hypothesis import strategies as st
 

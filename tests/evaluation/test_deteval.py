@@ -3,11 +3,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from dbnet_trt.deteval import score_deteval, score_totaltext
-from dbnet_trt.scores import ImageScore
+from dbnet_trt.evaluation.deteval import score_deteval, score_totaltext
+from dbnet_trt.evaluation.scores import ImageScore
 from hypothesis import given
 from hypothesis import strategies as st
-from test_protocols import SCENES, Box, box, sums
+
+from .test_protocols import SCENES, Box, box, sums
 
 pytest.importorskip("shapely")
 

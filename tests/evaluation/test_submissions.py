@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dbnet_trt.evaluate import Evaluation, score_image
-from dbnet_trt.formats import FORMATS
-from dbnet_trt.submissions import (
+from dbnet_trt.evaluation.evaluate import Evaluation, score_image
+from dbnet_trt.evaluation.formats import FORMATS
+from dbnet_trt.evaluation.submissions import (
     image_number,
     read_results,
     read_truths,

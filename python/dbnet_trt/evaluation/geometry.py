@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DBNetError
+from ..errors import DBNetError
 from .scores import Polygon
 
 Region = Any
