@@ -72,8 +72,11 @@ def test_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     x, offsets, modulation, weight = random_arguments((4, 5), 1, torch.float64)
     # Bilinear interpolation has no derivative at whole pixels; keep away from them.
     offsets = torch.floor(offsets) + 0.25 + 0.5 * (offsets - torch.floor(offsets))
-    inputs = [tensor.requires_grad_() for tensor in (x, offsets, modulation, weight)]
-    assert torch.autograd.gradcheck(lambda *args: dcn.deform_conv2d(*args, 1), inputs)
+    inputs = tuple(tensor.requires_grad_() for tensor in (x, offsets, modulation, weight))
+    assert torch.autograd.gradcheck(
+        lambda x, offsets, modulation, weight: dcn.deform_conv2d(x, offsets, modulation, weight, 1),
+        inputs,
+    )
 
 
 def test_torchvision_operator_agrees_and_is_used() -> None:

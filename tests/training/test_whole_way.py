@@ -20,10 +20,10 @@ AS_THEY_ARE = [
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = tmp_path / "scenes"
     drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2"]
-    assert main(["synth", str(scenes), "6", *drawn, "--outlines", "lines", "--chinese", "0"]) == 0
+    assert main(["synth", str(scenes), "8", *drawn, "--outlines", "lines", "--chinese", "0"]) == 0
     data = f"jsonl:{scenes}/samples.jsonl"
     run = tmp_path / "run"
-    length = ["--steps", "400", "--batch-size", "6", "--learning-rate", "0.004"]
+    length = ["--steps", "200", "--batch-size", "6", "--learning-rate", "0.003"]
     rest = ["--average-decay", "0.9", "--num-threads", "1", "--workers", "0", "--device", "cpu"]
     shape = ["--targets.shrink-ratio", "0.7", "--unclip-ratio", "0.85", "--loss-preset", "official"]
     arguments = ["--preset", "quick", "--data", data, "--output", str(run)]
@@ -31,7 +31,7 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     config = json.loads((run / "config.json").read_text())
     assert config["model"]["backbone"] == "mobilenetv2"  # of the preset
     assert config["loss"]["binary_loss"] == "dice"  # of the loss preset
-    assert config["steps"] == 400  # of the command line
+    assert config["steps"] == 200  # of the command line
     model = tmp_path / "model.onnx"
     assert main(["export", str(run / "last.safetensors"), str(model)]) == 0
     capsys.readouterr()

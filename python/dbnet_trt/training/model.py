@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,6 +130,18 @@ class Head(nn.Sequential):
             nn.ConvTranspose2d(hidden, 1, 2, 2),
         )
 
+    def start_at(self, value: float) -> None:
+        """Make an untrained head give `value` all over, nearly.
+
+        k = 50 turns what else it would give, P and T of any value anywhere, into gradients that
+        can kill the head for good in its first steps.
+        """
+        last = self[-1]
+        assert isinstance(last, nn.ConvTranspose2d)
+        assert last.bias is not None
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, math.log(value / (1 - value)))
+
 
 class DBNet(nn.Module):
     """The detector. In training it gives a `DBOutput`, otherwise P's logits alone."""
@@ -146,6 +159,9 @@ class DBNet(nn.Module):
         for part in (self.neck, self.fusion, self.prob_head, self.thresh_head):
             if part is not None:
                 part.apply(_initialize)
+        self.prob_head.start_at(0.1)
+        if self.thresh_head is not None:
+            self.thresh_head.start_at(0.5)
 
     def forward(self, images: Tensor) -> DBOutput | Tensor:
         """Run the network.
