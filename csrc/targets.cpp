@@ -14,8 +14,7 @@
 namespace dbnet {
 namespace {
 
-// ---- rows: the same code compiled twice, for any CPU and for AVX2
-// ---------------------------------
+// ---- rows: the same code compiled twice, for any CPU and for AVX2 -----------------------------
 
 #if defined(__GNUC__)
 #define DBNET_INLINE inline __attribute__((always_inline))
@@ -30,7 +29,7 @@ struct Edge {
 };
 
 // Lowers squared[x] to the squared distance from (x, y) to the edge, for x in [begin, end).
-DBNET_INLINE void lower_to_edge(const Edge& edge, int y, int begin, int end, double* squared) {
+DBNET_INLINE void lower_to_edge(Edge edge, int y, int begin, int end, double* squared) {
     const double from_y = y - edge.start.y;
     for (int x = begin; x < end; ++x) {
         const double from_x = x - edge.start.x;
@@ -53,24 +52,29 @@ struct Row {
 };
 
 // `distance` is D; shrunk text begins at `squared_depth` from the edge.
-DBNET_INLINE void draw_text(const Row& row, int width, double distance, double squared_depth) {
+DBNET_INLINE void draw_text(Row row, int width, double distance, double squared_depth) {
     const double squared_distance = distance * distance;
     const auto per_distance = static_cast<float>(1 / distance);
+    const double* __restrict squared = row.squared;
+    const float* __restrict inside = row.inside;
+    float* __restrict shrink_map = row.shrink_map;
+    float* __restrict thresh_map = row.thresh_map;
+    float* __restrict thresh_mask = row.thresh_mask;
     for (int x = 0; x < width; ++x) {
-        const float deep = row.squared[x] >= squared_depth ? row.inside[x] : 0.0f;
-        const float near = row.squared[x] <= squared_distance ? 1.0f : row.inside[x];
-        const float closeness = 1 - std::sqrt(static_cast<float>(row.squared[x])) * per_distance;
-        row.shrink_map[x] = deep > row.shrink_map[x] ? deep : row.shrink_map[x];
-        row.thresh_mask[x] = near > row.thresh_mask[x] ? near : row.thresh_mask[x];
-        row.thresh_map[x] = closeness > row.thresh_map[x] ? closeness : row.thresh_map[x];
+        const float deep = squared[x] >= squared_depth ? inside[x] : 0.0f;
+        const float near = squared[x] <= squared_distance ? 1.0f : inside[x];
+        const float closeness = 1 - std::sqrt(static_cast<float>(squared[x])) * per_distance;
+        shrink_map[x] = deep > shrink_map[x] ? deep : shrink_map[x];
+        thresh_mask[x] = near > thresh_mask[x] ? near : thresh_mask[x];
+        thresh_map[x] = closeness > thresh_map[x] ? closeness : thresh_map[x];
     }
 }
 
 #if defined(DBNET_HAS_AVX2_CODE)
-DBNET_AVX2 void lower_to_edge_avx2(const Edge& edge, int y, int begin, int end, double* squared) {
+DBNET_AVX2 void lower_to_edge_avx2(Edge edge, int y, int begin, int end, double* squared) {
     lower_to_edge(edge, y, begin, end, squared);
 }
-DBNET_AVX2 void draw_text_avx2(const Row& row, int width, double distance, double squared_depth) {
+DBNET_AVX2 void draw_text_avx2(Row row, int width, double distance, double squared_depth) {
     draw_text(row, width, distance, squared_depth);
 }
 #else
@@ -78,8 +82,7 @@ constexpr auto& lower_to_edge_avx2 = lower_to_edge;
 constexpr auto& draw_text_avx2 = draw_text;
 #endif
 
-// ---- outlines
-// ------------------------------------------------------------------------------------
+// ---- outlines ---------------------------------------------------------------------------------
 
 struct Window {
     int x_begin, x_end, y_begin, y_end;
@@ -117,11 +120,12 @@ Measures measure(std::span<const Corner> corners) {
     return {std::abs(doubled_area) / 2, perimeter, low, high};
 }
 
-// The workspace of one outline: for each pixel of its window, the squared distance to the nearest
-// edge, if that is less than D, and whether it lies inside.
+// For each pixel of an outline's window, the squared distance to the nearest edge, if that is less
+// than D, and whether it lies inside. One for all outlines: new memory costs more than the work.
 class Field {
 public:
-    Field(Window window, std::span<const Corner> corners, double reach) : window_(window) {
+    void compute(Window window, std::span<const Corner> corners, double reach) {
+        window_ = window;
         const std::size_t pixels =
             static_cast<std::size_t>(window.width()) * (window.y_end - window.y_begin);
         squared_.assign(pixels, std::numeric_limits<double>::infinity());
@@ -194,13 +198,13 @@ private:
         }
     }
 
-    Window window_;
+    Window window_{};
     std::vector<double> squared_;
     std::vector<float> inside_;  // 1 or 0
 };
 
 void draw_outline(const Outline& outline, Size size, const TargetParams& params,
-                  const TargetMaps& maps) {
+                  const TargetMaps& maps, Field& field) {
     const Measures of = measure(outline.corners);
     if (!(of.area > 0)) return;
     const double distance =
@@ -209,7 +213,7 @@ void draw_outline(const Outline& outline, Size size, const TargetParams& params,
                                         {of.high.x + distance, of.high.y + distance},
                                         {0, size.width, 0, size.height});
     if (window.empty()) return;
-    const Field field(window, outline.corners, distance);
+    field.compute(window, outline.corners, distance);
     const double depth = std::max(distance - params.border_px, 0.0);
     const bool vanished = outline.ignore || !field.reaches(depth * depth);
     for (int y = window.y_begin; y < window.y_end; ++y) {
@@ -236,7 +240,8 @@ void draw_targets(std::span<const Outline> outlines, Size size, const TargetPara
     std::fill_n(maps.shrink_mask, pixels, 1.0f);
     std::fill_n(maps.thresh_map, pixels, 0.0f);
     std::fill_n(maps.thresh_mask, pixels, 0.0f);
-    for (const Outline& outline : outlines) draw_outline(outline, size, params, maps);
+    Field field;
+    for (const Outline& outline : outlines) draw_outline(outline, size, params, maps, field);
     const auto span = static_cast<float>(params.thresh_max - params.thresh_min);
     const auto low = static_cast<float>(params.thresh_min);
     for (std::size_t i = 0; i < pixels; ++i) maps.thresh_map[i] = maps.thresh_map[i] * span + low;

@@ -100,7 +100,7 @@ def test_killed_at_any_moment(data: str, tmp_path: Path) -> None:
 
 def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path)
-    state = training._begin(config, ALONE)
+    state = training.begin(config, ALONE)
     crop = next(load_crops(_stream(config), (0, 1), 2, 0))
     assert train_step(config, state, state.model, crop) is not None
     before = {name: value.clone() for name, value in state.model.state_dict().items()}

@@ -82,7 +82,7 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
                 f"batch_size must be a multiple of the {ranks.count} processes, "
                 f"got {config.batch_size}"
             )
-        run = _Run(config, ranks, _begin(config, ranks), validation)
+        run = _Run(config, ranks, begin(config, ranks), validation)
         if run.saved.exists():
             restore_state(run.saved, run.state)
             logger.info("resumed at step %d", run.state.step)
@@ -135,8 +135,8 @@ def _with_steps(config: TrainConfig, num_samples: int) -> TrainConfig:
     return dataclasses.replace(config, steps=steps, epochs=0.0)
 
 
-def _begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
-    """A model with its first weights, and an optimizer."""
+def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
+    """A model with its first weights, an optimizer, and no step done."""
     torch.manual_seed(config.seed)
     model = DBNet(config.model)
     if config.init is not None and not (config.output / "state.pt").exists():
