@@ -25,12 +25,12 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     run = tmp_path / "run"
     length = ["--steps", "200", "--batch-size", "6", "--learning-rate", "0.003"]
     rest = ["--average-decay", "0.9", "--num-threads", "1", "--workers", "0", "--device", "cpu"]
-    shape = ["--targets.shrink-ratio", "0.7", "--unclip-ratio", "0.85", "--loss-preset", "official"]
+    shape = ["--targets.shrink-ratio", "0.7", "--unclip-ratio", "0.85"]
     arguments = ["--preset", "quick", "--data", data, "--output", str(run)]
     assert main(["train", *arguments, *length, *rest, *shape, *AS_THEY_ARE]) == 0
     config = json.loads((run / "config.json").read_text())
     assert config["model"]["backbone"] == "mobilenetv2"  # of the preset
-    assert config["loss"]["binary_loss"] == "dice"  # of the loss preset
+    assert config["loss"]["binary_loss"] == "dice"  # likewise
     assert config["steps"] == 200  # of the command line
     model = tmp_path / "model.onnx"
     assert main(["export", str(run / "last.safetensors"), str(model)]) == 0

@@ -41,8 +41,8 @@ class TrainSettings:
     preset: Literal["finetune", "synthtext-pretrain", "quick"] = "finetune"
     """The paper's fine-tuning (1200 epochs) or pretraining (100,000 steps), or a first look."""
 
-    loss_preset: Literal["paper", "official"] = "paper"
-    """The loss of the paper or of its authors' published code."""
+    loss_preset: Literal["paper", "official"] | None = None
+    """The loss of the paper or of its authors' published code; the preset's own if left out."""
 
     config: Path | None = None
     """A config.json of another run; takes the presets' place."""
@@ -60,7 +60,8 @@ def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         values = _read_config(Path(path))
     else:
         values = PRESETS.get(given("preset", "finetune"), {})
-        values = {**values, "loss": LOSS_PRESETS.get(given("loss-preset", "paper"), {})}
+        loss = LOSS_PRESETS.get(given("loss-preset", ""))
+        values = values if loss is None else {**values, "loss": loss}
     Dict(values, source=path or "preset", use_commands_as_keys=False)(app, commands, arguments)
 
 
@@ -71,7 +72,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"--config {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"--config {path} must hold a JSON object, as a run's config.json does")
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value not in (None, [])}
 
 
 train_app = App(name="train", config=_apply_settings)

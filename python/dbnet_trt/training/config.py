@@ -121,11 +121,17 @@ class TrainConfig:
         return described
 
 
+LOSS_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": dataclasses.asdict(LossConfig()),
+    "official": dataclasses.asdict(OFFICIAL_LOSS),
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "synthtext-pretrain": {"steps": 100_000},
     "finetune": {"epochs": 1200.0, "validate_every": 500},
     "quick": {
         "model": {"backbone": "mobilenetv2", "inner_channels": 64},
+        "loss": LOSS_PRESETS["official"],
         "augmentation": {"crop_size": 320, "scale": [1.0, 3.0]},
         "steps": 2000,
         "batch_size": 8,
@@ -139,8 +145,3 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What a preset sets, beside the defaults: the paper's pretraining and fine-tuning, and one for a
 first look on a CPU."""
-
-LOSS_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": dataclasses.asdict(LossConfig()),
-    "official": dataclasses.asdict(OFFICIAL_LOSS),
-}
