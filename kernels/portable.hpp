@@ -35,6 +35,19 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) {
     return __fadd_rn(__fmul_rn(a, b), c);
 }
 
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(Half value) { return __half2float(value); }
+
+// Accesses that race by design, as in a union-find forest: never cached, torn or moved.
+template <class T>
+__device__ __forceinline__ T read_relaxed(const T* address) {
+    return *static_cast<const volatile T*>(address);
+}
+template <class T>
+__device__ __forceinline__ void write_relaxed(T* address, T value) {
+    *static_cast<volatile T*>(address) = value;
+}
+
 /// Throws std::runtime_error where a launch failed.
 inline void check_launch(const char* kernel) {
     const cudaError_t status = cudaGetLastError();
@@ -63,6 +76,22 @@ T from_float(float value) {
 }
 
 inline float multiply_add(float a, float b, float c) { return a * b + c; }
+
+inline float to_float(float value) { return value; }
+inline float to_float(Half value) { return static_cast<float>(value); }
+
+template <class T>
+T read_relaxed(const T* address) {
+    emulator::maybe_yield();
+    emulator::check_access(address, sizeof(T), emulator::Access::kRelaxedRead);
+    return *address;
+}
+template <class T>
+void write_relaxed(T* address, T value) {
+    emulator::maybe_yield();
+    emulator::check_access(address, sizeof(T), emulator::Access::kRelaxedWrite);
+    *address = value;
+}
 
 inline void check_launch(const char*) {}  // the emulator throws while it runs
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels, compiled for the emulator, behind C functions for ctypes. A function returns an
-// empty string, or what went wrong.
+// The kernels behind C functions for ctypes; linked with kernels/*.cu, compiled for the emulator. A
+// function returns an empty string, or what went wrong.
+#include <algorithm>
 #include <string>
+#include <vector>
 
-#include "kernels/preprocess.cu"
+#include "kernels/components.hpp"
+#include "kernels/preprocess.hpp"
 #include "tests/emulator/faults.hpp"
 
 namespace {
@@ -21,6 +24,22 @@ const char* guarded(Function function) {
     }
     return message.c_str();
 }
+
+/// Memory as cudaMalloc gives it: aligned, and full of what was there before.
+class DeviceBuffer {
+public:
+    explicit DeviceBuffer(std::size_t num_bytes) : chunks_(num_bytes / sizeof(Chunk) + 1) {
+        for (Chunk& chunk : chunks_)
+            std::fill(std::begin(chunk.bytes), std::end(chunk.bytes), 0xA5);
+    }
+    void* data() { return chunks_.data(); }
+
+private:
+    struct alignas(256) Chunk {
+        unsigned char bytes[256];
+    };
+    std::vector<Chunk> chunks_;
+};
 
 }  // namespace
 
@@ -61,6 +80,26 @@ const char* run_preprocess(const unsigned char* pixels, const unsigned char* chr
             dbnet::preprocess_half(image, params, out, nullptr);
         } else {
             dbnet::preprocess(image, params, static_cast<float*>(out), nullptr);
+        }
+    });
+}
+
+// Labels of the maps, and how many components each lists; `roots` takes max_roots a map.
+const char* run_components(const dbnet::DeviceMaps* maps, float threshold, float min_area,
+                           int max_roots, std::uint32_t* labels, std::uint32_t* roots,
+                           dbnet::ComponentCounters* counters) {
+    return guarded([&] {
+        DeviceBuffer buffer(
+            dbnet::component_workspace_bytes(maps->num_maps, maps->height, maps->width, max_roots));
+        const dbnet::ComponentWorkspace workspace = dbnet::component_workspace(
+            buffer.data(), maps->num_maps, maps->height, maps->width, max_roots);
+        std::fill_n(workspace.counters, maps->num_maps, dbnet::ComponentCounters{});
+        dbnet::find_components(*maps, threshold, min_area, workspace, nullptr);
+        dbnet::write_labels(*maps, workspace, labels, nullptr);
+        std::copy_n(workspace.counters, maps->num_maps, counters);
+        for (int i = 0; i < maps->num_maps * max_roots; ++i) {
+            const bool listed = i % max_roots < static_cast<int>(counters[i / max_roots].num_roots);
+            roots[i] = listed ? workspace.nodes[workspace.roots[i]].first : 0;
         }
     });
 }

@@ -6,7 +6,8 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,47 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-O2", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DDBNET_EMULATOR"]
 
 
+class DeviceMaps(ctypes.Structure):
+    """struct DeviceMaps of kernels/components.hpp."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("is_half", ctypes.c_bool),
+        ("sizes", ctypes.c_void_p),
+        ("num_maps", ctypes.c_int),
+        ("height", ctypes.c_int),
+        ("width", ctypes.c_int),
+    )
+
+
+Sizes = Sequence[tuple[int, int]]
+
+
+def device_maps(maps: np.ndarray, sizes: np.ndarray) -> DeviceMaps:
+    """(B, h, w) float32 or float16 maps, and (B, 2) int32 sizes; both must outlive the result."""
+    return DeviceMaps(maps.ctypes.data, maps.dtype == np.float16, sizes.ctypes.data, *maps.shape)
+
+
+def size_array(maps: np.ndarray, sizes: Sizes | None) -> np.ndarray:
+    """(B, 2) int32; the whole maps where `sizes` is None."""
+    return np.array([maps.shape[1:]] * len(maps) if sizes is None else sizes, np.int32)
+
+
+@dataclass(frozen=True)
+class Components:
+    """What the labelling kernels found in a batch of maps."""
+
+    labels: np.ndarray  # (B, h, w) uint32: 1 + first pixel of the component, 0 elsewhere
+    firsts: list[np.ndarray]  # for each map, sorted: y * w + x of the first pixel of each component
+    overflow: list[int]  # flags
+
+
 class Emulator:
     """The compiled kernels and the machine that runs them."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        for name in ("emulator_first_race", "run_fault", "run_preprocess"):
+        for name in ("emulator_first_race", "run_fault", "run_preprocess", "run_components"):
             getattr(self._library, name).restype = ctypes.c_char_p
 
     def configure(
@@ -77,6 +113,31 @@ class Emulator:
         self.check(status)
         return out
 
+    def components(
+        self,
+        maps: np.ndarray,
+        sizes: Sizes | None = None,
+        threshold: float = 0.3,
+        min_area: float = 0,
+        max_roots: int = 20_000,
+    ) -> Components:
+        """Components of (B, h, w) maps."""
+        num_maps = len(maps)
+        labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
+        roots: np.ndarray = np.zeros((num_maps, max_roots), np.uint32)
+        counters: np.ndarray = np.zeros((num_maps, 4), np.uint32)
+        size_of_maps = size_array(maps, sizes)
+        status = self._library.run_components(
+            ctypes.byref(device_maps(maps, size_of_maps)),
+            ctypes.c_float(threshold),
+            ctypes.c_float(min_area),
+            max_roots,
+            *(ctypes.c_void_p(array.ctypes.data) for array in (labels, roots, counters)),
+        )
+        self.check(status)
+        firsts = [np.sort(row[:num]) for row, num in zip(roots, counters[:, 0], strict=True)]
+        return Components(labels, firsts, counters[:, 3].tolist())
+
     @staticmethod
     def check(message: bytes) -> None:
         """Raise what went wrong."""
@@ -88,8 +149,8 @@ class Emulator:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
     compiler = os.environ.get("CXX", "g++")
-    source = ROOT / "tests" / "emulator" / "library.cpp"
-    command = [compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), str(source)]
+    sources = [ROOT / "tests" / "emulator" / "library.cpp", *sorted(ROOT.glob("kernels/*.cu"))]
+    command = [compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), "-x", "c++", *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Emulator(library)
