@@ -26,13 +26,6 @@ struct TileParams {
     float threshold, min_area;
 };
 
-__device__ __forceinline__ int low_bit(Word word) {
-    return __ffsll(static_cast<long long>(word)) - 1;
-}
-__device__ __forceinline__ int high_bit(Word word) {
-    return 63 - __clzll(static_cast<long long>(word));
-}
-
 // Of two 32-bit halves the bits of 64 pixels: lane i gives pixels i and i + 32.
 __device__ __forceinline__ Word ballot_word(bool low, bool high) {
     const Word high_half = __ballot_sync(kAllLanes, high);
@@ -306,13 +299,8 @@ __global__ void __launch_bounds__(kThreads) resolve_kernel(TileParams params) {
     for (int i = threadIdx.x; i < *tile.count(); i += kThreads) {
         const std::uint32_t index = tile.node(i), root = find_root(parent, index);
         if (root == index) {
-            ComponentCounters& counters = ws.counters[blockIdx.z];
-            const std::uint32_t place = atomicAdd(&counters.num_roots, 1u);
-            if (place < static_cast<std::uint32_t>(ws.max_roots)) {
-                ws.roots[static_cast<std::size_t>(blockIdx.z) * ws.max_roots + place] = root;
-            } else {
-                atomicOr(&counters.overflow, kTooManyRoots);
-            }
+            const std::uint32_t place = atomicAdd(&ws.counters[blockIdx.z].num_roots, 1u);
+            root_list(ws, blockIdx.z)[place] = root;
             continue;
         }
         write_relaxed(parent(index), root);
@@ -350,11 +338,10 @@ Item* cut(char*& at, std::size_t count) {
 }
 
 // Cuts a workspace out of a buffer; `at` ends behind it.
-ComponentWorkspace cut_workspace(char*& at, int num_maps, int height, int width, int max_roots) {
+ComponentWorkspace cut_workspace(char*& at, int num_maps, int height, int width) {
     ComponentWorkspace ws{};
     ws.words_per_row = static_cast<int>(ceil_div(width, kTileWidth));
     ws.tile_rows = static_cast<int>(ceil_div(height, kTileHeight));
-    ws.max_roots = max_roots;
     const std::size_t maps = num_maps;
     const std::size_t num_words = maps * height * ws.words_per_row;
     const std::size_t num_tiles = maps * ws.tile_rows * ws.words_per_row;
@@ -363,22 +350,21 @@ ComponentWorkspace cut_workspace(char*& at, int num_maps, int height, int width,
     ws.nodes = cut<ComponentNode>(at, num_tiles * kNodesPerTile);
     ws.tile_counts = cut<std::uint16_t>(at, num_tiles);
     ws.counters = cut<ComponentCounters>(at, maps);
-    ws.roots = cut<std::uint32_t>(at, maps * max_roots);
+    ws.roots = cut<std::uint32_t>(at, num_tiles * kNodesPerTile);
     return ws;
 }
 
 }  // namespace
 
-std::size_t component_workspace_bytes(int num_maps, int height, int width, int max_roots) {
+std::size_t component_workspace_bytes(int num_maps, int height, int width) {
     char* end = nullptr;
-    cut_workspace(end, num_maps, height, width, max_roots);
+    cut_workspace(end, num_maps, height, width);
     return static_cast<std::size_t>(end - static_cast<char*>(nullptr));
 }
 
-ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width,
-                                       int max_roots) {
+ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width) {
     char* at = static_cast<char*>(buffer);
-    return cut_workspace(at, num_maps, height, width, max_roots);
+    return cut_workspace(at, num_maps, height, width);
 }
 
 void find_components(const DeviceMaps& maps, float threshold, float min_area,

@@ -15,6 +15,13 @@ __device__ __forceinline__ Word bits_below(int bit) {
 }
 __device__ __forceinline__ Word run_starts(Word word) { return word & ~(word << 1); }
 
+__device__ __forceinline__ int low_bit(Word word) {
+    return __ffsll(static_cast<long long>(word)) - 1;
+}
+__device__ __forceinline__ int high_bit(Word word) {
+    return 63 - __clzll(static_cast<long long>(word));
+}
+
 /// First bit of the run that holds a bit, and the bit behind its last.
 __device__ __forceinline__ int run_start(Word word, int bit) {
     return 64 - __clzll(static_cast<long long>(~word & bits_below(bit)));
@@ -38,6 +45,11 @@ struct TileIndex {
         return number() * kNodesPerTile + i;
     }
 };
+
+/// Components of a map, as the indices of their root nodes.
+__device__ __forceinline__ std::uint32_t* root_list(const ComponentWorkspace& ws, int map_number) {
+    return ws.roots + TileIndex{ws, map_number, 0, 0}.node(0);
+}
 
 __device__ __forceinline__ Word* word_address(const DeviceMaps& maps, const ComponentWorkspace& ws,
                                               int map_number, int y, int column) {

@@ -8,6 +8,7 @@
 
 namespace dbnet {
 
+constexpr int kMaxMapSide = 1 << 13;  // areas are then exact as in csrc/geometry.cpp
 constexpr int kTileWidth = 64, kTileHeight = 32;
 constexpr int kRunsPerWord = kTileWidth / 2;  // runs of one row of a tile start two pixels apart
 constexpr int kNodesPerTile =
@@ -37,9 +38,9 @@ struct ComponentNode {
     std::int32_t x_min, x_max, y_max;
 };
 
-/// What the stages hand to each other for each map of a batch; all on the device.
+/// What the stages hand to each other for each map of a batch.
 struct ComponentCounters {
-    std::uint32_t num_roots, num_boxes, num_blocks_done, overflow;
+    std::uint32_t num_roots, num_candidates, num_blocks_done;
 };
 
 /// Device memory of the labelling, cut out of one buffer.
@@ -49,17 +50,13 @@ struct ComponentWorkspace {
     ComponentNode* nodes;      // (maps, tiles, kNodesPerTile)
     std::uint16_t* tile_counts;   // (maps, tiles)
     ComponentCounters* counters;  // (maps); zero before the first use, and left zero by each
-    std::uint32_t* roots;         // (maps, max_roots): indices of nodes, in no order
-    int words_per_row, tile_rows, max_roots;
+    std::uint32_t* roots;         // (maps, tiles * kNodesPerTile): indices of nodes, in no order
+    int words_per_row, tile_rows;
 };
 
 /// Bytes that a workspace takes, and the workspace in a buffer of that size (256-byte aligned).
-std::size_t component_workspace_bytes(int num_maps, int height, int width, int max_roots);
-ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width,
-                                       int max_roots);
-
-/// Overflow flags of ComponentCounters.
-constexpr std::uint32_t kTooManyRoots = 1;
+std::size_t component_workspace_bytes(int num_maps, int height, int width);
+ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width);
 
 /// Label the pixels greater than `threshold` (of logits or probabilities, as the map holds them),
 /// 8-connected. Afterwards `roots` lists the components of each map whose upright rectangle has at

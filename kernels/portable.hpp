@@ -19,6 +19,10 @@
 
 namespace dbnet {
 
+/// A shared array, handed to a function.
+template <class T>
+using Shared = T*;
+
 using Half = __half;
 
 template <class T>
@@ -67,6 +71,9 @@ inline void check_launch(const char* kernel) {
     (static_cast<void>(stream), emulator::launch(grid, block, [&] { kernel(__VA_ARGS__); }))
 
 namespace dbnet {
+
+template <class T>
+using Shared = emulator::SharedArray<T>;
 
 using Half = _Float16;
 

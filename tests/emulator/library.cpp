@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/boxes.hpp"
 #include "kernels/components.hpp"
 #include "kernels/preprocess.hpp"
 #include "tests/emulator/faults.hpp"
@@ -84,23 +85,37 @@ const char* run_preprocess(const unsigned char* pixels, const unsigned char* chr
     });
 }
 
-// Labels of the maps, and how many components each lists; `roots` takes max_roots a map.
+// Labels of the maps, and the first pixel of each listed component; `firsts` takes every pixel.
 const char* run_components(const dbnet::DeviceMaps* maps, float threshold, float min_area,
-                           int max_roots, std::uint32_t* labels, std::uint32_t* roots,
-                           dbnet::ComponentCounters* counters) {
+                           std::uint32_t* labels, std::uint32_t* firsts,
+                           std::uint32_t* num_firsts) {
     return guarded([&] {
         DeviceBuffer buffer(
-            dbnet::component_workspace_bytes(maps->num_maps, maps->height, maps->width, max_roots));
-        const dbnet::ComponentWorkspace workspace = dbnet::component_workspace(
-            buffer.data(), maps->num_maps, maps->height, maps->width, max_roots);
+            dbnet::component_workspace_bytes(maps->num_maps, maps->height, maps->width));
+        const dbnet::ComponentWorkspace workspace =
+            dbnet::component_workspace(buffer.data(), maps->num_maps, maps->height, maps->width);
         std::fill_n(workspace.counters, maps->num_maps, dbnet::ComponentCounters{});
         dbnet::find_components(*maps, threshold, min_area, workspace, nullptr);
         dbnet::write_labels(*maps, workspace, labels, nullptr);
-        std::copy_n(workspace.counters, maps->num_maps, counters);
-        for (int i = 0; i < maps->num_maps * max_roots; ++i) {
-            const bool listed = i % max_roots < static_cast<int>(counters[i / max_roots].num_roots);
-            roots[i] = listed ? workspace.nodes[workspace.roots[i]].first : 0;
+        const int max_roots = workspace.words_per_row * workspace.tile_rows * dbnet::kNodesPerTile;
+        for (int i = 0; i < maps->num_maps; ++i) {
+            num_firsts[i] = workspace.counters[i].num_roots;
+            for (std::uint32_t k = 0; k < num_firsts[i]; ++k) {
+                const std::uint32_t root = workspace.roots[i * max_roots + k];
+                firsts[i * maps->height * maps->width + k] = workspace.nodes[root].first;
+            }
         }
     });
+}
+
+std::size_t box_workspace_bytes(int num_maps, int height, int width) {
+    return dbnet::box_workspace_bytes(num_maps, height, width);
+}
+
+const char* run_boxes(const dbnet::DeviceMaps* maps, const dbnet::MapSize* image_sizes,
+                      const dbnet::BoxParams* params, void* workspace,
+                      const dbnet::FoundBoxes* found) {
+    return guarded(
+        [&] { dbnet::find_boxes(*maps, image_sizes, *params, workspace, *found, nullptr); });
 }
 }

@@ -49,7 +49,79 @@ class Components:
 
     labels: np.ndarray  # (B, h, w) uint32: 1 + first pixel of the component, 0 elsewhere
     firsts: list[np.ndarray]  # for each map, sorted: y * w + x of the first pixel of each component
-    overflow: list[int]  # flags
+
+
+class BoxParams(ctypes.Structure):
+    """struct BoxParams of kernels/boxes.hpp."""
+
+    _fields_ = (
+        ("map_threshold", ctypes.c_float),
+        ("score_threshold", ctypes.c_float),
+        ("unclip_ratio", ctypes.c_float),
+        ("min_side", ctypes.c_float),
+        ("max_boxes", ctypes.c_int),
+        ("logits", ctypes.c_bool),
+    )
+
+
+class FoundBoxes(ctypes.Structure):
+    """struct FoundBoxes of kernels/boxes.hpp."""
+
+    _fields_ = (
+        ("counts", ctypes.c_void_p),
+        ("boxes", ctypes.c_void_p),
+        ("labels", ctypes.c_void_p),
+    )
+
+
+TEXT_BOX = np.dtype([("quad", np.float32, (4, 2)), ("score", np.float32), ("label", np.uint32)])
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What the kernels found in a batch of maps."""
+
+    found: list[np.ndarray]  # for each map, (N,) TEXT_BOX
+    num_dropped: list[int]
+    labels: np.ndarray  # (B, h, w) uint32
+
+
+class BoxFinder:
+    """find_boxes for maps of one shape, with the device memory that it keeps between calls."""
+
+    def __init__(self, library: ctypes.CDLL, shape: tuple[int, int, int]) -> None:
+        self._library = library
+        self._shape = shape
+        num_bytes = library.box_workspace_bytes(*shape)
+        memory: np.ndarray = np.zeros(num_bytes + 256, np.uint8)
+        start = -memory.ctypes.data % 256
+        self._workspace = memory[start : start + num_bytes]
+
+    def __call__(
+        self,
+        maps: np.ndarray,
+        params: BoxParams,
+        sizes: Sizes | None = None,
+        image_sizes: Sizes | None = None,
+    ) -> Boxes:
+        """Boxes of (B, h, w) maps; in pixels of the map where `image_sizes` is None."""
+        assert maps.shape == self._shape
+        size_of_maps = size_array(maps, sizes)
+        size_of_images = size_of_maps if image_sizes is None else size_array(maps, image_sizes)
+        counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
+        boxes: np.ndarray = np.zeros((len(maps), params.max_boxes), TEXT_BOX)
+        labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
+        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, labels.ctypes.data)
+        status = self._library.run_boxes(
+            ctypes.byref(device_maps(maps, size_of_maps)),
+            ctypes.c_void_p(size_of_images.ctypes.data),
+            ctypes.byref(params),
+            ctypes.c_void_p(self._workspace.ctypes.data),
+            ctypes.byref(out),
+        )
+        Emulator.check(status)
+        found = [row[:num] for row, num in zip(boxes, counts[:, 0], strict=True)]
+        return Boxes(found, counts[:, 1].tolist(), labels)
 
 
 class Emulator:
@@ -57,8 +129,15 @@ class Emulator:
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        for name in ("emulator_first_race", "run_fault", "run_preprocess", "run_components"):
+        for name in (
+            "emulator_first_race",
+            "run_fault",
+            "run_preprocess",
+            "run_components",
+            "run_boxes",
+        ):
             getattr(self._library, name).restype = ctypes.c_char_p
+        self._library.box_workspace_bytes.restype = ctypes.c_size_t
 
     def configure(
         self,
@@ -119,24 +198,25 @@ class Emulator:
         sizes: Sizes | None = None,
         threshold: float = 0.3,
         min_area: float = 0,
-        max_roots: int = 20_000,
     ) -> Components:
         """Components of (B, h, w) maps."""
-        num_maps = len(maps)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        roots: np.ndarray = np.zeros((num_maps, max_roots), np.uint32)
-        counters: np.ndarray = np.zeros((num_maps, 4), np.uint32)
+        firsts: np.ndarray = np.zeros((len(maps), maps[0].size), np.uint32)
+        num_firsts: np.ndarray = np.zeros(len(maps), np.uint32)
         size_of_maps = size_array(maps, sizes)
         status = self._library.run_components(
             ctypes.byref(device_maps(maps, size_of_maps)),
             ctypes.c_float(threshold),
             ctypes.c_float(min_area),
-            max_roots,
-            *(ctypes.c_void_p(array.ctypes.data) for array in (labels, roots, counters)),
+            *(ctypes.c_void_p(array.ctypes.data) for array in (labels, firsts, num_firsts)),
         )
         self.check(status)
-        firsts = [np.sort(row[:num]) for row, num in zip(roots, counters[:, 0], strict=True)]
-        return Components(labels, firsts, counters[:, 3].tolist())
+        found = [np.sort(row[:num]) for row, num in zip(firsts, num_firsts, strict=True)]
+        return Components(labels, found)
+
+    def box_finder(self, shape: tuple[int, int, int]) -> BoxFinder:
+        """For maps of shape (B, h, w)."""
+        return BoxFinder(self._library, shape)
 
     @staticmethod
     def check(message: bytes) -> None:

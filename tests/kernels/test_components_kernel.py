@@ -43,7 +43,6 @@ def assert_same_components(
         expected = expected_labels(values, size, threshold)
         np.testing.assert_array_equal(found.labels[i], expected)
         np.testing.assert_array_equal(found.firsts[i] + 1, np.unique(expected[expected > 0]))
-    assert found.overflow == [0] * len(maps)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -122,14 +121,3 @@ def test_specks_are_dropped_and_nothing_else(emulator: Emulator, rng: np.random.
     listed = set((found.firsts[0] + 1).tolist())
     assert {label for label, speck in is_speck.items() if not speck} <= listed
     assert len(listed) < len(is_speck) / 2
-
-
-def test_too_many_components_are_reported(emulator: Emulator, rng: np.random.Generator) -> None:
-    maps = np.stack([noise(64, 128, 0.1, rng), np.zeros((64, 128), np.float32)])
-    everything = emulator.components(maps)
-    num = len(everything.firsts[0])
-    assert emulator.components(maps, max_roots=num).overflow == [0, 0]
-    found = emulator.components(maps, max_roots=10)
-    assert found.overflow == [1, 0]
-    assert set(found.firsts[0]) <= set(everything.firsts[0])
-    np.testing.assert_array_equal(found.labels, everything.labels)
