@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one header that kernels include: CUDA, or its emulator in the tests.
+// The one header that kernels include: CUDA, or its emulator in the tests. NVRTC, which compiles
+// device code alone, is there for GPUs that nvcc no longer knows; it launches nothing.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +11,36 @@
 
 #include <cuda_fp16.h>
 
+#define DBNET_SHARED(type, name, size) __shared__ type name[size]
+
+#if defined(__CUDACC_RTC__)
+
+#define DBNET_LAUNCH(kernel, ...) static_cast<void>(&kernel)
+
+namespace dbnet {
+inline void check_launch(const char*) {}
+}  // namespace dbnet
+
+#else
+
 #include <stdexcept>
 #include <string>
 
-#define DBNET_SHARED(type, name, size) __shared__ type name[size]
 #define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
     kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+
+namespace dbnet {
+
+/// Throws std::runtime_error where a launch failed.
+inline void check_launch(const char* kernel) {
+    const cudaError_t status = cudaGetLastError();
+    if (status == cudaSuccess) return;
+    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(status));
+}
+
+}  // namespace dbnet
+
+#endif
 
 namespace dbnet {
 
@@ -50,13 +75,6 @@ __device__ __forceinline__ T read_relaxed(const T* address) {
 template <class T>
 __device__ __forceinline__ void write_relaxed(T* address, T value) {
     *static_cast<volatile T*>(address) = value;
-}
-
-/// Throws std::runtime_error where a launch failed.
-inline void check_launch(const char* kernel) {
-    const cudaError_t status = cudaGetLastError();
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(status));
 }
 
 }  // namespace dbnet
