@@ -9,243 +9,103 @@
 #include "kernels/components.cuh"
 #include "kernels/components.hpp"
 #include "kernels/portable.hpp"
+#include "kernels/tile.cuh"
 #include "kernels/union_find.cuh"
 
 namespace dbnet {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / 32;
-constexpr int kRowsPerWarp = kTileHeight / kWarps;
-constexpr int kNodesPerThread = kNodesPerTile / kThreads;
-constexpr std::uint16_t kDropped = 0xFFFF;
-constexpr unsigned kAllLanes = ~0u;
+constexpr int kThreads = kTileThreads;
 
-struct TileParams {
-    DeviceMaps maps;
-    ComponentWorkspace workspace;
-    float threshold, min_area;
-};
-
-// Of two 32-bit halves the bits of 64 pixels: lane i gives pixels i and i + 32.
-__device__ __forceinline__ Word ballot_word(bool low, bool high) {
-    const Word high_half = __ballot_sync(kAllLanes, high);
-    return high_half << 32 | __ballot_sync(kAllLanes, low);
-}
-
-// Sum of the values of all lanes up to this one.
-__device__ __forceinline__ unsigned scan_warp(unsigned value, int lane) {
-    for (int step = 1; step < 32; step *= 2) {
-        const unsigned other = __shfl_up_sync(kAllLanes, value, step);
-        if (lane >= step) value += other;
-    }
-    return value;
-}
-
-// The bits of a tile's row. Pixels outside of the size that is looked at are dark.
-template <class T>
-__device__ __forceinline__ Word binarize_row(const TileParams& params, const T* map, MapSize size,
-                                             int x, int y, int lane) {
-    bool low = false, high = false;
-    if (y < size.height) {
-        const T* row = map + static_cast<std::size_t>(y) * params.maps.width;
-        if (x + lane < size.width) low = to_float(row[x + lane]) > params.threshold;
-        if (x + lane + 32 < size.width) high = to_float(row[x + lane + 32]) > params.threshold;
-    }
-    return ballot_word(low, high);
-}
-
-// Unites the runs of a row with those of the row above that they touch: each pair once or twice,
-// by the thread at the first bit of the later run, and of the earlier run.
-template <class Parent>
-__device__ __forceinline__ void unite_rows(Parent parent, Word above, Word row, int row_number,
-                                           int bit) {
-    const std::uint32_t here = row_number * kRunsPerWord, there = here - kRunsPerWord;
-    if (bit > 0 && (run_starts(row) >> bit & 1) && (above >> (bit - 1) & 1)) {
-        unite(parent, here + bit / 2, there + run_start(above, bit - 1) / 2);
-    }
-    if (run_starts(above) >> bit & 1) {
-        if (row >> bit & 1) {
-            unite(parent, here + run_start(row, bit) / 2, there + bit / 2);
-        } else if (bit > 0 && (row >> (bit - 1) & 1)) {
-            unite(parent, here + run_start(row, bit - 1) / 2, there + bit / 2);
-        }
-    }
-}
-
-// A component within one tile that is too small for a rectangle of min_area and cannot grow,
-// because it does not reach a neighbouring tile, is a speck.
-__device__ __forceinline__ bool is_speck(Word columns, unsigned rows, MapSize size, int x, int y,
-                                         float min_area) {
-    const bool grows = (x > 0 && (columns & 1)) ||
-                       (x + kTileWidth < size.width && (columns >> 63)) || (y > 0 && (rows & 1)) ||
-                       (y + kTileHeight < size.height && (rows >> 31));
-    const int width = high_bit(columns) - low_bit(columns);
-    const int height = 31 - __clz(static_cast<int>(rows)) - (__ffs(static_cast<int>(rows)) - 1);
-    return !grows && static_cast<float>(width * height) < min_area;
-}
-
-// One block a tile; a warp has four of its rows, a lane two pixels of each.
+// One block a tile.
 template <class T>
 __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
+    constexpr int kRuns = kTileHeight * kRunsPerWord, kGroups = kNodesPerThread * kTileWarps;
     DBNET_SHARED(Word, s_words, kTileHeight);
-    DBNET_SHARED(std::uint32_t, s_parents, kTileHeight* kRunsPerWord);  // by row and start / 2
-    DBNET_SHARED(std::uint16_t, s_numbers, kTileHeight* kRunsPerWord);  // of components, at roots
+    DBNET_SHARED(std::uint32_t, s_parents, kRuns);
+    DBNET_SHARED(std::uint16_t, s_numbers, kRuns);
     DBNET_SHARED(unsigned, s_row_offsets, kTileHeight + 1);
-    DBNET_SHARED(Word, s_columns, kNodesPerTile);  // bits of the columns that a component is in
+    DBNET_SHARED(Word, s_columns, kNodesPerTile);
     DBNET_SHARED(unsigned, s_rows, kNodesPerTile);
     DBNET_SHARED(unsigned, s_firsts, kNodesPerTile);
-    DBNET_SHARED(std::uint16_t, s_nodes, kNodesPerTile);  // component to node
-    DBNET_SHARED(unsigned, s_kept, kNodesPerThread* kWarps + 1);
+    DBNET_SHARED(std::uint16_t, s_nodes, kNodesPerTile);
+    DBNET_SHARED(unsigned, s_kept_offsets, kGroups + 1);
 
-    const ComponentWorkspace& ws = params.workspace;
-    const int map_number = blockIdx.z;
-    const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-    const int x = blockIdx.x * kTileWidth, y = blockIdx.y * kTileHeight;
-    const MapSize size = params.maps.sizes[map_number];
-    const T* map = static_cast<const T*>(params.maps.values) +
-                   static_cast<std::size_t>(map_number) * params.maps.height * params.maps.width;
-    const TileIndex tile{ws, map_number, static_cast<int>(blockIdx.x),
-                         static_cast<int>(blockIdx.y)};
-
-    Word words[kRowsPerWarp];
-    bool any = false;
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        const int row = warp * kRowsPerWarp + k;
-        words[k] = binarize_row(params, map, size, x, y + row, lane);
-        any |= words[k] != 0;
-        if (lane == 0) {
-            s_words[row] = words[k];
-            if (y + row < params.maps.height)
-                *word_address(params.maps, ws, map_number, y + row, blockIdx.x) = words[k];
-        }
-    }
-    if (!__syncthreads_or(any)) {  // most tiles of a text map are empty
-        if (t == 0) *tile.count() = 0;
+    const int column = blockIdx.x, row = blockIdx.y, map_number = blockIdx.z, t = threadIdx.x;
+    Tile tile{params,
+              {params.workspace, map_number, column, row},
+              params.maps.sizes[map_number],
+              column * kTileWidth,
+              row * kTileHeight,
+              t,
+              t % kWarpSize,
+              t / kWarpSize,
+              s_words,
+              s_parents,
+              s_numbers,
+              s_row_offsets,
+              s_columns,
+              s_rows,
+              s_firsts,
+              s_nodes,
+              s_kept_offsets,
+              {},
+              {},
+              {}};
+    if (!__syncthreads_or(tile.binarize<T>())) {  // most tiles of a text map are empty
+        if (t == 0) *tile.index.count() = 0;
         return;
     }
+    tile.start_forest();
+    __syncthreads();
+    tile.unite_runs();
+    __syncthreads();
+    tile.find_roots();
+    __syncthreads();
+    if (tile.warp == 0) sum_up(s_row_offsets, kTileHeight, tile.lane);
+    __syncthreads();
+    tile.number_roots();
+    __syncthreads();
+    tile.gather_extents();
+    __syncthreads();
+    const unsigned kept = tile.choose_components();
+    __syncthreads();
+    if (tile.warp == 0) sum_up(s_kept_offsets, kGroups, tile.lane);
+    __syncthreads();
+    if (t == 0) *tile.index.count() = static_cast<std::uint16_t>(s_kept_offsets[kGroups]);
+    tile.write_nodes(kept);
+    __syncthreads();
+    tile.write_run_nodes();
+}
 
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        const Word starts = run_starts(words[k]);
-        for (int bit = lane; bit < kTileWidth; bit += 32) {
-            const std::uint32_t run = (warp * kRowsPerWarp + k) * kRunsPerWord + bit / 2;
-            if (starts >> bit & 1) s_parents[run] = run;
-        }
-    }
-    for (int i = t; i < kNodesPerTile; i += kThreads) {
-        s_columns[i] = 0;
-        s_rows[i] = 0;
-    }
-    __syncthreads();
+__device__ __forceinline__ void join_nodes(const ComponentWorkspace& ws, std::uint32_t a,
+                                           std::uint32_t b) {
+    if (a == kNoNode || b == kNoNode) return;
+    unite([&](std::uint32_t i) { return &ws.nodes[i].parent; }, a, b);
+}
 
-    const auto parent = [&](std::uint32_t i) { return &s_parents[i]; };
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        const int row = warp * kRowsPerWarp + k;
-        if (row == 0) continue;
-        const Word above = s_words[row - 1];
-        if (words[k] == 0 || above == 0) continue;
-        for (int bit = lane; bit < kTileWidth; bit += 32) {
-            unite_rows(parent, above, words[k], row, bit);
-        }
-    }
-    __syncthreads();
-
-    // Number the roots in raster order.
-    std::uint32_t roots[kRowsPerWarp][2];
-    Word root_bits[kRowsPerWarp];
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        const int row = warp * kRowsPerWarp + k;
-        bool is_root[2];
-        for (int half = 0; half < 2; ++half) {
-            const int bit = lane + 32 * half;
-            const std::uint32_t run = row * kRunsPerWord + bit / 2;
-            const bool starts = run_starts(words[k]) >> bit & 1;
-            roots[k][half] = starts ? find_root(parent, run) : kNoNode;
-            is_root[half] = starts && roots[k][half] == run;
-        }
-        root_bits[k] = ballot_word(is_root[0], is_root[1]);
-        if (lane == 0) s_row_offsets[row + 1] = __popcll(root_bits[k]);
-    }
-    __syncthreads();
-    if (warp == 0) {
-        const unsigned ends = scan_warp(s_row_offsets[lane + 1], lane);
-        __syncwarp();
-        s_row_offsets[lane + 1] = ends;
-        if (lane == 0) s_row_offsets[0] = 0;
-    }
-    __syncthreads();
-    const int num_components = static_cast<int>(s_row_offsets[kTileHeight]);
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        const int row = warp * kRowsPerWarp + k;
-        for (int bit = lane; bit < kTileWidth; bit += 32) {
-            if (!(root_bits[k] >> bit & 1)) continue;
-            const unsigned number = s_row_offsets[row] + __popcll(root_bits[k] & bits_below(bit));
-            s_numbers[row * kRunsPerWord + bit / 2] = static_cast<std::uint16_t>(number);
-            s_firsts[number] = static_cast<unsigned>((y + row) * params.maps.width + x + bit);
-        }
-    }
-    __syncthreads();
-
-    // Extents of the components, as bits of their rows and columns.
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        for (int half = 0; half < 2; ++half) {
-            if (roots[k][half] == kNoNode) continue;
-            const int bit = lane + 32 * half;
-            const int number = s_numbers[roots[k][half]];
-            atomicOr(&s_rows[number], 1u << (warp * kRowsPerWarp + k));
-            atomicOr(&s_columns[number], bits_below(run_end(words[k], bit)) & ~bits_below(bit));
-        }
-    }
-    __syncthreads();
-
-    // Keep what can become text, and give it nodes without gaps.
-    bool keeps[kNodesPerThread];
-    unsigned kept_before[kNodesPerThread];
-    for (int k = 0; k < kNodesPerThread; ++k) {
-        const int number = k * kThreads + t;
-        keeps[k] = number < num_components &&
-                   !is_speck(s_columns[number], s_rows[number], size, x, y, params.min_area);
-        const unsigned kept = __ballot_sync(kAllLanes, keeps[k]);
-        kept_before[k] = __popc(kept & static_cast<unsigned>(bits_below(lane)));
-        if (lane == 0) s_kept[1 + k * kWarps + warp] = __popc(kept);
-    }
-    __syncthreads();
-    if (warp == 0) {
-        constexpr int kGroups = kNodesPerThread * kWarps;
-        const unsigned ends =
-            scan_warp(lane < kGroups ? s_kept[1 + (lane < kGroups ? lane : 0)] : 0, lane);
-        __syncwarp();
-        if (lane < kGroups) s_kept[1 + lane] = ends;
-        if (lane == 0) s_kept[0] = 0;
-        if (lane == kGroups - 1) *tile.count() = static_cast<std::uint16_t>(ends);
-    }
-    __syncthreads();
-    for (int k = 0; k < kNodesPerThread; ++k) {
-        const int number = k * kThreads + t;
-        if (number >= num_components) continue;
-        const unsigned node = s_kept[k * kWarps + warp] + kept_before[k];
-        s_nodes[number] = keeps[k] ? static_cast<std::uint16_t>(node) : kDropped;
-        if (!keeps[k]) continue;
-        const Word columns = s_columns[number];
-        const unsigned rows = s_rows[number];
-        const std::uint32_t index = tile.node(node);
-        ws.nodes[index] = {index, s_firsts[number], x + low_bit(columns), x + high_bit(columns),
-                           y + 31 - __clz(static_cast<int>(rows))};
-    }
-    __syncthreads();
-    for (int k = 0; k < kRowsPerWarp; ++k) {
-        for (int half = 0; half < 2; ++half) {
-            if (roots[k][half] == kNoNode) continue;
-            const int row = y + warp * kRowsPerWarp + k, bit = lane + 32 * half;
-            *run_address(params.maps, ws, map_number, row, blockIdx.x, bit) =
-                s_nodes[s_numbers[roots[k][half]]];
-        }
+// Joins a tile's first pixel of row y with its three neighbours in the tile to the left.
+__device__ __forceinline__ void join_left(const DeviceMaps& maps, const ComponentWorkspace& ws,
+                                          int map_number, int y, int column) {
+    const Word word = *word_address(maps, ws, map_number, y, column);
+    if (!(word & 1)) return;
+    const std::uint32_t node = node_at(maps, ws, map_number, y, column, word, 0);
+    for (int row = y > 0 ? y - 1 : 0; row <= y + 1 && row < maps.height; ++row) {
+        const Word left = *word_address(maps, ws, map_number, row, column - 1);
+        if (!(left >> 63)) continue;
+        join_nodes(ws, node, node_at(maps, ws, map_number, row, column - 1, left, 63));
     }
 }
 
-__device__ __forceinline__ void join(const ComponentWorkspace& ws, std::uint32_t a,
-                                     std::uint32_t b) {
-    if (a == kNoNode || b == kNoNode) return;
-    unite([&](std::uint32_t i) { return &ws.nodes[i].parent; }, a, b);
+// Joins the runs at a bit of a tile's first row with those of the tile above.
+__device__ __forceinline__ void join_above(const DeviceMaps& maps, const ComponentWorkspace& ws,
+                                           int map_number, int y, int column, int bit) {
+    const Word word = *word_address(maps, ws, map_number, y, column);
+    const Word above = *word_address(maps, ws, map_number, y - 1, column);
+    join_rows(above, word, bit, [&](int here, int there) {
+        join_nodes(ws, node_at(maps, ws, map_number, y, column, word, here),
+                   node_at(maps, ws, map_number, y - 1, column, above, there));
+    });
 }
 
 // One thread a pixel of a tile's first column (its left neighbours lie in another tile) or first
@@ -254,40 +114,15 @@ __global__ void __launch_bounds__(kThreads) border_kernel(TileParams params) {
     const DeviceMaps& maps = params.maps;
     const ComponentWorkspace& ws = params.workspace;
     const int map_number = blockIdx.z;
-    const int num_vertical = (ws.words_per_row - 1) * maps.height;
-    int id = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-    if (id < num_vertical) {
-        const int y = id % maps.height, column = id / maps.height + 1;
-        const Word word = *word_address(maps, ws, map_number, y, column);
-        if (!(word & 1)) return;
-        const std::uint32_t node = node_at(maps, ws, map_number, y, column, word, 0);
-        for (int row = y > 0 ? y - 1 : 0; row <= y + 1 && row < maps.height; ++row) {
-            const Word left = *word_address(maps, ws, map_number, row, column - 1);
-            if (left >> 63)
-                join(ws, node, node_at(maps, ws, map_number, row, column - 1, left, 63));
-        }
+    const int num_left = (ws.words_per_row - 1) * maps.height;
+    const int id = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+    if (id < num_left) {
+        join_left(maps, ws, map_number, id % maps.height, id / maps.height + 1);
         return;
     }
-    id -= num_vertical;
-    const int bit = id % kTileWidth, column = id / kTileWidth % ws.words_per_row;
-    const int y = (id / kTileWidth / ws.words_per_row + 1) * kTileHeight;
-    if (y >= maps.height) return;
-    const Word word = *word_address(maps, ws, map_number, y, column);
-    const Word above = *word_address(maps, ws, map_number, y - 1, column);
-    if (word == 0 || above == 0) return;
-    const auto join_bits = [&](int here, int there) {
-        join(ws, node_at(maps, ws, map_number, y, column, word, here),
-             node_at(maps, ws, map_number, y - 1, column, above, there));
-    };
-    if (bit > 0 && (run_starts(word) >> bit & 1) && (above >> (bit - 1) & 1))
-        join_bits(bit, bit - 1);
-    if (run_starts(above) >> bit & 1) {
-        if (word >> bit & 1) {
-            join_bits(bit, bit);
-        } else if (bit > 0 && (word >> (bit - 1) & 1)) {
-            join_bits(bit - 1, bit);
-        }
-    }
+    const int word = (id - num_left) / kTileWidth, bit = (id - num_left) % kTileWidth;
+    const int y = (word / ws.words_per_row + 1) * kTileHeight;
+    if (y < maps.height) join_above(maps, ws, map_number, y, word % ws.words_per_row, bit);
 }
 
 // One block a tile, a thread a node at a time. After it, every node's parent is its root.

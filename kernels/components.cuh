@@ -8,7 +8,9 @@
 
 namespace dbnet {
 
+constexpr int kWarpSize = 32;
 constexpr std::uint32_t kNoNode = 0xFFFFFFFFu;
+constexpr std::uint16_t kDropped = 0xFFFF;  // in run_nodes: a speck
 
 __device__ __forceinline__ Word bits_below(int bit) {
     return bit >= 64 ? ~Word{0} : (Word{1} << bit) - 1;
@@ -29,6 +31,16 @@ __device__ __forceinline__ int run_start(Word word, int bit) {
 __device__ __forceinline__ int run_end(Word word, int bit) {
     const Word zeros = ~word & ~bits_below(bit);
     return zeros == 0 ? 64 : __ffsll(static_cast<long long>(zeros)) - 1;
+}
+
+/// Calls join(bit of the row, bit of the row above) for runs that touch, corners included: each
+/// pair once or twice, by the threads at the first bit of the later run, and of the earlier one.
+template <class Join>
+__device__ __forceinline__ void join_rows(Word above, Word row, int bit, Join join) {
+    const bool before_above = bit > 0 && (above >> (bit - 1) & 1);
+    const bool before = bit > 0 && (row >> (bit - 1) & 1), here = row >> bit & 1;
+    if ((run_starts(row) >> bit & 1) && before_above) join(bit, bit - 1);
+    if ((run_starts(above) >> bit & 1) && (here || before)) join(here ? bit : bit - 1, bit);
 }
 
 /// A tile of a map.
@@ -69,7 +81,7 @@ __device__ __forceinline__ std::uint32_t node_at(const DeviceMaps& maps,
                                                  const ComponentWorkspace& ws, int map_number,
                                                  int y, int column, Word word, int bit) {
     const std::uint16_t node = *run_address(maps, ws, map_number, y, column, run_start(word, bit));
-    if (node == 0xFFFF) return kNoNode;
+    if (node == kDropped) return kNoNode;
     return TileIndex{ws, map_number, column, y / kTileHeight}.node(node);
 }
 

@@ -9,8 +9,6 @@
 
 namespace dbnet {
 
-constexpr int kWarpSize = 32;
-
 /// A hull has at most 1433 sides: no two have the same direction, and their |dx| + |dy| add up to
 /// at most four times kMaxMapSide.
 constexpr int kMaxHullPoints = 1440;

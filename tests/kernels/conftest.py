@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -228,9 +229,9 @@ class Emulator:
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
-    compiler = os.environ.get("CXX", "g++")
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
     sources = [ROOT / "tests" / "emulator" / "library.cpp", *sorted(ROOT.glob("kernels/*.cu"))]
-    command = [compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), "-x", "c++", *map(str, sources)]
+    command = [*compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), "-x", "c++", *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Emulator(library)
