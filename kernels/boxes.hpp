@@ -9,7 +9,7 @@ namespace dbnet {
 struct BoxParams {
     float map_threshold;  // in the map's values: of logits where `logits` is set
     float score_threshold, unclip_ratio, min_side;
-    int max_boxes;
+    int max_boxes;  // of a map, the best ones; 1 or more
     bool logits;
 };
 
@@ -40,9 +40,9 @@ struct FoundBoxes {
 /// call and when the shape changes; a call leaves it ready for the next.
 std::size_t box_workspace_bytes(int num_maps, int height, int width);
 
-/// Find the text in a batch of maps, sides up to kMaxMapSide: what the CPU core does, scaled from
-/// the part of a map that is looked at to `image_sizes`, (maps) on the device, and clipped.
-/// Launches of fixed size, fit for a graph. Asynchronous on `stream`.
+/// Find the text in a batch of one map or more, sides 1 to kMaxMapSide: what the CPU core does,
+/// scaled from the part of a map that is looked at to `image_sizes`, (maps) on the device, and
+/// clipped. Launches of fixed size, fit for a graph. Asynchronous on `stream`.
 void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams& params,
                 void* workspace, const FoundBoxes& found, Stream stream);
 

@@ -132,7 +132,6 @@ struct Tile {
             const int row = row_of(k);
             if (row == 0) continue;
             const Word here = my_words[k], above = words[row - 1];
-            if (here == 0 || above == 0) continue;
             const auto join = [&](int bit, int bit_above) {
                 unite(parent, row * kRunsPerWord + run_start(here, bit) / 2,
                       (row - 1) * kRunsPerWord + run_start(above, bit_above) / 2);

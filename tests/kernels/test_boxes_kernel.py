@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 from dbnet_trt import _core
@@ -123,6 +124,18 @@ def test_sizes_within_a_batch(emulator: Emulator, rng: np.random.Generator) -> N
     maps = np.stack([text_map(96, 160, 8, rng) for _ in range(4)])
     maps[0], maps[1] = 0.9, 0
     assert check(emulator, maps, box_params(), [(90, 131), (96, 160), (96, 160), (0, 0)]) > 3
+
+
+def test_text_taller_than_the_rows_that_are_read_at_once(
+    emulator: Emulator, rng: np.random.Generator
+) -> None:
+    """256 rows at once: hull and score go on with the next; a disc has a hull of many corners."""
+    maps: np.ndarray = np.zeros((3, 600, 280), np.float32)
+    cv2.ellipse(maps[0], (140, 300), (135, 295), 0, 0, 360, 1, -1)
+    cv2.fillPoly(maps[1], [np.array([[3, 20], [40, 5], [270, 590], [250, 598]], np.int32)], 1)
+    cv2.circle(maps[2], (140, 300), 280, 1, 9)
+    maps *= rng.uniform(0.4, 1, maps.shape)
+    assert check(emulator, maps.astype(np.float32), box_params()) >= 3
 
 
 @pytest.mark.parametrize("logits", [False, True])
