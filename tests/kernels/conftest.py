@@ -94,9 +94,10 @@ class BoxFinder:
         self._library = library
         self._shape = shape
         num_bytes = library.box_workspace_bytes(*shape)
-        memory: np.ndarray = np.zeros(num_bytes + 256, np.uint8)
-        start = -memory.ctypes.data % 256
+        memory: np.ndarray = np.zeros(num_bytes + 1024, np.uint8)
+        start = 256 + -memory.ctypes.data % 256
         self._workspace = memory[start : start + num_bytes]
+        self._around = (memory[:start], memory[start + num_bytes :])
 
     def __call__(
         self,
@@ -121,6 +122,7 @@ class BoxFinder:
             ctypes.byref(out),
         )
         Emulator.check(status)
+        assert not any(guard.any() for guard in self._around)
         found = [row[:num] for row, num in zip(boxes, counts[:, 0], strict=True)]
         return Boxes(found, counts[:, 1].tolist(), labels)
 
