@@ -78,8 +78,8 @@ void convex_hull(std::span<const Run> component, std::vector<PixelPoint>& hull) 
     const std::size_t bottom = hull.size();
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) {  // left side, up
         const PixelPoint point{row->left, row->y};
-        if (hull.size() == bottom && point.x == hull.back().x)
-            continue;  // one pixel wide at the foot
+        const PixelPoint last = hull.back();
+        if (point.x == last.x && point.y == last.y) continue;  // one pixel wide at the foot
         extend_chain(hull, bottom - 1, point);
     }
     const PixelPoint first = hull.front(), last = hull.back();

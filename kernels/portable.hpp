@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one header that kernels include: CUDA, or its emulator in the tests.
+// The one header that kernels include: CUDA, or its emulator in the tests. NVRTC, which compiles
+// device code alone, is there for GPUs that nvcc no longer knows; it launches nothing.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +11,42 @@
 
 #include <cuda_fp16.h>
 
+#define DBNET_SHARED(type, name, size) __shared__ type name[size]
+
+#if defined(__CUDACC_RTC__)
+
+#define DBNET_LAUNCH(kernel, ...) static_cast<void>(&kernel)
+
+namespace dbnet {
+inline void check_launch(const char*) {}
+}  // namespace dbnet
+
+#else
+
 #include <stdexcept>
 #include <string>
 
-#define DBNET_SHARED(type, name, size) __shared__ type name[size]
 #define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
     kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 
 namespace dbnet {
+
+/// Throws std::runtime_error where a launch failed.
+inline void check_launch(const char* kernel) {
+    const cudaError_t status = cudaGetLastError();
+    if (status == cudaSuccess) return;
+    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(status));
+}
+
+}  // namespace dbnet
+
+#endif
+
+namespace dbnet {
+
+/// A shared array, handed to a function.
+template <class T>
+using Shared = T*;
 
 using Half = __half;
 
@@ -35,11 +64,17 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) {
     return __fadd_rn(__fmul_rn(a, b), c);
 }
 
-/// Throws std::runtime_error where a launch failed.
-inline void check_launch(const char* kernel) {
-    const cudaError_t status = cudaGetLastError();
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(status));
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(Half value) { return __half2float(value); }
+
+// Accesses that race by design, as in a union-find forest: never cached, torn or moved.
+template <class T>
+__device__ __forceinline__ T read_relaxed(const T* address) {
+    return *static_cast<const volatile T*>(address);
+}
+template <class T>
+__device__ __forceinline__ void write_relaxed(T* address, T value) {
+    *static_cast<volatile T*>(address) = value;
 }
 
 }  // namespace dbnet
@@ -55,6 +90,9 @@ inline void check_launch(const char* kernel) {
 
 namespace dbnet {
 
+template <class T>
+using Shared = emulator::SharedArray<T>;
+
 using Half = _Float16;
 
 template <class T>
@@ -63,6 +101,22 @@ T from_float(float value) {
 }
 
 inline float multiply_add(float a, float b, float c) { return a * b + c; }
+
+inline float to_float(float value) { return value; }
+inline float to_float(Half value) { return static_cast<float>(value); }
+
+template <class T>
+T read_relaxed(const T* address) {
+    emulator::maybe_yield();
+    emulator::check_access(address, sizeof(T), emulator::Access::kRelaxedRead);
+    return *address;
+}
+template <class T>
+void write_relaxed(T* address, T value) {
+    emulator::maybe_yield();
+    emulator::check_access(address, sizeof(T), emulator::Access::kRelaxedWrite);
+    *address = value;
+}
 
 inline void check_launch(const char*) {}  // the emulator throws while it runs
 

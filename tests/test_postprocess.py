@@ -161,6 +161,15 @@ def test_boxes_have_their_shape(seed: int, height: int, width: int) -> None:
         assert np.linalg.norm(sides, axis=1).min() >= 5
 
 
+def test_pointed_foot_under_a_straight_left_side() -> None:
+    prob_map = np.zeros((40, 60), np.float32)
+    prob_map[5:25, 10:30] = np.tri(20)[::-1]
+    quads, _ = run(prob_map, PostprocessParams(score_threshold=0, unclip_ratio=0))
+    assert len(quads) == 1
+    assert area(quads[0]) == pytest.approx(19 * 19, rel=1e-5)
+    assert_same_boxes(prob_map, EVERYTHING)
+
+
 def bar_map(rng: np.random.Generator) -> np.ndarray:
     """One bar, often cut off by the edge; its pixels all differ, so that a mean tells which."""
     height, width = rng.integers(8, 60, 2)

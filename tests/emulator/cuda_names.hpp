@@ -75,6 +75,8 @@ T __shfl_xor_sync(unsigned mask, T value, unsigned by) {
 
 inline void __threadfence() { emulator::maybe_yield(); }
 
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __popcll(unsigned long long x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels, compiled for the emulator, behind C functions for ctypes. A function returns an
-// empty string, or what went wrong.
+// The kernels behind C functions for ctypes; linked with kernels/*.cu, compiled for the emulator. A
+// function returns an empty string, or what went wrong.
+#include <algorithm>
 #include <string>
+#include <vector>
 
-#include "kernels/preprocess.cu"
+#include "kernels/boxes.hpp"
+#include "kernels/components.hpp"
+#include "kernels/preprocess.hpp"
 #include "tests/emulator/faults.hpp"
 
 namespace {
@@ -21,6 +25,22 @@ const char* guarded(Function function) {
     }
     return message.c_str();
 }
+
+/// Memory as cudaMalloc gives it: aligned, and full of what was there before.
+class DeviceBuffer {
+public:
+    explicit DeviceBuffer(std::size_t num_bytes) : chunks_(num_bytes / sizeof(Chunk) + 1) {
+        for (Chunk& chunk : chunks_)
+            std::fill(std::begin(chunk.bytes), std::end(chunk.bytes), 0xA5);
+    }
+    void* data() { return chunks_.data(); }
+
+private:
+    struct alignas(256) Chunk {
+        unsigned char bytes[256];
+    };
+    std::vector<Chunk> chunks_;
+};
 
 }  // namespace
 
@@ -63,5 +83,39 @@ const char* run_preprocess(const unsigned char* pixels, const unsigned char* chr
             dbnet::preprocess(image, params, static_cast<float*>(out), nullptr);
         }
     });
+}
+
+// Labels of the maps, and the first pixel of each listed component; `firsts` takes every pixel.
+const char* run_components(const dbnet::DeviceMaps* maps, float threshold, float min_area,
+                           std::uint32_t* labels, std::uint32_t* firsts,
+                           std::uint32_t* num_firsts) {
+    return guarded([&] {
+        DeviceBuffer buffer(
+            dbnet::component_workspace_bytes(maps->num_maps, maps->height, maps->width));
+        const dbnet::ComponentWorkspace workspace =
+            dbnet::component_workspace(buffer.data(), maps->num_maps, maps->height, maps->width);
+        std::fill_n(workspace.counters, maps->num_maps, dbnet::ComponentCounters{});
+        dbnet::find_components(*maps, threshold, min_area, workspace, nullptr);
+        dbnet::write_labels(*maps, workspace, labels, nullptr);
+        const int max_roots = workspace.words_per_row * workspace.tile_rows * dbnet::kNodesPerTile;
+        for (int i = 0; i < maps->num_maps; ++i) {
+            num_firsts[i] = workspace.counters[i].num_roots;
+            for (std::uint32_t k = 0; k < num_firsts[i]; ++k) {
+                const std::uint32_t root = workspace.roots[i * max_roots + k];
+                firsts[i * maps->height * maps->width + k] = workspace.nodes[root].first;
+            }
+        }
+    });
+}
+
+std::size_t box_workspace_bytes(int num_maps, int height, int width) {
+    return dbnet::box_workspace_bytes(num_maps, height, width);
+}
+
+const char* run_boxes(const dbnet::DeviceMaps* maps, const dbnet::MapSize* image_sizes,
+                      const dbnet::BoxParams* params, void* workspace,
+                      const dbnet::FoundBoxes* found) {
+    return guarded(
+        [&] { dbnet::find_boxes(*maps, image_sizes, *params, workspace, *found, nullptr); });
 }
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,129 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-O2", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DDBNET_EMULATOR"]
 
 
+class DeviceMaps(ctypes.Structure):
+    """struct DeviceMaps of kernels/components.hpp."""
+
+    _fields_ = (
+        ("values", ctypes.c_void_p),
+        ("is_half", ctypes.c_bool),
+        ("sizes", ctypes.c_void_p),
+        ("num_maps", ctypes.c_int),
+        ("height", ctypes.c_int),
+        ("width", ctypes.c_int),
+    )
+
+
+Sizes = Sequence[tuple[int, int]]
+
+
+def device_maps(maps: np.ndarray, sizes: np.ndarray) -> DeviceMaps:
+    """(B, h, w) float32 or float16 maps, and (B, 2) int32 sizes; both must outlive the result."""
+    return DeviceMaps(maps.ctypes.data, maps.dtype == np.float16, sizes.ctypes.data, *maps.shape)
+
+
+def size_array(maps: np.ndarray, sizes: Sizes | None) -> np.ndarray:
+    """(B, 2) int32; the whole maps where `sizes` is None."""
+    return np.array([maps.shape[1:]] * len(maps) if sizes is None else sizes, np.int32)
+
+
+@dataclass(frozen=True)
+class Components:
+    """What the labelling kernels found in a batch of maps."""
+
+    labels: np.ndarray  # (B, h, w) uint32: 1 + first pixel of the component, 0 elsewhere
+    firsts: list[np.ndarray]  # for each map, sorted: y * w + x of the first pixel of each component
+
+
+class BoxParams(ctypes.Structure):
+    """struct BoxParams of kernels/boxes.hpp."""
+
+    _fields_ = (
+        ("map_threshold", ctypes.c_float),
+        ("score_threshold", ctypes.c_float),
+        ("unclip_ratio", ctypes.c_float),
+        ("min_side", ctypes.c_float),
+        ("max_boxes", ctypes.c_int),
+        ("logits", ctypes.c_bool),
+    )
+
+
+class FoundBoxes(ctypes.Structure):
+    """struct FoundBoxes of kernels/boxes.hpp."""
+
+    _fields_ = (
+        ("counts", ctypes.c_void_p),
+        ("boxes", ctypes.c_void_p),
+        ("labels", ctypes.c_void_p),
+    )
+
+
+TEXT_BOX = np.dtype([("quad", np.float32, (4, 2)), ("score", np.float32), ("label", np.uint32)])
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What the kernels found in a batch of maps."""
+
+    found: list[np.ndarray]  # for each map, (N,) TEXT_BOX
+    num_dropped: list[int]
+    labels: np.ndarray  # (B, h, w) uint32
+
+
+class BoxFinder:
+    """find_boxes for maps of one shape, with the device memory that it keeps between calls."""
+
+    def __init__(self, library: ctypes.CDLL, shape: tuple[int, int, int]) -> None:
+        self._library = library
+        self._shape = shape
+        num_bytes = library.box_workspace_bytes(*shape)
+        memory: np.ndarray = np.zeros(num_bytes + 1024, np.uint8)
+        start = 256 + -memory.ctypes.data % 256
+        self._workspace = memory[start : start + num_bytes]
+        self._around = (memory[:start], memory[start + num_bytes :])
+
+    def __call__(
+        self,
+        maps: np.ndarray,
+        params: BoxParams,
+        sizes: Sizes | None = None,
+        image_sizes: Sizes | None = None,
+    ) -> Boxes:
+        """Boxes of (B, h, w) maps; in pixels of the map where `image_sizes` is None."""
+        assert maps.shape == self._shape
+        size_of_maps = size_array(maps, sizes)
+        size_of_images = size_of_maps if image_sizes is None else size_array(maps, image_sizes)
+        counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
+        boxes: np.ndarray = np.zeros((len(maps), params.max_boxes), TEXT_BOX)
+        labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
+        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, labels.ctypes.data)
+        status = self._library.run_boxes(
+            ctypes.byref(device_maps(maps, size_of_maps)),
+            ctypes.c_void_p(size_of_images.ctypes.data),
+            ctypes.byref(params),
+            ctypes.c_void_p(self._workspace.ctypes.data),
+            ctypes.byref(out),
+        )
+        Emulator.check(status)
+        assert not any(guard.any() for guard in self._around)
+        found = [row[:num] for row, num in zip(boxes, counts[:, 0], strict=True)]
+        return Boxes(found, counts[:, 1].tolist(), labels)
+
+
 class Emulator:
     """The compiled kernels and the machine that runs them."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        for name in ("emulator_first_race", "run_fault", "run_preprocess"):
+        for name in (
+            "emulator_first_race",
+            "run_fault",
+            "run_preprocess",
+            "run_components",
+            "run_boxes",
+        ):
             getattr(self._library, name).restype = ctypes.c_char_p
+        self._library.box_workspace_bytes.restype = ctypes.c_size_t
 
     def configure(
         self,
@@ -77,6 +195,32 @@ class Emulator:
         self.check(status)
         return out
 
+    def components(
+        self,
+        maps: np.ndarray,
+        sizes: Sizes | None = None,
+        threshold: float = 0.3,
+        min_area: float = 0,
+    ) -> Components:
+        """Components of (B, h, w) maps."""
+        labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
+        firsts: np.ndarray = np.zeros((len(maps), maps[0].size), np.uint32)
+        num_firsts: np.ndarray = np.zeros(len(maps), np.uint32)
+        size_of_maps = size_array(maps, sizes)
+        status = self._library.run_components(
+            ctypes.byref(device_maps(maps, size_of_maps)),
+            ctypes.c_float(threshold),
+            ctypes.c_float(min_area),
+            *(ctypes.c_void_p(array.ctypes.data) for array in (labels, firsts, num_firsts)),
+        )
+        self.check(status)
+        found = [np.sort(row[:num]) for row, num in zip(firsts, num_firsts, strict=True)]
+        return Components(labels, found)
+
+    def box_finder(self, shape: tuple[int, int, int]) -> BoxFinder:
+        """For maps of shape (B, h, w)."""
+        return BoxFinder(self._library, shape)
+
     @staticmethod
     def check(message: bytes) -> None:
         """Raise what went wrong."""
@@ -87,9 +231,9 @@ class Emulator:
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
-    compiler = os.environ.get("CXX", "g++")
-    source = ROOT / "tests" / "emulator" / "library.cpp"
-    command = [compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), str(source)]
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    sources = [ROOT / "tests" / "emulator" / "library.cpp", *sorted(ROOT.glob("kernels/*.cu"))]
+    command = [*compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), "-x", "c++", *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Emulator(library)

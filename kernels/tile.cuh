@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The components of one tile, labelled by one block.
+#pragma once
+
+#include "kernels/components.cuh"
+#include "kernels/portable.hpp"
+#include "kernels/union_find.cuh"
+
+namespace dbnet {
+
+constexpr int kTileThreads = 256, kTileWarps = kTileThreads / kWarpSize;
+constexpr int kRowsPerWarp = kTileHeight / kTileWarps;
+constexpr int kNodesPerThread = kNodesPerTile / kTileThreads;
+constexpr unsigned kAllLanes = ~0u;
+
+struct TileParams {
+    DeviceMaps maps;
+    ComponentWorkspace workspace;
+    float threshold, min_area;
+};
+
+// Of two 32-bit halves the bits of 64 pixels: lane i gives pixels i and i + 32.
+__device__ __forceinline__ Word ballot_word(bool low, bool high) {
+    const Word high_half = __ballot_sync(kAllLanes, high);
+    return high_half << 32 | __ballot_sync(kAllLanes, low);
+}
+
+// Turns counts at [1], ... [num] into offsets at [0], ... [num], num at most 32. By one warp.
+__device__ __forceinline__ void sum_up(Shared<unsigned> counts, int num, int lane) {
+    unsigned sum = lane < num ? static_cast<unsigned>(counts[1 + lane]) : 0;
+    for (int step = 1; step < kWarpSize; step *= 2) {
+        const unsigned other = __shfl_up_sync(kAllLanes, sum, step);
+        if (lane >= step) sum += other;
+    }
+    if (lane < num) counts[1 + lane] = sum;
+    if (lane == 0) counts[0] = 0;
+}
+
+// The bits of a tile's row. Pixels outside of the size that is looked at are dark.
+template <class T>
+__device__ __forceinline__ Word binarize_row(const TileParams& params, const T* map, MapSize size,
+                                             int x, int y, int lane) {
+    bool low = false, high = false;
+    if (y < size.height) {
+        const T* row = map + static_cast<std::size_t>(y) * params.maps.width;
+        if (x + lane < size.width) low = to_float(row[x + lane]) > params.threshold;
+        if (x + lane + kWarpSize < size.width) {
+            high = to_float(row[x + lane + kWarpSize]) > params.threshold;
+        }
+    }
+    return ballot_word(low, high);
+}
+
+// A component within one tile that is too small for a rectangle of min_area and cannot grow,
+// because it does not reach a neighbouring tile, is a speck.
+__device__ __forceinline__ bool is_speck(Word columns, unsigned rows, MapSize size, int x, int y,
+                                         float min_area) {
+    const bool grows = (x > 0 && (columns & 1)) ||
+                       (x + kTileWidth < size.width && (columns >> 63)) || (y > 0 && (rows & 1)) ||
+                       (y + kTileHeight < size.height && (rows >> 31));
+    const int width = high_bit(columns) - low_bit(columns);
+    const int height = high_bit(rows) - low_bit(rows);
+    return !grows && static_cast<float>(width * height) < min_area;
+}
+
+// A tile's labelling by one block, one function a phase, barriers between them. A warp has four of
+// the tile's rows, a lane two pixels of each.
+struct Tile {
+    const TileParams& params;
+    TileIndex index;
+    MapSize size;
+    int x, y;  // of the tile's first pixel
+    int thread, lane, warp;
+
+    // Of the block.
+    Shared<Word> words;
+    Shared<std::uint32_t> parents;  // by row and start / 2 of a run
+    Shared<std::uint16_t> numbers;  // of components, at the roots among the runs
+    Shared<unsigned> row_offsets;   // number of the first component of each row
+    Shared<Word> columns;           // of a component, one bit each
+    Shared<unsigned> rows;          // of a component, one bit each
+    Shared<unsigned> firsts;        // first pixel of a component
+    Shared<std::uint16_t> nodes;    // of a component
+    Shared<unsigned> kept_offsets;  // components kept before those of a warp
+
+    // Of this thread.
+    Word my_words[kRowsPerWarp];
+    std::uint32_t my_roots[kRowsPerWarp][2];  // of the runs that start at its pixels
+    Word my_root_bits[kRowsPerWarp];
+
+    __device__ __forceinline__ int row_of(int k) const { return warp * kRowsPerWarp + k; }
+
+    // Returns whether the thread has seen a bright row.
+    template <class T>
+    __device__ __forceinline__ bool binarize() {
+        const DeviceMaps& maps = params.maps;
+        const T* map = static_cast<const T*>(maps.values) +
+                       static_cast<std::size_t>(index.map_number) * maps.height * maps.width;
+        bool any = false;
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            const int row = row_of(k);
+            my_words[k] = binarize_row(params, map, size, x, y + row, lane);
+            any |= my_words[k] != 0;
+            if (lane != 0) continue;
+            words[row] = my_words[k];
+            if (y + row < maps.height) {
+                *word_address(maps, index.ws, index.map_number, y + row, index.column) =
+                    my_words[k];
+            }
+        }
+        return any;
+    }
+
+    __device__ __forceinline__ void start_forest() {
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            const Word starts = run_starts(my_words[k]);
+            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
+                const std::uint32_t run = row_of(k) * kRunsPerWord + bit / 2;
+                if (starts >> bit & 1) parents[run] = run;
+            }
+        }
+        for (int i = thread; i < kNodesPerTile; i += kTileThreads) {
+            columns[i] = 0;
+            rows[i] = 0;
+        }
+    }
+
+    __device__ __forceinline__ void unite_runs() {
+        const auto parent = [this](std::uint32_t i) { return &parents[i]; };
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            const int row = row_of(k);
+            if (row == 0) continue;
+            const Word here = my_words[k], above = words[row - 1];
+            const auto join = [&](int bit, int bit_above) {
+                unite(parent, row * kRunsPerWord + run_start(here, bit) / 2,
+                      (row - 1) * kRunsPerWord + run_start(above, bit_above) / 2);
+            };
+            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
+                join_rows(above, here, bit, join);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void find_roots() {
+        const auto parent = [this](std::uint32_t i) { return &parents[i]; };
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            bool is_root[2];
+            for (int half = 0; half < 2; ++half) {
+                const int bit = lane + kWarpSize * half;
+                const std::uint32_t run = row_of(k) * kRunsPerWord + bit / 2;
+                const bool starts = run_starts(my_words[k]) >> bit & 1;
+                my_roots[k][half] = starts ? find_root(parent, run) : kNoNode;
+                is_root[half] = starts && my_roots[k][half] == run;
+            }
+            my_root_bits[k] = ballot_word(is_root[0], is_root[1]);
+            if (lane == 0) row_offsets[row_of(k) + 1] = __popcll(my_root_bits[k]);
+        }
+    }
+
+    __device__ __forceinline__ void number_roots() {
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            const int row = row_of(k);
+            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
+                if (!(my_root_bits[k] >> bit & 1)) continue;
+                const unsigned number =
+                    row_offsets[row] + __popcll(my_root_bits[k] & bits_below(bit));
+                numbers[row * kRunsPerWord + bit / 2] = static_cast<std::uint16_t>(number);
+                firsts[number] = static_cast<unsigned>((y + row) * params.maps.width + x + bit);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void gather_extents() {
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            for (int half = 0; half < 2; ++half) {
+                if (my_roots[k][half] == kNoNode) continue;
+                const int bit = lane + kWarpSize * half;
+                const int number = numbers[my_roots[k][half]];
+                atomicOr(&rows[number], 1u << row_of(k));
+                atomicOr(&columns[number],
+                         bits_below(run_end(my_words[k], bit)) & ~bits_below(bit));
+            }
+        }
+    }
+
+    // Bit k: whether the thread's k-th component can become text. Counts them for each warp.
+    __device__ __forceinline__ unsigned choose_components() {
+        const int num_components = static_cast<int>(row_offsets[kTileHeight]);
+        unsigned kept = 0;
+        for (int k = 0; k < kNodesPerThread; ++k) {
+            const int number = k * kTileThreads + thread;
+            const bool keeps = number < num_components && !is_speck(columns[number], rows[number],
+                                                                    size, x, y, params.min_area);
+            kept |= static_cast<unsigned>(keeps) << k;
+            const unsigned of_warp = __ballot_sync(kAllLanes, keeps);
+            if (lane == 0) kept_offsets[1 + k * kTileWarps + warp] = __popc(of_warp);
+        }
+        return kept;
+    }
+
+    // Gives the chosen components nodes without gaps.
+    __device__ __forceinline__ void write_nodes(unsigned kept) {
+        const int num_components = static_cast<int>(row_offsets[kTileHeight]);
+        for (int k = 0; k < kNodesPerThread; ++k) {
+            const int number = k * kTileThreads + thread;
+            const bool keeps = kept >> k & 1;
+            const unsigned of_warp = __ballot_sync(kAllLanes, keeps);
+            if (number >= num_components) continue;
+            const unsigned node = kept_offsets[k * kTileWarps + warp] +
+                                  __popc(of_warp & static_cast<unsigned>(bits_below(lane)));
+            nodes[number] = keeps ? static_cast<std::uint16_t>(node) : kDropped;
+            if (!keeps) continue;
+            const Word in_columns = columns[number];
+            const std::uint32_t at = index.node(node);
+            index.ws.nodes[at] = {at, firsts[number], x + low_bit(in_columns),
+                                  x + high_bit(in_columns), y + high_bit(rows[number])};
+        }
+    }
+
+    __device__ __forceinline__ void write_run_nodes() {
+        for (int k = 0; k < kRowsPerWarp; ++k) {
+            for (int half = 0; half < 2; ++half) {
+                if (my_roots[k][half] == kNoNode) continue;
+                *run_address(params.maps, index.ws, index.map_number, y + row_of(k), index.column,
+                             lane + kWarpSize * half) = nodes[numbers[my_roots[k][half]]];
+            }
+        }
+    }
+};
+
+}  // namespace dbnet
