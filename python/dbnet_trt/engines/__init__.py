@@ -34,3 +34,38 @@ class Engine(Protocol):
         Raises:
             EngineError: The network cannot run on this input.
         """
+
+
+class DeviceEngine(Protocol):
+    """What the GPU pipeline needs of a network: it enqueues work on a stream and never waits."""
+
+    card: ModelCard
+    """What the network needs and gives."""
+
+    description: str
+    """What runs it, for logs: library, version, device, precision."""
+
+    input_is_half: bool
+    """Whether the input is float16, else float32."""
+
+    output_is_half: bool
+    """Whether the output is float16, else float32."""
+
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """Get ready for a shape: contexts and scratch memory, so that `enqueue` can be captured.
+
+        Raises:
+            EngineError: The engine does not take this shape; the message names what it takes.
+        """
+
+    def enqueue(
+        self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int
+    ) -> None:
+        """Enqueue the network on a CUDA stream.
+
+        Args:
+            input_pointer: Device address of the input, (B, 3, h, w), contiguous.
+            output_pointer: Device address for the output, (B, h, w), contiguous.
+            shape: (B, h, w), prepared before.
+            stream: Handle of the stream; it may be capturing a graph.
+        """
