@@ -24,7 +24,7 @@ from dbnet_trt.training.config import TrainConfig
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops
 from dbnet_trt.training.model import ModelConfig
-from dbnet_trt.training.readers import read_jsonl
+from dbnet_trt.training.readers.annotated import read_jsonl
 from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training.targets import TargetConfig, make_targets, make_targets_reference
 from measure import interleaved, machine, summary, write_report
@@ -111,7 +111,8 @@ def rate_rows(seconds: float, folder: Path) -> list[dict[str, Any]]:
         for crop in load_crops(stream, (0, 100_000), 8, workers):
             yield len(crop.image)
 
-    rows = [{"case": "scenes 640x640, one process", "per_second": per_second(scenes, seconds)}]
+    rows: list[dict[str, Any]] = []
+    rows.append({"case": "scenes 640x640, one process", "per_second": per_second(scenes, seconds)})
     for workers in (0, 1, 2):
         name = f"crops 640x640 with labels, {workers or 'no'} worker{'s' * (workers != 1)}"
         rate = per_second(lambda w=workers: crops(w), seconds)  # type: ignore[misc]

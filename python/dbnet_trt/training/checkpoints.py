@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -71,7 +71,7 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
         model = DBNet(ModelConfig(**json.loads(metadata[CONFIG_KEY])))
         model.load_state_dict(state)
         card = ModelCard.from_json(metadata[METADATA_KEY])
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise EngineError(
             f"{path} is not a checkpoint of this package ({error}); "
             "expected a .safetensors file that `dbnet train` wrote"
