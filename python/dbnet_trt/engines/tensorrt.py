@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import logging
 import threading
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from .._core import cuda_available
 from ..card import ModelCard
 from ..engine_card import EngineCard, Shape, read_engine_card
 from ..errors import EngineError
-from . import DeviceEngine
 from .cuda_driver import Device, DeviceMemory, device_ordinal
 
 logger = logging.getLogger("dbnet_trt")
 
 BACKENDS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 """Names of the libraries in Python, and in prose."""
+
+MAX_SHAPES = 8
+"""Input shapes that a `HostEngine` keeps ready; the one used longest ago goes first."""
 
 INSTALL = {
     "tensorrt": "pip install 'dbnet-trt[tensorrt]'",
@@ -95,8 +98,7 @@ def make_logger(library: Any) -> Any:
             level = levels.get(severity, logging.DEBUG)
             if level == logging.ERROR:
                 self._errors.append(msg)
-            else:
-                logger.log(level, "%s: %s", library.__name__, msg)
+            logger.log(level, "%s: %s", library.__name__, msg)
 
         def take_errors(self) -> str:
             errors, self._errors = self._errors, []
@@ -113,7 +115,7 @@ class TensorRTEngine:
     """
 
     def __init__(self, engine: Any, library: Any, card: EngineCard, device: Device) -> None:
-        self._engine, self._library, self._device = engine, library, device
+        self._engine, self._library, self.device = engine, library, device
         self._logger = make_logger(library)
         self.card: ModelCard = card.model
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -138,7 +140,7 @@ class TensorRTEngine:
         if shape in self._contexts:
             return
         self._check_range(shape)
-        self._device.activate()
+        self.device.activate()
         context = self._create_context()
         context.set_input_shape(self._input, (batch, 3, height, width))
         missing = context.infer_shapes()
@@ -150,7 +152,7 @@ class TensorRTEngine:
                 f'"{self.card.name}" gives a map of shape {output} for an input of shape '
                 f"{(batch, 3, height, width)}; a map of the input's size was expected"
             )
-        memory = self._device.allocate(context.update_device_memory_size_for_shapes())
+        memory = self.device.allocate(context.update_device_memory_size_for_shapes())
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(memory.pointer, memory.num_bytes)
         else:
@@ -239,11 +241,12 @@ class TensorRTEngine:
 class HostEngine:
     """An engine on a GPU, for arrays in the host's memory. May be shared between threads."""
 
-    def __init__(self, engine: DeviceEngine, device: Device) -> None:
-        self._engine, self._device = engine, device
+    def __init__(self, engine: TensorRTEngine) -> None:
+        self._engine, self._device = engine, engine.device
         self.card, self.description = engine.card, engine.description
-        self._stream = device.create_stream()
+        self._stream = self._device.create_stream()
         self._lock = threading.Lock()
+        self._shapes: OrderedDict[Shape, None] = OrderedDict()
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, h, w) float32 -> (B, h, w) float32."""
@@ -253,13 +256,20 @@ class HostEngine:
         maps = np.empty(shape, np.float16 if engine.output_is_half else np.float32)
         with self._lock:
             device.activate()
-            engine.prepare(*shape)
+            self._prepare(shape)
             source, target = device.allocate(images.nbytes), device.allocate(maps.nbytes)
             device.upload(images, source.pointer)
             engine.enqueue(source.pointer, target.pointer, shape, self._stream)
             device.synchronize(self._stream)
             device.download(target.pointer, maps)
         return maps.astype(np.float32, copy=False)
+
+    def _prepare(self, shape: Shape) -> None:
+        self._engine.prepare(*shape)
+        self._shapes[shape] = None
+        self._shapes.move_to_end(shape)
+        if len(self._shapes) > MAX_SHAPES:
+            self._engine.release(*self._shapes.popitem(last=False)[0])
 
 
 def _read(path: Path) -> tuple[bytes, EngineCard]:
