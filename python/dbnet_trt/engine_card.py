@@ -61,11 +61,11 @@ class EngineCard:
         smallest, best, largest = (tuple(map(int, shape)) for shape in fields["shapes"])
         return cls(**{**fields, "shapes": (smallest, best, largest)})
 
-    def check(self, engine: Path, version: str, compute_capability: str) -> None:
+    def check(self, engine: str, version: str, compute_capability: str) -> None:
         """See whether the engine runs with a library and on a GPU.
 
         Args:
-            engine: The engine file, for the message.
+            engine: The engine's name, for the message.
             version: Of the installed library named `backend`.
             compute_capability: Of the GPU, as in "8.6".
 

@@ -8,7 +8,6 @@ import sys
 from functools import cache
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
@@ -114,9 +113,7 @@ class DeviceMemory:
         self.num_bytes = max(1, num_bytes)
         self._device = device
         self._pointer = ctypes.c_uint64(0)
-        device._call(
-            "cuMemAlloc_v2", ctypes.byref(self._pointer), ctypes.c_size_t(self.num_bytes)
-        )
+        device._call("cuMemAlloc_v2", ctypes.byref(self._pointer), ctypes.c_size_t(self.num_bytes))
 
     @property
     def pointer(self) -> int:

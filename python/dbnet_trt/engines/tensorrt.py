@@ -53,10 +53,21 @@ def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
             + ('device="cpu" was asked for' if device == "cpu" else "there is no usable one here")
             + " (no driver, no GPU, or a build without CUDA); on a CPU give the .onnx file"
         )
+    return engine_from_bytes(data, card, device_ordinal(device), str(path))
+
+
+def engine_from_bytes(
+    data: bytes, card: EngineCard, ordinal: int = 0, name: str = "the engine"
+) -> TensorRTEngine:
+    """Load an engine on GPU number `ordinal`; `name` is for messages.
+
+    Raises:
+        EngineError: As `open_engine`.
+    """
     library = load_library(card.backend)
-    gpu = Device(device_ordinal(device))
-    card.check(path, library.__version__, gpu.compute_capability)
-    return TensorRTEngine(_deserialize(library, path, data), library, card, gpu)
+    gpu = Device(ordinal)
+    card.check(name, library.__version__, gpu.compute_capability)
+    return TensorRTEngine(_deserialize(library, name, data), library, card, gpu)
 
 
 def load_library(backend: str) -> Any:
@@ -286,19 +297,19 @@ def _read(path: Path) -> tuple[bytes, EngineCard]:
     return data, card
 
 
-def _deserialize(library: Any, path: Path, data: bytes) -> Any:
+def _deserialize(library: Any, name: str, data: bytes) -> Any:
     log = make_logger(library)
     runtime = library.Runtime(log)
     if hasattr(runtime, "get_engine_validity"):
         validity, diagnostics = runtime.get_engine_validity(data)
         if validity == library.EngineValidity.INVALID:
             raise EngineError(
-                f"{path} does not run here ({diagnostics}): {log.take_errors()}; "
+                f"{name} does not run here ({diagnostics}): {log.take_errors()}; "
                 "run dbnet-build again"
             )
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        raise EngineError(f"{path} cannot be loaded: {log.take_errors()}; run dbnet-build again")
+        raise EngineError(f"{name} cannot be loaded: {log.take_errors()}; run dbnet-build again")
     return engine
 
 
