@@ -286,8 +286,8 @@ def _check(data: bytes, card: EngineCard, network: Network, reference: Network) 
     result = compare(engine, expected, draw_samples(), size)
     if result.agreement < MIN_AGREEMENT[card.precision]:
         raise BuildError(
-            f"{what}, in {card.precision}, does not find what ONNX Runtime finds in fp32: {result}; "
-            "try fp32 (fp16: build from the checkpoint; int8 and fp8: more calibration images)"
+            f"{what}, in {card.precision}, does not find what ONNX Runtime finds in fp32: "
+            f"{result}; try fp32 (fp16: build from the checkpoint; int8 and fp8: more images)"
         )
     verdict = f"{what}: {result}"
     return verdict if on_gpu else f"{verdict}; the engine itself did not run: no GPU for it here"

@@ -71,7 +71,7 @@ def lower(network: Network, *, half: bool) -> Network:
     flush_denormals(model)
     if half:
         model = _to_half(model)
-        _halve_edges(model, network.input_name, network.output_name)
+        halve_edges(model, network.input_name, network.output_name)
     return Network(model, card, network.input_name, network.output_name)
 
 
@@ -168,7 +168,7 @@ def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-def _halve_edges(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
+def halve_edges(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
     """Where the graph begins or ends with a cast, let the other side of the cast be the edge."""
     import onnx
 

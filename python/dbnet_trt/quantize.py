@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from .card import ModelCard
 from .errors import BuildError
 from .images import find_sources, is_video, load_image
-from .lowering import Network
+from .lowering import Network, halve_edges
 from .preprocess import Plan, preprocess
 
 logger = logging.getLogger("dbnet_trt")
@@ -56,13 +57,13 @@ def quantize(
                 calibration_eps=["cpu"],
                 output_path=str(target),
                 high_precision_dtype="fp16",
-                direct_io_types=True,
                 log_level="ERROR",
             )
             model = onnx.load(target)
         except Exception as error:  # it raises all sorts
             raise BuildError(f"Model Optimizer cannot quantize the network: {error}") from error
-    return Network(model, network.card, network.input_name, network.output_name)
+    halve_edges(model, network.input_name, network.output_name)
+    return dataclasses.replace(network, model=model)
 
 
 def load_calibration(folder: Path, card: ModelCard, size: tuple[int, int]) -> NDArray[np.float32]:
