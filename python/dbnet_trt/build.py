@@ -162,10 +162,12 @@ def build_engine(
         data, engine_card = cached
         compiled, checked = Compiled(data, ()), "compared when it was built first"
     else:
-        network, reference = _lower(source, card, config)
+        network = _lower(source, card, config)
         compiled = compile_network(network, target, progress)
         engine_card = _make_card(network, target, version, digest, config, compiled.data)
-        checked = _check(compiled.data, engine_card, network, reference) if config.check else "no"
+        checked = "no"
+        if config.check:
+            checked = _check(compiled.data, engine_card, network, read_network(source, card))
         _write_pair(entry, compiled.data, engine_card)
         if entry is not None:
             prune_cache(entry.parent, MAX_CACHE_BYTES)
@@ -226,20 +228,19 @@ def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path,
     return path, card or named_card
 
 
-def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> tuple[Network, Network]:
-    """The network as it is built, and the one in fp32 that it is held against."""
-    original = read_network(source, card)
-    if config.calibration is not None:
-        from .quantize import load_calibration, quantize
-
-        size = config.profile[1][1:]
-        images = load_calibration(config.calibration, original.card, size)
-        plain = lower(original, half=False)
-        return quantize(plain, config.precision, images), original  # type: ignore[arg-type]
+def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> Network:
+    """The network as it is built."""
     half = config.precision == "fp16"
     if half and source.suffix.lower() == ".safetensors":
-        return lower(read_half_checkpoint(source), half=True), original
-    return lower(original, half=half), original
+        return lower(read_half_checkpoint(source), half=True)
+    network = lower(read_network(source, card), half=half)
+    if config.calibration is None:
+        return network
+    from .quantize import load_calibration, quantize
+
+    _, (_, *best), _ = config.profile
+    images = load_calibration(config.calibration, network.card, (best[0], best[1]))
+    return quantize(network, config.precision, images)
 
 
 def _make_card(

@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +23,12 @@ MAX_IMAGES = 256
 """Calibration looks at so many images at most, evenly spread over the folder."""
 
 
-def quantize(
-    network: Network, precision: Literal["int8", "fp8"], images: NDArray[np.float32]
-) -> Network:
+def quantize(network: Network, precision: str, images: NDArray[np.float32]) -> Network:
     """Put quantization nodes into a network in fp32; what stays unquantized is in fp16 then.
 
     Args:
         network: With logits for output.
-        precision: Of convolutions and matrix products.
+        precision: Of convolutions and matrix products: "int8" or "fp8".
         images: (N, 3, h, w) float32, as the network takes them.
 
     Raises:
