@@ -79,7 +79,10 @@ def compile_network(network: Network, target: Target, progress: Progress | None 
     definition = builder.create_network(1 << int(flag))
     parser = library.OnnxParser(definition, log)
     if not parser.parse(network.model.SerializeToString()):
-        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        errors = [
+            f"{error.desc()} (node {error.node_name()!r}, {error.node_operator()})"
+            for error in map(parser.get_error, range(parser.num_errors))
+        ]
         raise BuildError(
             f'{BACKENDS[target.backend]} cannot read "{network.card.name}": {"; ".join(errors)}'
         )

@@ -106,16 +106,16 @@ def _keep_one_output(model: onnx.ModelProto, name: str) -> None:
     kept = [output for output in graph.output if output.name == name]
     del graph.output[:]
     graph.output.extend(kept)
-    needed, nodes = {name}, []
-    for node in reversed(graph.node):  # sorted topologically, as ONNX demands
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(node.input)
-            needed.update(_captured(node))
-    if len(nodes) < len(graph.node):
-        kept_nodes = [type(node).FromString(node.SerializeToString()) for node in reversed(nodes)]
-        del graph.node[:]
-        graph.node.extend(kept_nodes)
+    producers = {made: i for i, node in enumerate(graph.node) for made in node.output}
+    needed, wanted = set(), [name]
+    while wanted:
+        index = producers.get(wanted.pop())
+        if index is not None and index not in needed:
+            needed.add(index)
+            wanted += [*graph.node[index].input, *_captured(graph.node[index])]
+    for index in reversed(range(len(graph.node))):
+        if index not in needed:
+            del graph.node[index]
 
 
 def _captured(node: onnx.NodeProto) -> set[str]:
