@@ -113,7 +113,7 @@ def test_resnet18(rtx: Any, no_gpu: None, resnet18: Path, precision: Any, megaby
     assert built.path.stat().st_size == pytest.approx(megabytes * 1e6, rel=0.1)
     kind = "convolution half" if precision == "fp16" else "convolution float"
     assert dict(built.layers)[kind] > 20
-    assert len(built.card.compute_capabilities) >= 5
+    assert len(built.card.compute_capabilities) >= 4
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_engine_that_finds_other_text_is_not_written(
     rtx: Any, no_gpu: None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = make_model(folder / "a.onnx")
-    original = build.lower
+    original = lower
 
     def break_weights(network: Any, *, half: bool) -> Any:
         lowered = original(network, half=half)
@@ -287,6 +287,7 @@ def test_without_a_gpu_rtx_is_taken_and_said(rtx: Any, caplog: pytest.LogCapture
     target = choose_target(BuildConfig())
     assert target.backend == "tensorrt_rtx"
     assert "8.6" in target.compute_capabilities
+    assert "7.5" not in target.compute_capabilities
     assert "no CUDA GPU here" in caplog.text
 
 

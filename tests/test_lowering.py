@@ -21,9 +21,8 @@ def run(network: Network, batch: np.ndarray) -> np.ndarray:
 
 def element_types(network: Network) -> tuple[int, int]:
     graph = network.model.graph
-    return tuple(  # type: ignore[return-value]
-        value.type.tensor_type.elem_type for value in (graph.input[0], graph.output[0])
-    )
+    first, last = graph.input[0], graph.output[0]
+    return first.type.tensor_type.elem_type, last.type.tensor_type.elem_type
 
 
 def with_end(path: Path, *nodes: onnx.NodeProto, others: tuple[str, ...] = ()) -> Path:

@@ -51,20 +51,19 @@ def test_missing_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         quantize(network, "int8", np.zeros((1, 3, 32, 32), np.float32))
 
 
-def conv_model(path: Path, rng: np.random.Generator) -> Path:
-    """A network of two convolutions: bright is text."""
-    weights = {
-        "a": rng.uniform(0.1, 0.2, (16, 3, 3, 3)),
-        "b": rng.uniform(0.1, 0.2, (1, 16, 3, 3)),
-    }
+def conv_model(path: Path, rng: np.random.Generator, channels: int = 64) -> Path:
+    """A network of three convolutions: bright is text."""
     model = onnx.load(make_model(path))
     graph = model.graph
     del graph.node[:]
-    for source, weight, target in (("image", "a", "inner"), ("inner", "b", "map")):
-        node = onnx.helper.make_node("Conv", [source, weight], [target], pads=[1, 1, 1, 1])
+    widths = [3, channels, channels, 1]
+    names = ["image", "first", "second", "map"]
+    for i in range(3):
+        weight = rng.uniform(0.1, 0.2, (widths[i + 1], widths[i], 3, 3)).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(weight / widths[i], f"weight{i}"))
+        inputs = [names[i], f"weight{i}"]
+        node = onnx.helper.make_node("Conv", inputs, [names[i + 1]], pads=[1] * 4)
         graph.node.append(node)
-        values = weights[weight].astype(np.float32)
-        graph.initializer.append(onnx.numpy_helper.from_array(values, weight))
     onnx.save(model, path)
     return path
 
@@ -77,9 +76,16 @@ def test_quantized_network_is_close(precision: str, folder: Path, rng: np.random
     network = lower(read_network(conv_model(folder / "a.onnx", rng)), half=False)
     images = load_calibration(folder, CARD, (64, 96))
     quantized = quantize(network, precision, images)
-    assert "QuantizeLinear" in {node.op_type for node in quantized.model.graph.node}
+    assert "DequantizeLinear" in {node.op_type for node in quantized.model.graph.node}
     maps: list[Any] = []
     for each in (network, quantized):
         maps.append(load_model(each.model, each.card, each.input_name, each.output_name)(images))
     assert np.abs(maps[0] - maps[1]).max() < 0.1 * np.abs(maps[0]).max()
     assert dataclasses.replace(quantized, model=network.model) == network
+
+
+def test_network_too_small_to_quantize(folder: Path, rng: np.random.Generator) -> None:
+    pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
+    network = lower(read_network(conv_model(folder / "a.onnx", rng, channels=4)), half=False)
+    with pytest.raises(BuildError, match="finds nothing to compute in fp8"):
+        quantize(network, "fp8", load_calibration(folder, CARD, (64, 96)))

@@ -11,7 +11,9 @@ from tiny import make_model, scene
 
 def boxes(*corners: tuple[float, float, float, float]) -> Detections:
     quads = [[(a, b), (c, b), (c, d), (a, d)] for a, b, c, d in corners]
-    return Detections(np.array(quads, np.float32).reshape(-1, 4, 2), np.ones(len(corners)))
+    return Detections(
+        np.array(quads, np.float32).reshape(-1, 4, 2), np.ones(len(corners), np.float32)
+    )
 
 
 @pytest.mark.parametrize(

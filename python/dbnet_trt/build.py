@@ -59,7 +59,7 @@ class BuildConfig:
 
     compute_capability: str = ""
     """With TensorRT-RTX: the GPUs to build for, as in 75,86,89. This machine's if left out, or all
-    that the library knows."""
+    since Ampere: NVIDIA advises an engine of its own for Turing (75)."""
 
     check: bool = True
     """Compare the boxes with ONNX Runtime's before the engine gets its name."""
@@ -191,7 +191,8 @@ def choose_target(config: BuildConfig) -> Target:
     supported = supported_compute_capabilities(library)
     if config.capabilities and not supported:
         raise BuildError("TensorRT builds for this machine's GPU; --compute-capability needs --rtx")
-    chosen = config.capabilities or ((Device().compute_capability,) if has_gpu else supported)
+    since_ampere = tuple(each for each in supported if float(each) >= 8)
+    chosen = config.capabilities or ((Device().compute_capability,) if has_gpu else since_ampere)
     if supported and not set(chosen) <= set(supported):
         raise BuildError(
             f"{BACKENDS[backend]} {library.__version__} builds for {', '.join(supported)}, not for "

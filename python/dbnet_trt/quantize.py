@@ -59,6 +59,8 @@ def quantize(network: Network, precision: str, images: NDArray[np.float32]) -> N
             model = onnx.load(target)
         except Exception as error:  # it raises all sorts
             raise BuildError(f"Model Optimizer cannot quantize the network: {error}") from error
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise BuildError(f"Model Optimizer finds nothing to compute in {precision} in this network")
     halve_edges(model, network.input_name, network.output_name)
     return dataclasses.replace(network, model=model)
 
