@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError, ModelCard, build, cuda_available
+from dbnet_trt import compile as compile_module
 from dbnet_trt.build import BuildConfig, build_engine, choose_target, default_name
 from dbnet_trt.cli import main
 from dbnet_trt.compile import Target, compile_network
@@ -69,16 +70,31 @@ def test_engine_and_card(rtx: Any, no_gpu: None, folder: Path) -> None:
 
 
 def test_profile_and_types_reach_the_engine(
-    rtx: Any, no_gpu: None, folder: Path, caplog: pytest.LogCaptureFixture
+    rtx: Any,
+    no_gpu: None,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The builder's own description of the engine, which is all one sees without a GPU."""
     caplog.set_level(1, "dbnet_trt")
+    configs = []
+
+    def configure(*arguments: Any) -> Any:
+        configs.append(original(*arguments))
+        return configs[-1]
+
+    original = compile_module._configure
+    monkeypatch.setattr(compile_module, "_configure", configure)
     config = dataclasses.replace(SMALL, precision="fp16")
     build_engine(make_model(folder / "a.onnx"), config=config)
     assert "MinShape: [1,3,32,32], OptShape: [2,3,64,96], MaxShape: [2,3,128,160]" in caplog.text
     assert "Name: image, IOMode: Input, DataType: Half" in caplog.text
     assert "Name: map, IOMode: Output, DataType: Half" in caplog.text
     assert "Number of target compute capabilities: 2" in caplog.text
+    (used,) = configs
+    assert used.get_flag(rtx.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    assert used.max_aux_streams == 0
 
 
 # ---- every kind of network ---------------------------------------------------------------------
@@ -206,12 +222,15 @@ def test_old_engines_leave_the_cache(
 
 def test_interrupted_build_leaves_nothing(rtx: Any, no_gpu: None, folder: Path) -> None:
     source = make_model(folder / "a.onnx")
+    steps = []
 
-    def press_ctrl_c(*_: object) -> None:
+    def press_ctrl_c(*step: object) -> None:
+        steps.append(step)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         build_engine(source, config=SMALL, progress=press_ctrl_c)
+    assert not any(phase == "Computing profile costs" for phase, *_ in steps)  # it stopped early
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["a.onnx"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -367,11 +386,9 @@ def test_timing_cache_is_read_and_written(
         def get_timing_cache(self) -> Any:
             return type("Cache", (), {"serialize": lambda _: b"measured"})()
 
-    from dbnet_trt import compile
-
     path = folder / "a.timing"
     for _ in range(2):
-        with compile._timing_cache(object(), Config(), path):
+        with compile_module._timing_cache(object(), Config(), path):
             pass
     assert calls == [b"", b"measured", b""]
     assert path.read_bytes() == b"measured"

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
 from dbnet_trt.engines.onnx import load_model
-from dbnet_trt.lowering import Network, lower, read_half_checkpoint, read_network
+from dbnet_trt.lowering import Network, halve_edges, lower, read_half_checkpoint, read_network
 from onnx import TensorProto, helper
 from tiny import CARD, make_model
 
@@ -126,6 +126,24 @@ def test_half_stays_half(tmp_path: Path, rng: np.random.Generator) -> None:
     batch = rng.random((1, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(run(twice, batch), run(once, batch))
     assert element_types(twice) == element_types(once)
+
+
+@pytest.mark.parametrize("inner", [TensorProto.INT32, TensorProto.FLOAT16])
+def test_only_casts_from_half_become_edges(
+    inner: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = with_end(
+        tmp_path / "a.onnx",
+        helper.make_node("Cast", ["inner"], ["other"], to=inner),
+        helper.make_node("Cast", ["other"], ["map"], to=TensorProto.FLOAT),
+    )
+    network = read_network(path)
+    halve_edges(network.model, network.input_name, network.output_name)
+    half = inner == TensorProto.FLOAT16
+    assert element_types(network) == (TensorProto.FLOAT, inner if half else TensorProto.FLOAT)
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    values = 20 * batch.mean(axis=1)
+    np.testing.assert_allclose(run(network, batch), values if half else values // 1, atol=0.02)
 
 
 def test_checkpoint_in_half_precision(

@@ -131,21 +131,13 @@ def _captured(node: onnx.NodeProto) -> set[str]:
 def _strip_sigmoid(model: onnx.ModelProto, output: str) -> bool:
     """Turn the sigmoid that makes the output into nothing; False where there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
-    num_readers: dict[str, int] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            num_readers[name] = num_readers.get(name, 0) + 1
-    name = output
-    while True:
-        node = producers.get(name)
-        if node is None or num_readers.get(name, 0) > (name != output):
-            return False
-        if node.op_type == "Sigmoid":
-            _make_identity(node)
-            return True
-        if node.op_type not in LAYOUT_ONLY:
-            return False
-        name = node.input[0]
+    node = producers.get(output)
+    while node is not None and node.op_type in LAYOUT_ONLY:
+        node = producers.get(node.input[0])
+    if node is None or node.op_type != "Sigmoid":
+        return False
+    _make_identity(node)
+    return True
 
 
 def _make_identity(node: onnx.NodeProto) -> None:
