@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def compile_network(network: Network, target: Target, progress: Progress | None 
     Args:
         network: As `lowering.lower` gives it.
         target: For what.
-        progress: Called from TensorRT's threads.
+        progress: Called from other threads.
 
     Raises:
         EngineError: The library is not there.
@@ -88,13 +88,18 @@ def compile_network(network: Network, target: Target, progress: Progress | None 
         )
     layers = _count_layers(definition)
     config = _configure(library, builder, target, network.input_name)
-    with _interruptible() as stop:
-        monitor = _make_monitor(library, progress, stop)
-        config.progress_monitor = monitor
-        with _timing_cache(library, config, target.timing_cache):
-            data = builder.build_serialized_network(definition, config)
-    if stop.is_set():
-        raise KeyboardInterrupt
+    stop = threading.Event()
+    monitor = _make_monitor(library, progress, stop)  # TensorRT does not keep it alive
+    config.progress_monitor = monitor
+    with _timing_cache(library, config, target.timing_cache), ThreadPoolExecutor(1) as pool:
+        # In a thread of its own: this one stays free to be interrupted, and no exception flies
+        # through TensorRT's frames.
+        build = pool.submit(builder.build_serialized_network, definition, config)
+        try:
+            data = build.result()
+        except KeyboardInterrupt:
+            stop.set()
+            raise
     if data is None:
         raise BuildError(
             f'{BACKENDS[target.backend]} cannot build "{network.card.name}": {log.take_errors()}'
@@ -152,20 +157,6 @@ def _make_monitor(library: Any, progress: Progress | None, stop: threading.Event
                 progress(phase_name, step, max(1, self._num_steps.get(phase_name, 1)))
 
     return Monitor()
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets: an exception must not fly through TensorRT's C++ frames."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
