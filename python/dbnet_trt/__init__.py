@@ -6,6 +6,7 @@
 """
 
 from ._core import cuda_available
+from .build import BuildConfig, build_engine
 from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector
@@ -14,6 +15,7 @@ from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
 __all__ = [
+    "BuildConfig",
     "BuildError",
     "DBNetError",
     "Detection",
@@ -23,5 +25,6 @@ __all__ = [
     "ImageError",
     "ModelCard",
     "SizePolicy",
+    "build_engine",
     "cuda_available",
 ]

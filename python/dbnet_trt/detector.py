@@ -56,8 +56,9 @@ class Detector:
         """Open a model.
 
         Args:
-            engine: Name of a model, or path of an .onnx file or a .safetensors checkpoint; or an
-                engine, ready to run; None takes the default model.
+            engine: Name of a model, or path of an .onnx file, of an .engine file that `dbnet-build`
+                wrote, or of a .safetensors checkpoint; or an engine, ready to run; None takes the
+                default model.
             device: "auto", "cpu", "cuda" or "cuda:0".
             card: What a model of another project needs and gives: a card, or the name of the
                 project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our own files
@@ -290,6 +291,10 @@ def _open_engine(
         from .engines.torch import load_checkpoint
 
         return load_checkpoint(Path(engine or ""), "cpu" if device == "auto" else device)
+    if Path(engine or "").suffix.lower() == ".engine":
+        from .engines.tensorrt import HostEngine, open_engine
+
+        return HostEngine(open_engine(Path(engine or ""), device))
     from .engines.onnx import CpuConfig, load_onnx
 
     config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
@@ -314,11 +319,9 @@ def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
         if not Path(name).is_file():
             raise EngineError(f"there is no file {name}")
         return Path(name), None
-    if suffix == ".engine":
-        raise EngineError(f"{name}: this version runs no TensorRT engines yet; give the .onnx file")
     if suffix or isinstance(engine, Path) or "/" in name:
         raise EngineError(
-            f"a model is an .onnx file or a name of the list `dbnet models`, got {name}"
+            f"a model is an .onnx or .engine file, or a name of the list `dbnet models`, got {name}"
         )
     return find_model(name)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from dbnet_trt import EngineError
-from dbnet_trt.training.checkpoints import load_weights, write_atomically
+from dbnet_trt.files import write_atomically
+from dbnet_trt.training.checkpoints import load_weights
 from dbnet_trt.training.model import DBNet, ModelConfig
 
 FULL = ModelConfig("resnet18", 16, deformable=True, adaptive_scale_fusion=True)

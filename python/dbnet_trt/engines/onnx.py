@@ -81,6 +81,31 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
             backend or precision is not to be had here.
     """
     config = config or CpuConfig()
+    model, card, input_name, output_name = read_model(path, card)
+    num_flushed = flush_denormals(model)
+    logger.debug("%s: %d denormal weights set to zero", path, num_flushed)
+    backend = config.backend
+    if backend == "auto":
+        backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    engine = _OpenVino if backend == "openvino" else _OnnxRuntime
+    return engine(model.SerializeToString(), card, config, input_name, output_name)
+
+
+def load_model(
+    model: onnx.ModelProto, card: ModelCard, input_name: str, output_name: str
+) -> Engine:
+    """Run a model in memory by ONNX Runtime, whatever its float type, on one thread a core."""
+    return _OnnxRuntime(model.SerializeToString(), card, CpuConfig(), input_name, output_name)
+
+
+def read_model(
+    path: Path, card: ModelCard | None = None
+) -> tuple[onnx.ModelProto, ModelCard, str, str]:
+    """An ONNX file, its card, and the names of its input and of its output.
+
+    Raises:
+        EngineError: As `load_onnx`.
+    """
     data = _read(path)
     model = _parse(path, data)
     card = card or _find_card(path, model)
@@ -89,14 +114,7 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
             f'{path} is not the file that the card "{card.name}" describes (its SHA-256 differs); '
             "install the version that the card names, or give a card of your own"
         )
-    input_name, output_name = _check_tensors(path, model, card)
-    num_flushed = flush_denormals(model)
-    logger.debug("%s: %d denormal weights set to zero", path, num_flushed)
-    backend = config.backend
-    if backend == "auto":
-        backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
-    engine = _OpenVino if backend == "openvino" else _OnnxRuntime
-    return engine(model.SerializeToString(), card, config, input_name, output_name)
+    return model, card, *_check_tensors(path, model, card)
 
 
 def flush_denormals(model: onnx.ModelProto) -> int:
@@ -236,12 +254,15 @@ class _OnnxRuntime:
         except Exception as error:  # its exceptions have no common base
             raise EngineError(f'ONNX Runtime cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
+        types = {each.name: each.type for each in self._session.get_inputs()}
+        self._dtype = np.float16 if types[input_name] == "tensor(float16)" else np.float32
         self.card = card
         self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            (output,) = self._session.run([self._output_name], {self._input_name: batch})
+            images = batch.astype(self._dtype, copy=False)
+            (output,) = self._session.run([self._output_name], {self._input_name: images})
         except Exception as error:
             raise EngineError(f'ONNX Runtime failed on "{self.card.name}": {error}') from error
         return _to_maps(output, batch, self.card)

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from ..card import METADATA_KEY, ModelCard
 from ..errors import EngineError
+from ..files import write_atomically
 from .model import DBNet, ModelConfig
 
 CONFIG_KEY = "dbnet_trt.model"
@@ -77,19 +76,6 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
             "expected a .safetensors file that `dbnet train` wrote"
         ) from error
     return model.eval(), card
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file, then give it its name: whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(model: DBNet, path: Path) -> LoadReport:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..card import METADATA_KEY, ModelCard
 from ..engines.onnx import flush_denormals
 from ..errors import BuildError
-from .checkpoints import load_model, write_atomically
+from ..files import write_atomically
+from .checkpoints import load_model
 from .model import DBNet
 
 INPUT, OUTPUT = "images", "logits"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import EngineError
-from .checkpoints import write_atomically
+from ..files import write_atomically
 from .model import DBNet
 
 

@@ -22,7 +22,8 @@ from ..detector import Detector
 from ..engines.torch import TorchEngine
 from ..errors import DBNetError
 from ..evaluation.evaluate import evaluate_samples
-from .checkpoints import load_weights, save_model, write_atomically
+from ..files import write_atomically
+from .checkpoints import load_weights, save_model
 from .config import TrainConfig
 from .datasets import Sample, read_dataset
 from .distributed import (

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an ONNX graph to the bytes of an engine, by TensorRT or TensorRT-RTX."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .engine_card import Shape
+from .engines.tensorrt import BACKENDS, load_library, make_logger
+from .errors import BuildError
+from .files import write_atomically
+from .lowering import Network
+
+logger = logging.getLogger("dbnet_trt")
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase of the build, the step it has reached, and how many it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an engine is compiled for."""
+
+    backend: str
+    """ "tensorrt" or "tensorrt_rtx"."""
+
+    compute_capabilities: tuple[str, ...]
+    """As in ("8.6", "8.9"). TensorRT itself compiles for the GPU at hand alone."""
+
+    shapes: tuple[Shape, Shape, Shape]
+    """Smallest, best and largest input, each (batch, height, width)."""
+
+    timing_cache: Path | None = None
+    """Where TensorRT keeps what it measured; read before, written after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An engine's bytes, and what went into it."""
+
+    data: bytes
+    layers: tuple[tuple[str, int], ...]
+    """Kinds of layers of the parsed network, with their types, the most frequent first."""
+
+
+def supported_compute_capabilities(library: Any) -> tuple[str, ...]:
+    """The GPUs that a library compiles for without having one; none where it needs the GPU."""
+    if not hasattr(library, "ComputeCapability"):
+        return ()
+    names = (name for name in dir(library.ComputeCapability) if name.startswith("SM"))
+    return tuple(sorted((f"{name[2:-1]}.{name[-1]}" for name in names), key=float))
+
+
+def compile_network(network: Network, target: Target, progress: Progress | None = None) -> Compiled:
+    """Compile a network. Ctrl-C ends it between two steps.
+
+    Args:
+        network: As `lowering.lower` gives it.
+        target: For what.
+        progress: Called from other threads.
+
+    Raises:
+        EngineError: The library is not there.
+        BuildError: It cannot parse or build the network.
+    """
+    library = load_library(target.backend)
+    log = make_logger(library)
+    log.take_errors()
+    builder = library.Builder(log)
+    flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    definition = builder.create_network(1 << int(flag))
+    parser = library.OnnxParser(definition, log)
+    if not parser.parse(network.model.SerializeToString()):
+        errors = [
+            f"{error.desc()} (node {error.node_name()!r}, {error.node_operator()})"
+            for error in map(parser.get_error, range(parser.num_errors))
+        ]
+        raise BuildError(
+            f'{BACKENDS[target.backend]} cannot read "{network.card.name}": {"; ".join(errors)}'
+        )
+    layers = _count_layers(definition)
+    config = _configure(library, builder, target, network.input_name)
+    stop = threading.Event()
+    monitor = _make_monitor(library, progress, stop)  # TensorRT does not keep it alive
+    config.progress_monitor = monitor
+    with _timing_cache(library, config, target.timing_cache), ThreadPoolExecutor(1) as pool:
+        # In a thread of its own: this one stays free to be interrupted, and no exception flies
+        # through TensorRT's frames.
+        build = pool.submit(builder.build_serialized_network, definition, config)
+        try:
+            data = build.result()
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+    if data is None:
+        raise BuildError(
+            f'{BACKENDS[target.backend]} cannot build "{network.card.name}": {log.take_errors()}'
+        )
+    return Compiled(bytes(data), layers)
+
+
+def _configure(library: Any, builder: Any, target: Target, input_name: str) -> Any:
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    shapes = [(batch, 3, height, width) for batch, height, width in target.shapes]
+    profile.set_shape(input_name, *shapes)
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildError(f"TensorRT refuses the shapes {shapes}")
+    config.max_aux_streams = 0  # one stream, which a graph can capture
+    config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+    if hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # RTX: or no graph captures it
+        config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if hasattr(config, "set_compute_capability"):
+        config.num_compute_capabilities = len(target.compute_capabilities)
+        for index, each in enumerate(target.compute_capabilities):
+            name = "SM" + each.replace(".", "")
+            config.set_compute_capability(getattr(library.ComputeCapability, name), index)
+    return config
+
+
+def _count_layers(definition: Any) -> tuple[tuple[str, int], ...]:
+    counts: Counter[str] = Counter()
+    for i in range(definition.num_layers):
+        layer = definition.get_layer(i)
+        dtype = layer.get_output(0).dtype if layer.num_outputs else None
+        counts[f"{layer.type.name.lower()} {dtype.name.lower() if dtype else ''}".strip()] += 1
+    return tuple(counts.most_common())
+
+
+def _make_monitor(library: Any, progress: Progress | None, stop: threading.Event) -> Any:
+    class Monitor(library.IProgressMonitor):  # type: ignore[misc]  # known at run time only
+        def __init__(self) -> None:
+            library.IProgressMonitor.__init__(self)
+            self._num_steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._num_steps[phase_name] = num_steps
+            self._report(phase_name, 0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            self._report(phase_name, step + 1)
+            return not stop.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._report(phase_name, self._num_steps.get(phase_name, 1))
+
+        def _report(self, phase_name: str, step: int) -> None:
+            if progress is not None:
+                progress(phase_name, step, max(1, self._num_steps.get(phase_name, 1)))
+
+    return Monitor()
+
+
+@contextmanager
+def _timing_cache(library: Any, config: Any, path: Path | None) -> Iterator[None]:
+    """Times of kernels from earlier builds; not for a library that builds ahead of time."""
+    if path is None or hasattr(library, "ComputeCapability"):
+        yield
+        return
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    if not config.set_timing_cache(cache, False):  # of another GPU or version
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    yield
+    write_atomically(
+        path, lambda file: file.write_bytes(bytes(config.get_timing_cache().serialize()))
+    )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The little of the CUDA driver that engines need: which GPU, its memory, copies."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..errors import EngineError
+
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+
+
+@cache
+def load_driver() -> Any:
+    """The driver's library.
+
+    Raises:
+        EngineError: There is none.
+    """
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        raise EngineError(f"there is no CUDA driver here ({error})") from error
+
+
+class Device:
+    """A GPU, by its primary context: the one that the CUDA runtime uses, too."""
+
+    def __init__(self, ordinal: int = 0) -> None:
+        """Open GPU number `ordinal`.
+
+        Raises:
+            EngineError: There is no such GPU.
+        """
+        self._driver = load_driver()
+        self._handle = ctypes.c_int()
+        self._context = ctypes.c_void_p()
+        self._call("cuInit", ctypes.c_uint(0))
+        self._call("cuDeviceGet", ctypes.byref(self._handle), ctypes.c_int(ordinal))
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._handle)
+        self.ordinal = ordinal
+        self.activate()
+
+    def activate(self) -> None:
+        """Make it the calling thread's GPU."""
+        self._call("cuCtxSetCurrent", self._context)
+
+    @property
+    def compute_capability(self) -> str:
+        """As in "8.6"."""
+        numbers = []
+        for attribute in (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR):
+            value = ctypes.c_int()
+            self._call(
+                "cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(attribute), self._handle
+            )
+            numbers.append(value.value)
+        return "{}.{}".format(*numbers)
+
+    def allocate(self, num_bytes: int) -> DeviceMemory:
+        """Memory on the GPU; freed with the object."""
+        return DeviceMemory(self, num_bytes)
+
+    def upload(self, array: NDArray[Any], pointer: int) -> None:
+        """Copy a contiguous array to the GPU, and wait."""
+        self._call(
+            "cuMemcpyHtoD_v2",
+            ctypes.c_uint64(pointer),
+            ctypes.c_void_p(array.ctypes.data),
+            ctypes.c_size_t(array.nbytes),
+        )
+
+    def download(self, pointer: int, array: NDArray[Any]) -> None:
+        """Fill a contiguous array from the GPU, and wait."""
+        self._call(
+            "cuMemcpyDtoH_v2",
+            ctypes.c_void_p(array.ctypes.data),
+            ctypes.c_uint64(pointer),
+            ctypes.c_size_t(array.nbytes),
+        )
+
+    def create_stream(self) -> int:
+        """Handle of a new stream, which lives as long as the process."""
+        stream = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(0))
+        return stream.value or 0
+
+    def synchronize(self, stream: int) -> None:
+        """Wait for all work on a stream."""
+        self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._driver, name)(*arguments)
+        if status:
+            raise EngineError(f"{name} failed with CUDA error {status} ({self._explain(status)})")
+
+    def _explain(self, status: int) -> str:
+        text = ctypes.c_char_p()
+        self._driver.cuGetErrorName(ctypes.c_int(status), ctypes.byref(text))
+        return text.value.decode() if text.value else "unknown"
+
+
+class DeviceMemory:
+    """Bytes on a GPU, aligned to 256."""
+
+    def __init__(self, device: Device, num_bytes: int) -> None:
+        self.num_bytes = max(1, num_bytes)
+        self._device = device
+        self._pointer = ctypes.c_uint64(0)
+        device._call("cuMemAlloc_v2", ctypes.byref(self._pointer), ctypes.c_size_t(self.num_bytes))
+
+    @property
+    def pointer(self) -> int:
+        """Its address."""
+        return self._pointer.value
+
+    def __del__(self) -> None:
+        if self._pointer.value:  # from whichever thread, and whatever its GPU
+            driver = self._device._driver
+            driver.cuCtxPushCurrent_v2(self._device._context)
+            driver.cuMemFree_v2(self._pointer)
+            driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+
+def device_ordinal(device: str) -> int:
+    """The number of "auto", "cuda" or "cuda:1"."""
+    return int(device.partition(":")[2] or 0)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model to the ONNX graph that TensorRT gets: logits, one input, one output, one precision.
+
+Networks are strongly typed: an engine computes in the types of its graph, so that fp16 is a graph
+in fp16, and int8 or fp8 a graph with quantization nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .card import ModelCard
+from .engines.onnx import flush_denormals, read_model
+from .errors import BuildError
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger("dbnet_trt")
+
+LAYOUT_ONLY = frozenset(("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose"))
+"""Operators that may stand after the last sigmoid without changing what the map holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as ONNX, and what it needs and gives."""
+
+    model: onnx.ModelProto
+    card: ModelCard
+    input_name: str
+    output_name: str
+
+
+def read_network(path: Path, card: ModelCard | None = None) -> Network:
+    """Read an ONNX file, or export a checkpoint, in fp32; sigmoid still in.
+
+    Raises:
+        EngineError: The file cannot be read, or has no card or a wrong one.
+        BuildError: It is a checkpoint and PyTorch is not there.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return Network(*read_model(path, card))
+    return _export(path, "fp32")
+
+
+def lower(network: Network, *, half: bool) -> Network:
+    """Give logits instead of probabilities, and nothing else; in fp16 if `half`.
+
+    Args:
+        network: As read; it is not changed.
+        half: Weights, input and output in fp16.
+
+    Raises:
+        BuildError: The network does not survive fp16.
+    """
+    model = _copy(network.model)
+    _keep_one_output(model, network.output_name)
+    card = network.card
+    if card.output == "probability":
+        if _strip_sigmoid(model, network.output_name):
+            card = dataclasses.replace(card, output="logit")
+        else:
+            logger.info("%s: no sigmoid at the end to leave out", card.name)
+    flush_denormals(model)
+    if half:
+        model = _to_half(model)
+        halve_edges(model, network.input_name, network.output_name)
+    return Network(model, card, network.input_name, network.output_name)
+
+
+def read_half_checkpoint(path: Path) -> Network:
+    """Export a checkpoint in fp16: deformable convolutions keep their coordinates in fp32."""
+    return _export(path, "fp16")
+
+
+def _export(path: Path, precision: str) -> Network:
+    try:
+        from .training.export import export_checkpoint
+    except ImportError as error:
+        raise BuildError(
+            f"{path} is a training checkpoint and needs PyTorch ({error}); "
+            "pip install 'dbnet-trt[train]', or export it to ONNX with `dbnet export`"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / f"{path.stem}.onnx"
+        export_checkpoint(path, target, precision=precision)  # type: ignore[arg-type]
+        return Network(*read_model(target))
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _keep_one_output(model: onnx.ModelProto, name: str) -> None:
+    """Drop the other outputs, and the nodes that only they need."""
+    graph = model.graph
+    kept = [output for output in graph.output if output.name == name]
+    del graph.output[:]
+    graph.output.extend(kept)
+    producers = {made: i for i, node in enumerate(graph.node) for made in node.output}
+    needed, wanted = set(), [name]
+    while wanted:
+        index = producers.get(wanted.pop())
+        if index is not None and index not in needed:
+            needed.add(index)
+            wanted += [*graph.node[index].input, *_captured(graph.node[index])]
+    for index in reversed(range(len(graph.node))):
+        if index not in needed:
+            del graph.node[index]
+
+
+def _captured(node: onnx.NodeProto) -> set[str]:
+    """Names that the bodies of an If or a Loop read."""
+    return {
+        name
+        for attribute in node.attribute
+        for inner in attribute.g.node
+        for name in (*inner.input, *_captured(inner))
+    }
+
+
+def _strip_sigmoid(model: onnx.ModelProto, output: str) -> bool:
+    """Turn the sigmoid that makes the output into nothing; False where there is none."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get(output)
+    while node is not None and node.op_type in LAYOUT_ONLY:
+        node = producers.get(node.input[0])
+    if node is None or node.op_type != "Sigmoid":
+        return False
+    _make_identity(node)
+    return True
+
+
+def _make_identity(node: onnx.NodeProto) -> None:
+    node.op_type = "Identity"
+    del node.attribute[:]
+
+
+def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in fp16 between casts; a graph that holds fp16 weights stays as it is."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
+        return model
+    with warnings.catch_warnings():  # of weights below the smallest fp16; the check comes later
+        warnings.simplefilter("ignore")
+        converted: onnx.ModelProto = convert_float_to_float16(
+            model, keep_io_types=True, max_finite_val=65504.0
+        )
+    return converted
+
+
+def halve_edges(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
+    """Where the graph begins or ends with a cast, let the other side of the cast be the edge."""
+    import onnx
+
+    half, graph = onnx.TensorProto.FLOAT16, model.graph
+    (source,) = (value for value in graph.input if value.name == input_name)
+    readers = [node for node in graph.node if input_name in node.input]
+    if readers and all(_casts_to(node, half) for node in readers):
+        source.type.tensor_type.elem_type = half
+        for node in readers:
+            _make_identity(node)
+    (last,) = (node for node in graph.node if output_name in node.output)
+    if _casts_to(last, onnx.TensorProto.FLOAT):
+        inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+        types = {value.name: value.type.tensor_type.elem_type for value in inferred}
+        if types.get(last.input[0]) == half:
+            graph.output[0].type.tensor_type.elem_type = half
+            _make_identity(last)
+
+
+def _casts_to(node: onnx.NodeProto, dtype: int) -> bool:
+    return node.op_type == "Cast" and any(
+        attribute.name == "to" and attribute.i == dtype for attribute in node.attribute
+    )

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8 and fp8: quantization nodes by NVIDIA's Model Optimizer, calibrated on images."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .card import ModelCard
+from .errors import BuildError
+from .images import find_sources, is_video, load_image
+from .lowering import Network, halve_edges
+from .preprocess import Plan, preprocess
+
+logger = logging.getLogger("dbnet_trt")
+
+MAX_IMAGES = 256
+"""Calibration looks at so many images at most, evenly spread over the folder."""
+
+
+def quantize(network: Network, precision: str, images: NDArray[np.float32]) -> Network:
+    """Put quantization nodes into a network in fp32; what stays unquantized is in fp16 then.
+
+    Args:
+        network: With logits for output.
+        precision: Of convolutions and matrix products: "int8" or "fp8".
+        images: (N, 3, h, w) float32, as the network takes them.
+
+    Raises:
+        BuildError: Model Optimizer is not installed, or cannot do it.
+    """
+    try:
+        from modelopt.onnx.quantization import quantize as insert_nodes
+    except ImportError as error:
+        raise BuildError(
+            f"{precision} needs NVIDIA's Model Optimizer ({error}); "
+            "pip install 'dbnet-trt[quantize]'"
+        ) from error
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "network.onnx", Path(folder) / "quantized.onnx"
+        onnx.save(network.model, source)
+        try:
+            insert_nodes(
+                str(source),
+                quantize_mode=precision,
+                calibration_data={network.input_name: images},
+                calibration_eps=["cpu"],
+                output_path=str(target),
+                high_precision_dtype="fp16",
+                log_level="ERROR",
+            )
+            model = onnx.load(target)
+        except Exception as error:  # it raises all sorts
+            raise BuildError(f"Model Optimizer cannot quantize the network: {error}") from error
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise BuildError(f"Model Optimizer finds nothing to compute in {precision} in this network")
+    halve_edges(model, network.input_name, network.output_name)
+    return dataclasses.replace(network, model=model)
+
+
+def load_calibration(folder: Path, card: ModelCard, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Images of a folder as the network takes them.
+
+    Args:
+        folder: Searched through and through.
+        card: Says how images are normalised.
+        size: Each is scaled to fit into this height and width, and padded.
+
+    Returns:
+        (N, 3, h, w) float32.
+
+    Raises:
+        ImageError: The folder holds none, or a broken one.
+    """
+    sources = [name for name in find_sources([str(folder)]) if not is_video(name)]
+    step = max(1, -(-len(sources) // MAX_IMAGES))
+    chosen = sources[::step]
+    images = np.zeros((len(chosen), 3, *size), np.float32)
+    for name, row in zip(chosen, images, strict=True):
+        image = load_image(name)
+        factor = min(size[0] / image.shape[0], size[1] / image.shape[1])
+        height, width = (max(1, int(side * factor)) for side in image.shape[:2])
+        preprocess(image, Plan(image.shape[:2], (height, width), size), card, row)
+    logger.info("calibrating on %d images of %s", len(chosen), folder)
+    return images

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model for Triton Inference Server: encoded images in, outlines of text out.
+
+Triton imports `TritonPythonModel` from the two lines of the repository's model.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .detections import Detections
+from .detector import Detector
+from .engine_card import EngineCard, card_path
+from .errors import ImageError
+
+CONFIG = """\
+name: "{name}"
+backend: "python"
+max_batch_size: {max_batch}
+input [ {{ name: "IMAGE", data_type: TYPE_STRING, dims: [ 1 ] }} ]
+output [
+  {{ name: "QUADS", data_type: TYPE_FP32, dims: [ -1, 4, 2 ] }},
+  {{ name: "SCORES", data_type: TYPE_FP32, dims: [ -1 ] }},
+  {{ name: "COUNT", data_type: TYPE_INT32, dims: [ 1 ] }}
+]
+dynamic_batching {{ max_queue_delay_microseconds: 500 }}
+instance_group [ {{ kind: {kind}, count: 1 }} ]
+parameters [ {{ key: "model", value: {{ string_value: "{file}" }} }} ]
+"""
+"""Queue delay in microseconds: a tenth of a detection, so that waiting costs little."""
+
+MODEL = """\
+# SPDX-License-Identifier: Apache-2.0
+from dbnet_trt.triton import TritonPythonModel as TritonPythonModel
+"""
+
+
+def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
+    """Write a model repository around an engine.
+
+    Args:
+        folder: Of the repository; models already in it stay.
+        engine: The engine file; it is copied, with its card.
+        card: Of the engine.
+
+    Returns:
+        The model's folder, named after the model.
+    """
+    model = folder / re.sub(r"[^\w.-]+", "_", card.model.name)
+    version = model / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(engine, version / engine.name)
+    shutil.copyfile(card_path(engine), card_path(version / engine.name))
+    (version / "model.py").write_text(MODEL, "utf-8")
+    config = CONFIG.format(
+        name=model.name, max_batch=card.shapes[2][0], kind="KIND_GPU", file=engine.name
+    )
+    (model / "config.pbtxt").write_text(config, "utf-8")
+    return model
+
+
+class TritonPythonModel:
+    """A `Detector` in Triton's Python backend; Triton calls the methods."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the model that config.pbtxt names, on the GPU of this instance."""
+        config = json.loads(args["model_config"])
+        file = config["parameters"]["model"]["string_value"]
+        path = Path(args["model_repository"]) / args["model_version"] / file
+        is_gpu = args["model_instance_kind"] == "GPU"
+        device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "auto"
+        self._detector = Detector(path, device=device)
+        self._batch_size = max(1, config["max_batch_size"])
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response a request; the images of all of them are detected together."""
+        import triton_python_backend_utils as pb_utils
+
+        images = [_get_images(pb_utils, request) for request in requests]
+        responses: list[Any] = [None] * len(requests)
+        good = []
+        for i, given in enumerate(images):
+            if isinstance(given, ImageError):
+                error = pb_utils.TritonError(str(given))
+                responses[i] = pb_utils.InferenceResponse(error=error)
+            else:
+                good.append(i)
+        flat = [image for i in good for image in images[i]]
+        found = iter(self._detector.detect_batch(flat, batch_size=self._batch_size))
+        for i in good:
+            tensors = pack([next(found) for _ in images[i]])
+            responses[i] = pb_utils.InferenceResponse(
+                [pb_utils.Tensor(name, value) for name, value in tensors.items()]
+            )
+        return responses
+
+
+def pack(found: list[Detections]) -> dict[str, np.ndarray]:
+    """Results of B images as arrays, padded with zeros to the image with most text.
+
+    Returns:
+        QUADS (B, N, 4, 2) float32, SCORES (B, N) float32, COUNT (B, 1) int32.
+    """
+    most = max((len(each) for each in found), default=0)
+    quads = np.zeros((len(found), most, 4, 2), np.float32)
+    scores = np.zeros((len(found), most), np.float32)
+    for i, each in enumerate(found):
+        quads[i, : len(each)], scores[i, : len(each)] = each.quads, each.scores
+    count = np.array([[len(each)] for each in found], np.int32)
+    return {"QUADS": quads, "SCORES": scores, "COUNT": count}
+
+
+def _get_images(pb_utils: Any, request: Any) -> Any:
+    """The images of a request, decoded; or the error that one of them gives."""
+    from .images import load_image
+
+    encoded = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy()
+    try:
+        return [load_image(data) for data in encoded.reshape(-1)]
+    except ImageError as error:
+        return error

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether two engines find the same text: a built one against ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .detections import Detections
+from .detector import Detector
+from .engines import Engine
+from .images import Image
+from .preprocess import SizePolicy
+
+MIN_IOU = 0.8
+"""Two upright boxes that overlap so far are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How much of the text two engines both found."""
+
+    num_expected: int
+    num_found: int
+    num_same: int
+
+    @property
+    def agreement(self) -> float:
+        """2 same / (expected + found), in [0, 1]; 1 where neither found anything."""
+        total = self.num_expected + self.num_found
+        return 2 * self.num_same / total if total else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.num_same} of {self.num_expected} boxes the same, {self.num_found} found"
+
+
+def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePolicy) -> Comparison:
+    """Detect by two engines, and count boxes that both give."""
+    expected, found, same = 0, 0, 0
+    for image in images:
+        first = Detector(reference, size=size).detect(image)
+        second = Detector(engine, size=size).detect(image)
+        expected, found = expected + len(first), found + len(second)
+        same += count_same(first, second)
+    return Comparison(expected, found, same)
+
+
+def count_same(expected: Detections, found: Detections) -> int:
+    """How many boxes have a partner of their own among the others."""
+    if not len(expected) or not len(found):
+        return 0
+    a, b = expected.boxes[:, None], found.boxes[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.clip(sides, 0, None).prod(axis=-1)
+    areas = [(each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (a, b)]
+    ious = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    pairs = np.argwhere(ious >= MIN_IOU)
+    closest_first = pairs[np.argsort(-ious[tuple(pairs.T)], kind="stable")]
+    rows: set[int] = set()
+    columns: set[int] = set()
+    for row, column in closest_first.tolist():
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+    return len(rows)
+
+
+def draw_samples(count: int = 3) -> list[Image]:
+    """Images (480, 640, 3) with printed lines, for want of real ones; the same on every call."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(count):
+        image = np.full((480, 640, 3), rng.integers(120, 255, 3), np.uint8)
+        for y in range(60, 460, 60):
+            words = " ".join(str(number) for number in rng.integers(100, 99999, 3))
+            place = (int(rng.integers(10, 60)), y)
+            ink = tuple(int(value) for value in rng.integers(0, 80, 3))
+            cv2.putText(image, words, place, cv2.FONT_HERSHEY_DUPLEX, 1.0, ink, 2, cv2.LINE_AA)
+        images.append(image)
+    return images

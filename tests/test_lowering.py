@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from dbnet_trt import BuildError, EngineError
+from dbnet_trt.engines.onnx import load_model
+from dbnet_trt.lowering import Network, halve_edges, lower, read_half_checkpoint, read_network
+from onnx import TensorProto, helper
+from tiny import CARD, make_model
+
+PROBABILITY = dataclasses.replace(CARD, output="probability", output_name="map")
+
+
+def run(network: Network, batch: np.ndarray) -> np.ndarray:
+    engine = load_model(network.model, network.card, network.input_name, network.output_name)
+    return engine(batch)
+
+
+def element_types(network: Network) -> tuple[int, int]:
+    graph = network.model.graph
+    first, last = graph.input[0], graph.output[0]
+    return first.type.tensor_type.elem_type, last.type.tensor_type.elem_type
+
+
+def with_end(path: Path, *nodes: onnx.NodeProto, others: tuple[str, ...] = ()) -> Path:
+    """The tiny model whose map passes through more nodes, from "inner" to "map"."""
+    model = onnx.load(make_model(path))
+    graph = model.graph
+    graph.node[-1].output[0] = "inner"
+    graph.node.extend(nodes)
+    for name in others:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    return path
+
+
+def sigmoid(source: str = "inner", target: str = "map") -> onnx.NodeProto:
+    return helper.make_node("Sigmoid", [source], [target])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_lowered_network_gives_the_same_logits(
+    half: bool, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    original = read_network(make_model(tmp_path / "a.onnx"))
+    lowered = lower(original, half=half)
+    batch = rng.random((2, 3, 32, 64), np.float32)
+    np.testing.assert_allclose(run(lowered, batch), run(original, batch), atol=0.02 * half + 1e-5)
+    dtype = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    assert element_types(lowered) == (dtype, dtype)
+    assert element_types(original) == (TensorProto.FLOAT, TensorProto.FLOAT)
+    assert lowered.card == original.card
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [sigmoid()],
+        [sigmoid(target="s"), helper.make_node("Identity", ["s"], ["map"])],
+        [
+            sigmoid(target="s"),
+            helper.make_node("Cast", ["s"], ["c"], to=TensorProto.FLOAT),
+            helper.make_node("Transpose", ["c"], ["map"], perm=[0, 1, 2, 3]),
+        ],
+    ],
+    ids=["last", "before an identity", "before a cast and a transposition"],
+)
+def test_sigmoid_is_left_out(
+    ending: list[onnx.NodeProto], half: bool, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = with_end(tmp_path / "a.onnx", *ending)
+    lowered = lower(read_network(path, PROBABILITY), half=half)
+    assert lowered.card.output == "logit"
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    np.testing.assert_allclose(run(lowered, batch), 20 * batch.mean(axis=1), atol=0.02)
+
+
+def test_sigmoid_that_others_read_stays(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = with_end(
+        tmp_path / "a.onnx",
+        sigmoid(target="s"),
+        helper.make_node("Mul", ["s", "s"], ["squared"]),
+        helper.make_node("Add", ["s", "squared"], ["map"]),
+    )
+    original = read_network(path, PROBABILITY)
+    lowered = lower(original, half=False)
+    assert lowered.card.output == "probability"
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    np.testing.assert_array_equal(run(lowered, batch), run(original, batch))
+
+
+def test_sigmoid_of_a_dropped_output_does_not_count(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The map's sigmoid also feeds another output, which goes: then it may go, too."""
+    path = with_end(
+        tmp_path / "a.onnx",
+        sigmoid(),
+        helper.make_node("Mul", ["map", "map"], ["squared"]),
+        others=("squared",),
+    )
+    lowered = lower(read_network(path, PROBABILITY), half=False)
+    assert [output.name for output in lowered.model.graph.output] == ["map"]
+    assert len(lowered.model.graph.node) == len(onnx.load(path).graph.node) - 1
+    assert lowered.card.output == "logit"
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    np.testing.assert_allclose(run(lowered, batch), 20 * batch.mean(axis=1), rtol=1e-5)
+
+
+def test_logits_keep_a_sigmoid_that_is_part_of_the_network(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = with_end(tmp_path / "a.onnx", sigmoid())
+    lowered = lower(read_network(path), half=False)  # its card says: logits
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    assert run(lowered, batch).max() <= 1
+
+
+def test_half_stays_half(tmp_path: Path, rng: np.random.Generator) -> None:
+    once = lower(read_network(make_model(tmp_path / "a.onnx")), half=True)
+    twice = lower(once, half=True)
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    np.testing.assert_array_equal(run(twice, batch), run(once, batch))
+    assert element_types(twice) == element_types(once)
+
+
+@pytest.mark.parametrize("inner", [TensorProto.INT32, TensorProto.FLOAT16])
+def test_only_casts_from_half_become_edges(
+    inner: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = with_end(
+        tmp_path / "a.onnx",
+        helper.make_node("Cast", ["inner"], ["other"], to=inner),
+        helper.make_node("Cast", ["other"], ["map"], to=TensorProto.FLOAT),
+    )
+    network = read_network(path)
+    halve_edges(network.model, network.input_name, network.output_name)
+    half = inner == TensorProto.FLOAT16
+    assert element_types(network) == (TensorProto.FLOAT, inner if half else TensorProto.FLOAT)
+    batch = rng.random((1, 3, 32, 32), np.float32)
+    values = 20 * batch.mean(axis=1)
+    np.testing.assert_allclose(run(network, batch), values if half else values // 1, atol=0.02)
+
+
+def test_checkpoint_in_half_precision(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from dbnet_trt.training.checkpoints import save_model
+    from dbnet_trt.training.model import DBNet, ModelConfig
+
+    monkeypatch.setattr("dbnet_trt.training.export._check", lambda *_: None)
+    path = tmp_path / "a.safetensors"
+    save_model(path, DBNet(ModelConfig("mobilenetv2", 16)).eval(), CARD)
+    exact = read_network(path)
+    half = lower(read_half_checkpoint(path), half=True)
+    assert element_types(half) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
+    batch = rng.random((1, 3, 64, 64), np.float32)
+    np.testing.assert_allclose(run(half, batch), run(exact, batch), atol=0.05)
+
+
+def test_checkpoint_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "dbnet_trt.training.export", None)
+    with pytest.raises(BuildError, match=r"needs PyTorch.*dbnet-trt\[train\]"):
+        read_network(tmp_path / "a.safetensors")
+
+
+def test_file_without_a_card(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no model card"):
+        read_network(make_model(tmp_path / "a.onnx", None))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Triton model against a stand-in for Triton's Python module."""
+
+import json
+import re
+import runpy
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dbnet_trt import Detections, Detector
+from dbnet_trt.engine_card import read_engine_card
+from dbnet_trt.images import write_image
+from dbnet_trt.triton import TritonPythonModel, pack, write_repository
+from fake_gpu import install, write_engine
+from tiny import CARD, make_model, scene
+
+
+class Tensor:
+    def __init__(self, name: str, values: np.ndarray) -> None:
+        self.name, self.values = name, values
+
+    def as_numpy(self) -> np.ndarray:
+        return self.values
+
+
+class Response:
+    def __init__(self, output_tensors: Any = (), error: Any = None) -> None:
+        self.tensors = {tensor.name: tensor.values for tensor in output_tensors}
+        self.error = error
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    triton = types.ModuleType("triton_python_backend_utils")
+    triton.__dict__.update(
+        Tensor=Tensor,
+        InferenceResponse=Response,
+        TritonError=str,
+        get_input_tensor_by_name=lambda request, name: request[name],
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", triton)
+    install(monkeypatch)
+    engine = write_engine(tmp_path / "a.engine", CARD)
+    write_repository(tmp_path / "models", engine, read_engine_card(engine))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def model(repository: Path) -> TritonPythonModel:
+    """As Triton starts it: the class from model.py, the arguments from config.pbtxt."""
+    folder = repository / "tiny"
+    text = (folder / "config.pbtxt").read_text()
+    (file,) = re.findall(r'string_value: "(.*?)"', text)
+    (max_batch,) = re.findall(r"max_batch_size: (\d+)", text)
+    config = {
+        "max_batch_size": int(max_batch),
+        "parameters": {"model": {"string_value": file}},
+    }
+    loaded: TritonPythonModel = runpy.run_path(str(folder / "1" / "model.py"))[
+        "TritonPythonModel"
+    ]()
+    loaded.initialize(
+        {
+            "model_config": json.dumps(config),
+            "model_repository": str(folder),
+            "model_version": "1",
+            "model_instance_kind": "GPU",
+            "model_instance_device_id": "0",
+        }
+    )
+    return loaded
+
+
+def request(*images: bytes) -> dict[str, Tensor]:
+    return {"IMAGE": Tensor("IMAGE", np.array([[image] for image in images], np.object_))}
+
+
+def encode(folder: Path, image: np.ndarray) -> bytes:
+    write_image(folder / "x.png", image)
+    return (folder / "x.png").read_bytes()
+
+
+def test_repository(repository: Path) -> None:
+    folder = repository / "tiny"
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert files == ["1/a.engine", "1/a.engine.json", "1/model.py", "config.pbtxt"]
+    text = (folder / "config.pbtxt").read_text()
+    assert 'name: "tiny"' in text
+    assert "max_batch_size: 4" in text  # the engine's largest
+    assert "dynamic_batching" in text
+    assert text.count("{") == text.count("}")
+    assert text.count("[") == text.count("]")
+
+
+def test_requests_are_answered_one_by_one(model: TritonPythonModel, tmp_path: Path) -> None:
+    images = [scene(120, 200, 2), scene(120, 200, 1), scene(160, 120, 0)]
+    one, two, none = (encode(tmp_path, image) for image in images)
+    responses = model.execute([request(one), request(two, one, none), request(none)])
+    assert [response.error for response in responses] == [None] * 3
+    counts = [response.tensors["COUNT"].tolist() for response in responses]
+    assert counts == [[[2]], [[1], [2], [0]], [[0]]]
+    detector = Detector(make_model(tmp_path / "a.onnx"), backend="onnxruntime")
+    expected = detector.detect(images[0])
+    for values in (responses[0].tensors, {k: v[1:2] for k, v in responses[1].tensors.items()}):
+        np.testing.assert_allclose(values["QUADS"][0], expected.quads, atol=1e-3)
+        np.testing.assert_allclose(values["SCORES"][0], expected.scores, atol=1e-3)
+
+
+def test_broken_image_fails_its_own_request_alone(model: TritonPythonModel, tmp_path: Path) -> None:
+    good = encode(tmp_path, scene())
+    responses = model.execute([request(good), request(good, b"no image"), request(good)])
+    assert [response.error is None for response in responses] == [True, False, True]
+    assert [len(response.tensors) for response in responses] == [3, 0, 3]
+    assert responses[2].tensors["COUNT"].tolist() == [[2]]
+
+
+def test_pack_pads_with_zeros() -> None:
+    few = Detections(np.ones((1, 4, 2), np.float32), np.ones(1, np.float32))
+    many = Detections(np.full((3, 4, 2), 2, np.float32), np.full(3, 0.5, np.float32))
+    packed = pack([few, many])
+    assert {name: value.shape for name, value in packed.items()} == {
+        "QUADS": (2, 3, 4, 2),
+        "SCORES": (2, 3),
+        "COUNT": (2, 1),
+    }
+    assert packed["QUADS"][0].sum() == 8
+    assert packed["SCORES"].tolist() == [[1, 0, 0], [0.5, 0.5, 0.5]]
+    assert packed["COUNT"].dtype == np.int32
