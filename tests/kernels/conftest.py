@@ -57,6 +57,7 @@ class BoxParams(ctypes.Structure):
 
     _fields_ = (
         ("map_threshold", ctypes.c_float),
+        ("min_area", ctypes.c_float),
         ("score_threshold", ctypes.c_float),
         ("unclip_ratio", ctypes.c_float),
         ("min_side", ctypes.c_float),
@@ -71,7 +72,7 @@ class FoundBoxes(ctypes.Structure):
     _fields_ = (
         ("counts", ctypes.c_void_p),
         ("boxes", ctypes.c_void_p),
-        ("labels", ctypes.c_void_p),
+        ("capacity", ctypes.c_int),
     )
 
 
@@ -113,13 +114,14 @@ class BoxFinder:
         counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
         boxes: np.ndarray = np.zeros((len(maps), params.max_boxes), TEXT_BOX)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, labels.ctypes.data)
+        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, params.max_boxes)
         status = self._library.run_boxes(
             ctypes.byref(device_maps(maps, size_of_maps)),
             ctypes.c_void_p(size_of_images.ctypes.data),
             ctypes.byref(params),
             ctypes.c_void_p(self._workspace.ctypes.data),
             ctypes.byref(out),
+            ctypes.c_void_p(labels.ctypes.data),
         )
         Emulator.check(status)
         assert not any(guard.any() for guard in self._around)
