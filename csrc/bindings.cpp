@@ -11,7 +11,7 @@
 #include <optional>
 #include <string>
 
-#include "csrc/device.hpp"
+#include "csrc/bindings_pipeline.hpp"
 #include "csrc/postprocess.hpp"
 #include "csrc/preprocess.hpp"
 #include "csrc/targets.hpp"
@@ -208,12 +208,10 @@ PYBIND11_MODULE(_core, m) {
     using namespace dbnet;
     using Params = PostprocessParams;
 
-    m.def("cuda_available", &cuda_available);
-
     m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
           "scale"_a, "bias"_a, "swap_red_blue"_a = false);
 
-    py::class_<Params>(m, "PostprocessParams")
+    py::class_<Params>(m, "PostprocessParams", py::module_local())
         .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
                          int max_candidates, float min_side, bool logits) {
                  return Params{binary_threshold, score_threshold, unclip_ratio,
@@ -229,6 +227,8 @@ PYBIND11_MODULE(_core, m) {
         .def_readwrite("max_candidates", &Params::max_candidates)
         .def_readwrite("min_side", &Params::min_side)
         .def_readwrite("logits", &Params::logits);
+
+    bind_pipeline(m);
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none());
