@@ -240,29 +240,11 @@ FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_s
 
 PYBIND11_MODULE(_core, m) {
     using namespace dbnet;
-    using Params = PostprocessParams;
 
     m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
           "scale"_a, "bias"_a, "swap_red_blue"_a = false);
 
-    py::class_<Params>(m, "PostprocessParams", py::module_local())
-        .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
-                         int max_candidates, float min_side, bool logits) {
-                 return Params{binary_threshold, score_threshold, unclip_ratio,
-                               max_candidates,   min_side,        logits};
-             }),
-             "binary_threshold"_a = Params{}.binary_threshold,
-             "score_threshold"_a = Params{}.score_threshold,
-             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
-             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
-        .def_readwrite("binary_threshold", &Params::binary_threshold)
-        .def_readwrite("score_threshold", &Params::score_threshold)
-        .def_readwrite("unclip_ratio", &Params::unclip_ratio)
-        .def_readwrite("max_candidates", &Params::max_candidates)
-        .def_readwrite("min_side", &Params::min_side)
-        .def_readwrite("logits", &Params::logits);
-
-    bind_pipeline(m);
+    bind_pipeline(m);  // and PostprocessParams, which both ways take
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none());

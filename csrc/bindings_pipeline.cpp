@@ -30,7 +30,7 @@ std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::ui
 // The methods of a Python object as the pipeline's callbacks.
 Network make_network(const py::object& engine) {
     const auto call = [engine](const char* method) {
-        return [function = engine.attr(method)](const auto&... arguments) {
+        return [function = py::object(engine.attr(method))](const auto&... arguments) {
             const py::gil_scoped_acquire acquire;
             function(arguments...);
         };
@@ -158,6 +158,24 @@ void bind_pipeline(py::module_& m) {
     py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
 
     m.def("cuda_available", &cuda_available);
+
+    using Params = PostprocessParams;
+    py::class_<Params>(m, "PostprocessParams", py::module_local())
+        .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
+                         int max_candidates, float min_side, bool logits) {
+                 return Params{binary_threshold, score_threshold, unclip_ratio,
+                               max_candidates,   min_side,        logits};
+             }),
+             "binary_threshold"_a = Params{}.binary_threshold,
+             "score_threshold"_a = Params{}.score_threshold,
+             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
+             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
+        .def_readwrite("binary_threshold", &Params::binary_threshold)
+        .def_readwrite("score_threshold", &Params::score_threshold)
+        .def_readwrite("unclip_ratio", &Params::unclip_ratio)
+        .def_readwrite("max_candidates", &Params::max_candidates)
+        .def_readwrite("min_side", &Params::min_side)
+        .def_readwrite("logits", &Params::logits);
 
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())

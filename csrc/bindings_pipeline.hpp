@@ -5,7 +5,7 @@
 
 namespace dbnet {
 
-/// Adds cuda_available, EngineError, Pipeline and Ticket to the module.
+/// Adds cuda_available, EngineError, PostprocessParams, Ticket and Pipeline to the module.
 void bind_pipeline(pybind11::module_& m);
 
 }  // namespace dbnet

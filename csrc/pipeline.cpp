@@ -194,13 +194,16 @@ void CudaPipeline::capture(ReadyShape& ready) {
     std::string problem;
     cudaGraph_t captured = nullptr;
     cuda_check(cudaStreamSynchronize(compute_.get()));
-    cuda_check(cudaStreamBeginCapture(compute_.get(), cudaStreamCaptureModeThreadLocal));
-    try {
-        enqueue_shape(ready.buffers);
-    } catch (const std::exception& error) {
-        problem = error.what();
+    cudaError_t status = cudaStreamBeginCapture(compute_.get(), cudaStreamCaptureModeThreadLocal);
+    if (status == cudaSuccess) {
+        try {
+            enqueue_shape(ready.buffers);
+        } catch (const std::exception& error) {
+            problem = error.what();
+            problem.resize(std::min(problem.size(), problem.find('\n')));  // no traceback
+        }
+        status = cudaStreamEndCapture(compute_.get(), &captured);
     }
-    cudaError_t status = cudaStreamEndCapture(compute_.get(), &captured);
     const UniqueGraph graph(captured);
     if (status == cudaSuccess && problem.empty()) {
         cudaGraphExec_t exec = nullptr;

@@ -379,6 +379,12 @@ void runtime_fail(const char* name, int code, int after) {
     runtime.failures[name] = {after, code};
 }
 
+/// cudaMemcpyAsync, for networks of the tests.
+int runtime_copy(void* to, const void* from, std::size_t num_bytes, std::size_t stream) {
+    return cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault,
+                           reinterpret_cast<cudaStream_t>(stream));
+}
+
 /// What is in use: bytes on the device, pinned bytes, streams, events, graphs; graph launches.
 void runtime_usage(std::size_t* usage) {
     const Lock lock(runtime.mutex);
