@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
+import gc
 import importlib.machinery
 import importlib.util
 import os
@@ -327,6 +328,7 @@ def cuda(
     fake_cuda.configure()
     yield fake_cuda
     fake_cuda.configure()
+    gc.collect()  # detectors that an expected error's traceback keeps
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import Detections, Detector, EngineError, ImageError, ModelCard, SizePolicy
-from dbnet_trt.gpu import GpuConfig
+from dbnet_trt.gpu import GpuConfig, GpuPath
 
 from kernels.conftest import FakeCuda
 
@@ -185,7 +185,7 @@ def test_many_replays_hold_no_memory(pair: Pair, cuda: FakeCuda, rng: np.random.
 
 @pytest.mark.parametrize("config", [{"max_shapes": 2}, {"max_memory_mb": 1}], ids=str)
 def test_shapes_are_bounded(
-    cuda: FakeCuda, config: dict[str, int], rng: np.random.Generator
+    cuda: FakeCuda, config: dict[str, Any], rng: np.random.Generator
 ) -> None:
     pair = make_pair(cuda, **config)
     images = [photo(32, 32 * n, rng) for n in (1, 2, 3, 2, 3, 1, 1, 3)]
@@ -464,10 +464,9 @@ def test_map_beyond_the_kernels(pair: Pair) -> None:
         pair.gpu.detect(np.zeros((1, 9000, 3), np.uint8), size=SizePolicy(1, 9000))
 
 
-def test_ticket_of_another_detector(pair: Pair, cuda: FakeCuda, rng: np.random.Generator) -> None:
-    other = make_pair(cuda).gpu._path
-    pending = pair.gpu._path.submit(
-        [photo(32, 32, rng)], [SizePolicy(32).plan(32, 32)], pair.gpu.params, False
-    )
+def test_ticket_of_another_detector(cuda: FakeCuda, pair: Pair, rng: np.random.Generator) -> None:
+    paths = [GpuPath(engine) for engine in (pair.engine, GreenOnGpu(cuda))]
+    plan = SizePolicy(32).plan(32, 32)
+    pending = paths[0].submit([photo(32, 32, rng)], [plan], pair.gpu.params, False)
     with pytest.raises(ValueError, match="another detector"):
-        other.collect(pending)
+        paths[1].collect(pending)
