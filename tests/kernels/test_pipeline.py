@@ -397,11 +397,13 @@ def test_network_that_cannot_be_captured(
 ) -> None:
     """Of two shapes; the log says so once."""
 
+    engine = pair.engine
+
     def fail_on_second() -> None:
-        if pair.engine.num_enqueues in (2, 6):
+        if engine.num_enqueues in (2, 6):
             raise RuntimeError("not while capturing")
 
-    pair.engine.before_enqueue = fail_on_second
+    engine.before_enqueue = fail_on_second
     for image in (photo(64, 96, rng), photo(64, 64, rng)):
         for _ in range(3):
             assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
