@@ -7,11 +7,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
 
-#include "csrc/device.hpp"
+#include "csrc/bindings_pipeline.hpp"
 #include "csrc/postprocess.hpp"
 #include "csrc/preprocess.hpp"
 #include "csrc/targets.hpp"
@@ -167,6 +168,39 @@ py::tuple label_components(const FloatArray& map, float binary_threshold, bool l
     return py::make_tuple(labels, boxes);
 }
 
+py::tuple number_components(const py::array_t<std::uint32_t, py::array::c_style>& first_pixels) {
+    if (first_pixels.ndim() != 2) {
+        throw py::value_error("first_pixels must be (h, w) uint32, got shape " +
+                              shape_of(first_pixels));
+    }
+    const auto width = static_cast<std::uint32_t>(first_pixels.shape(1));
+    const auto num_pixels = static_cast<std::uint32_t>(first_pixels.size());
+    py::array_t<std::int32_t> labels({first_pixels.shape(0), first_pixels.shape(1)});
+    const std::uint32_t* first = first_pixels.data();
+    std::int32_t* label = labels.mutable_data();
+    std::vector<std::array<std::int32_t, 4>> boxes;
+    for (std::uint32_t pixel = 0; pixel < num_pixels; ++pixel) {
+        label[pixel] = 0;
+        if (first[pixel] == 0 || first[pixel] > pixel + 1) continue;
+        const auto x = static_cast<std::int32_t>(pixel % width);
+        const auto y = static_cast<std::int32_t>(pixel / width);
+        if (first[pixel] == pixel + 1) {
+            boxes.push_back({x, y, x, y});
+            label[pixel] = static_cast<std::int32_t>(boxes.size());
+            continue;
+        }
+        label[pixel] = label[first[pixel] - 1];
+        if (label[pixel] == 0) continue;  // no component starts where this pixel says
+        auto& [x_min, y_min, x_max, y_max] = boxes[label[pixel] - 1];
+        x_min = std::min(x_min, x);
+        x_max = std::max(x_max, x);
+        y_max = y;
+    }
+    py::array_t<std::int32_t> box_array({static_cast<py::ssize_t>(boxes.size()), py::ssize_t{4}});
+    if (!boxes.empty()) std::memcpy(box_array.mutable_data(), boxes.data(), 16 * boxes.size());
+    return py::make_tuple(labels, box_array);
+}
+
 FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_style>>& polygons,
                             const std::vector<bool>& ignore, std::pair<int, int> size,
                             const TargetParams& params) {
@@ -206,34 +240,17 @@ FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_s
 
 PYBIND11_MODULE(_core, m) {
     using namespace dbnet;
-    using Params = PostprocessParams;
-
-    m.def("cuda_available", &cuda_available);
 
     m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
           "scale"_a, "bias"_a, "swap_red_blue"_a = false);
 
-    py::class_<Params>(m, "PostprocessParams")
-        .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
-                         int max_candidates, float min_side, bool logits) {
-                 return Params{binary_threshold, score_threshold, unclip_ratio,
-                               max_candidates,   min_side,        logits};
-             }),
-             "binary_threshold"_a = Params{}.binary_threshold,
-             "score_threshold"_a = Params{}.score_threshold,
-             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
-             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
-        .def_readwrite("binary_threshold", &Params::binary_threshold)
-        .def_readwrite("score_threshold", &Params::score_threshold)
-        .def_readwrite("unclip_ratio", &Params::unclip_ratio)
-        .def_readwrite("max_candidates", &Params::max_candidates)
-        .def_readwrite("min_side", &Params::min_side)
-        .def_readwrite("logits", &Params::logits);
+    bind_pipeline(m);  // and PostprocessParams, which both ways take
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none());
     m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
           "logits"_a = false);
+    m.def("number_components", &number_components, "first_pixels"_a);
 
     m.def(
         "draw_targets",

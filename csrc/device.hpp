@@ -1,9 +1,126 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Owners of what the CUDA runtime gives. Release never throws: after the loss of a device there is
+// nothing left to release.
 #pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/stream.hpp"
 
 namespace dbnet {
 
-/// Whether this build has CUDA code and the machine a driver and a device for it. Never throws.
-bool cuda_available() noexcept;
+/// Throws CudaError, which tells the place, unless the call succeeded.
+inline void cuda_check(cudaError_t status,
+                       std::source_location where = std::source_location::current()) {
+    if (status == cudaSuccess) return;
+    cudaGetLastError();  // clear it, so the next call does not report this one again
+    const std::string file = where.file_name();
+    throw CudaError(file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line()), status);
+}
+
+/// Makes a device current for the thread, and at the end the one that was.
+class DeviceGuard {
+public:
+    explicit DeviceGuard(int device) {
+        cuda_check(cudaGetDevice(&before_));
+        cuda_check(cudaSetDevice(device));
+    }
+    ~DeviceGuard() { cudaSetDevice(before_); }
+    DeviceGuard(const DeviceGuard&) = delete;
+    DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+private:
+    int before_ = 0;
+};
+
+template <class Handle, auto kDestroy>
+struct Destroy {
+    using pointer = Handle;
+    void operator()(Handle handle) const { kDestroy(handle); }
+};
+template <class Handle, auto kDestroy>
+using Unique = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, kDestroy>>;
+
+using UniqueStream = Unique<cudaStream_t, &cudaStreamDestroy>;
+using UniqueEvent = Unique<cudaEvent_t, &cudaEventDestroy>;
+using UniqueGraph = Unique<cudaGraph_t, &cudaGraphDestroy>;
+using UniqueGraphExec = Unique<cudaGraphExec_t, &cudaGraphExecDestroy>;
+
+/// A stream that does not wait for the legacy default stream.
+inline UniqueStream make_stream() {
+    cudaStream_t stream;
+    cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    return UniqueStream(stream);
+}
+
+inline UniqueEvent make_event() {
+    cudaEvent_t event;
+    cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    return UniqueEvent(event);
+}
+
+inline cudaError_t allocate_device(void** data, std::size_t num_bytes) {
+    return cudaMalloc(data, num_bytes);
+}
+inline cudaError_t allocate_pinned(void** data, std::size_t num_bytes) {
+    return cudaHostAlloc(data, num_bytes, cudaHostAllocDefault);
+}
+
+/// Memory of one kind, aligned to 256 bytes.
+template <auto kAllocate, auto kFree>
+class Buffer {
+public:
+    /// Makes room for so many bytes. What was there is lost if it has to grow; nothing may use it.
+    void reserve(std::size_t num_bytes,
+                 std::source_location where = std::source_location::current()) {
+        if (num_bytes <= size_) return;
+        // Images grow and shrink: half as much again keeps the number of allocations small.
+        const std::size_t wanted = size_ == 0 ? num_bytes : std::max(num_bytes, size_ + size_ / 2);
+        data_.reset();
+        size_ = 0;
+        void* data = nullptr;
+        cuda_check(kAllocate(&data, wanted), where);
+        data_.reset(data);
+        size_ = wanted;
+    }
+
+    std::byte* data() const { return static_cast<std::byte*>(data_.get()); }
+    std::size_t size() const { return size_; }
+
+private:
+    struct Free {
+        void operator()(void* data) const { kFree(data); }
+    };
+    std::unique_ptr<void, Free> data_;
+    std::size_t size_ = 0;
+};
+
+using DeviceBuffer = Buffer<&allocate_device, &cudaFree>;
+using PinnedBuffer = Buffer<&allocate_pinned, &cudaFreeHost>;
+
+/// Cuts arrays, aligned to 256 bytes, out of a buffer; with nullptr it counts the bytes.
+class Cutter {
+public:
+    explicit Cutter(void* begin) : begin_(static_cast<std::byte*>(begin)) {}
+
+    template <class Item>
+    Item* cut(std::size_t count) {
+        Item* items = reinterpret_cast<Item*>(begin_ + size_);
+        size_ += (count * sizeof(Item) + 255) / 256 * 256;
+        return items;
+    }
+    std::size_t size() const { return size_; }
+
+private:
+    std::byte* begin_;
+    std::size_t size_ = 0;
+};
 
 }  // namespace dbnet

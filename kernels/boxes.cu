@@ -34,7 +34,7 @@ struct BoxWorkspace {
 struct BoxKernelParams {
     DeviceMaps maps;
     const MapSize* image_sizes;
-    BoxParams box;
+    const BoxParams* box;
     BoxWorkspace workspace;
     FoundBoxes found;
 };
@@ -149,6 +149,7 @@ template <class T>
 __device__ float mean_probability(const BoxKernelParams& params, const T* map, const Canvas& canvas,
                                   Shared<QuadSide> sides, Shared<RowSpan> rows) {
     constexpr float kOne = 1 << 24;
+    const bool logits = params.box->logits;
     const int t = threadIdx.x, lane = t % kWarpSize, warp = t / kWarpSize;
     unsigned long long sum = 0, count = 0;
     for (int y = 0; y < canvas.height; y += kRowsAtOnce) {
@@ -165,7 +166,7 @@ __device__ float mean_probability(const BoxKernelParams& params, const T* map, c
             const RowSpan span = rows[i];
             const T* row = map + static_cast<std::size_t>(canvas.top + y + i) * params.maps.width;
             for (int x = span.begin + lane; x < span.end; x += kWarpSize) {
-                const float probability = to_probability(to_float(row[x]), params.box.logits);
+                const float probability = to_probability(to_float(row[x]), logits);
                 sum += static_cast<unsigned>(probability * kOne);
             }
         }
@@ -205,7 +206,7 @@ __device__ void read_text(const BoxKernelParams& params, const Component& compon
     DBNET_SHARED(PointF, s_corners, 4);
     DBNET_SHARED(QuadSide, s_sides, 4);
     const DeviceMaps& maps = params.maps;
-    const float min_side = params.box.min_side;
+    const float min_side = params.box->min_side;
     const int width = component.x_max - component.x_min, height = component.y_max - component.y_min;
     // The least rectangle is no larger than the upright one: most specks end here.
     if (static_cast<float>(width * height) < min_side * min_side) return;
@@ -225,8 +226,8 @@ __device__ void read_text(const BoxKernelParams& params, const Component& compon
     const T* map = static_cast<const T*>(maps.values) +
                    static_cast<std::size_t>(component.map_number) * maps.height * maps.width;
     const float score = mean_probability(params, map, canvas, s_sides, s_rows);
-    if (t != 0 || score < params.box.score_threshold) return;
-    const double distance = unclip_distance(rectangle, params.box.unclip_ratio);
+    if (t != 0 || score < params.box->score_threshold) return;
+    const double distance = unclip_distance(rectangle, params.box->unclip_ratio);
     if (rectangle.short_side() + 2 * distance < min_side + kMinSideGain) return;
     append_candidate(params, component, rectangle, distance, score);
 }
@@ -290,12 +291,17 @@ __device__ void write_box(const BoxKernelParams& params, int map_number, const C
     box.label = 1 + read_relaxed(&candidate.first);
 }
 
+__device__ __forceinline__ int max_boxes(const BoxKernelParams& params) {
+    const int wanted = params.box->max_boxes, capacity = params.found.capacity;
+    return wanted < capacity ? wanted : capacity;
+}
+
 // A thread's candidate goes where as many others have smaller keys; no two keys are equal.
 __device__ void write_boxes(const BoxKernelParams& params, int map_number, int num_candidates) {
     DBNET_SHARED(unsigned long long, s_keys, kThreads);
     const std::size_t base = static_cast<std::size_t>(map_number) * kMaxCandidates;
     const unsigned long long* keys = params.workspace.sort_keys + base;
-    const int t = threadIdx.x;
+    const int t = threadIdx.x, capacity = params.found.capacity;
     for (int mine = t; mine - t < num_candidates; mine += kThreads) {
         const bool exists = mine < num_candidates;
         const unsigned long long key = exists ? read_relaxed(&keys[mine]) : 0;
@@ -308,10 +314,9 @@ __device__ void write_boxes(const BoxKernelParams& params, int map_number, int n
                 rank += s_keys[i] < key;
             }
         }
-        const int max_boxes = params.box.max_boxes;
-        if (exists && rank < max_boxes) {
+        if (exists && rank < max_boxes(params)) {
             write_box(params, map_number, params.workspace.candidates[base + mine],
-                      params.found.boxes[static_cast<std::size_t>(map_number) * max_boxes + rank]);
+                      params.found.boxes[static_cast<std::size_t>(map_number) * capacity + rank]);
         }
     }
 }
@@ -331,9 +336,8 @@ __global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params)
     const std::uint32_t num_kept = num_found < kMaxCandidates ? num_found : kMaxCandidates;
     write_boxes(params, map_number, static_cast<int>(num_kept));
     if (threadIdx.x != 0) return;
-    const std::uint32_t max_boxes = params.box.max_boxes;
-    params.found.counts[map_number] = {num_kept < max_boxes ? num_kept : max_boxes,
-                                       num_found - num_kept};
+    const std::uint32_t limit = max_boxes(params);
+    params.found.counts[map_number] = {num_kept < limit ? num_kept : limit, num_found - num_kept};
     counters = {0, 0, 0};
 }
 
@@ -356,12 +360,11 @@ std::size_t box_workspace_bytes(int num_maps, int height, int width) {
     return size;
 }
 
-void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams& params,
+void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams* params,
                 void* workspace, const FoundBoxes& found, Stream stream) {
     std::size_t size;
     const BoxWorkspace ws = cut_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
-    const float min_area = params.min_side * params.min_side;
-    find_components(maps, params.map_threshold, min_area, ws.components, stream);
+    find_components(maps, &params->components, ws.components, stream);
     const BoxKernelParams kernel_params{maps, image_sizes, params, ws, found};
     const dim3 grid(kBlocksPerMap, 1, maps.num_maps);
     if (maps.is_half) {
@@ -370,7 +373,13 @@ void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxPar
         DBNET_LAUNCH((boxes_kernel<float>), grid, dim3(kThreads), stream, kernel_params);
     }
     check_launch("find_boxes");
-    if (found.labels != nullptr) write_labels(maps, ws.components, found.labels, stream);
+}
+
+void write_box_labels(const DeviceMaps& maps, void* workspace, std::uint32_t* labels,
+                      Stream stream) {
+    std::size_t size;
+    const BoxWorkspace ws = cut_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
+    write_labels(maps, ws.components, labels, stream);
 }
 
 }  // namespace dbnet

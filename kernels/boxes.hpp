@@ -5,11 +5,11 @@
 
 namespace dbnet {
 
-/// As PostprocessParams of the CPU core, which tells what they mean.
+/// As PostprocessParams of the CPU core, which tells what they mean. On the device.
 struct BoxParams {
-    float map_threshold;  // in the map's values: of logits where `logits` is set
+    ComponentParams components;  // min_area: min_side squared, or less
     float score_threshold, unclip_ratio, min_side;
-    int max_boxes;  // of a map, the best ones; 1 or more
+    std::int32_t max_boxes;  // of a map, the best ones; 1 or more
     bool logits;
 };
 
@@ -20,7 +20,7 @@ constexpr int kMaxCandidates = 8192;
 struct TextBox {
     float quad[4][2];
     float score;
-    std::uint32_t label;  // of its component in FoundBoxes::labels
+    std::uint32_t label;  // of its component, as write_box_labels gives it
 };
 
 struct BoxCount {
@@ -30,10 +30,9 @@ struct BoxCount {
 
 /// Where the results go; all on the device.
 struct FoundBoxes {
-    BoxCount* counts;       // (maps)
-    TextBox* boxes;         // (maps, max_boxes), best score first; the CPU core's order
-    std::uint32_t* labels;  // (maps, height, width): 1 + the component's first pixel, counted
-                            // y * width + x; 0 elsewhere. nullptr: not wanted
+    BoxCount* counts;  // (maps)
+    TextBox* boxes;    // (maps, capacity), best score first; the CPU core's order
+    int capacity;      // of `boxes`; no more of a map are given, whatever max_boxes says
 };
 
 /// Bytes of device memory that find_boxes works in. Aligned to 256 bytes, zeroed before the first
@@ -41,9 +40,15 @@ struct FoundBoxes {
 std::size_t box_workspace_bytes(int num_maps, int height, int width);
 
 /// Find the text in a batch of one map or more, sides 1 to kMaxMapSide: what the CPU core does,
-/// scaled from the part of a map that is looked at to `image_sizes`, (maps) on the device, and
-/// clipped. Launches of fixed size, fit for a graph. Asynchronous on `stream`.
-void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams& params,
+/// scaled from the part of a map that is looked at to `image_sizes`, (maps), and clipped. Both
+/// `image_sizes` and `params` are on the device. Launches of fixed size, fit for a graph.
+/// Asynchronous on `stream`.
+void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams* params,
                 void* workspace, const FoundBoxes& found, Stream stream);
+
+/// After find_boxes, with its arguments: labels, (maps, height, width) on the device, 1 + the
+/// component's first pixel, counted y * width + x; 0 elsewhere. Asynchronous on `stream`.
+void write_box_labels(const DeviceMaps& maps, void* workspace, std::uint32_t* labels,
+                      Stream stream);
 
 }  // namespace dbnet

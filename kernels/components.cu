@@ -202,22 +202,22 @@ ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, i
     return cut_workspace(at, num_maps, height, width);
 }
 
-void find_components(const DeviceMaps& maps, float threshold, float min_area,
+void find_components(const DeviceMaps& maps, const ComponentParams* params,
                      const ComponentWorkspace& workspace, Stream stream) {
-    const TileParams params{maps, workspace, threshold, min_area};
+    const TileParams tile_params{maps, workspace, params};
     const dim3 tiles(workspace.words_per_row, workspace.tile_rows, maps.num_maps);
     if (maps.is_half) {
-        DBNET_LAUNCH((tile_kernel<Half>), tiles, dim3(kThreads), stream, params);
+        DBNET_LAUNCH((tile_kernel<Half>), tiles, dim3(kThreads), stream, tile_params);
     } else {
-        DBNET_LAUNCH((tile_kernel<float>), tiles, dim3(kThreads), stream, params);
+        DBNET_LAUNCH((tile_kernel<float>), tiles, dim3(kThreads), stream, tile_params);
     }
     const unsigned num_border = (workspace.words_per_row - 1) * maps.height +
                                 (workspace.tile_rows - 1) * workspace.words_per_row * kTileWidth;
     if (num_border > 0) {
         const dim3 grid(ceil_div(num_border, kThreads), 1, maps.num_maps);
-        DBNET_LAUNCH(border_kernel, grid, dim3(kThreads), stream, params);
+        DBNET_LAUNCH(border_kernel, grid, dim3(kThreads), stream, tile_params);
     }
-    DBNET_LAUNCH(resolve_kernel, tiles, dim3(kThreads), stream, params);
+    DBNET_LAUNCH(resolve_kernel, tiles, dim3(kThreads), stream, tile_params);
     check_launch("find_components");
 }
 

@@ -30,6 +30,13 @@ struct DeviceMaps {
     int num_maps, height, width;
 };
 
+/// Which pixels make components, and which of these are kept. On the device: a captured graph
+/// takes new values without being captured again.
+struct ComponentParams {
+    float map_threshold;  // in the map's values: of logits where these are what it holds
+    float min_area;       // px, of a component's upright rectangle, last pixel minus first
+};
+
 /// A component of one tile; where tiles meet, nodes are joined into trees. A root's node tells of
 /// the whole component.
 struct ComponentNode {
@@ -58,10 +65,10 @@ struct ComponentWorkspace {
 std::size_t component_workspace_bytes(int num_maps, int height, int width);
 ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width);
 
-/// Label the pixels greater than `threshold` (of logits or probabilities, as the map holds them),
-/// 8-connected. Afterwards `roots` lists the components of each map whose upright rectangle has at
-/// least `min_area` pixels (last minus first), or that spread over tiles. Asynchronous on `stream`.
-void find_components(const DeviceMaps& maps, float threshold, float min_area,
+/// Label the pixels greater than `map_threshold`, 8-connected; `params` is on the device.
+/// Afterwards `roots` lists the components of each map whose upright rectangle has at least
+/// `min_area` pixels, or that spread over tiles. Asynchronous on `stream`.
+void find_components(const DeviceMaps& maps, const ComponentParams* params,
                      const ComponentWorkspace& workspace, Stream stream);
 
 /// Write 1 + `first` of its component into every pixel of a component on the list, 0 elsewhere:

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/stream.hpp"
+
 #if defined(__CUDACC__)
 
 #include <cuda_fp16.h>
@@ -14,32 +16,10 @@
 #define DBNET_SHARED(type, name, size) __shared__ type name[size]
 
 #if defined(__CUDACC_RTC__)
-
 #define DBNET_LAUNCH(kernel, ...) static_cast<void>(&kernel)
-
-namespace dbnet {
-inline void check_launch(const char*) {}
-}  // namespace dbnet
-
 #else
-
-#include <stdexcept>
-#include <string>
-
 #define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
     kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
-
-namespace dbnet {
-
-/// Throws std::runtime_error where a launch failed.
-inline void check_launch(const char* kernel) {
-    const cudaError_t status = cudaGetLastError();
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(status));
-}
-
-}  // namespace dbnet
-
 #endif
 
 namespace dbnet {
@@ -86,7 +66,7 @@ __device__ __forceinline__ void write_relaxed(T* address, T value) {
 #define DBNET_SHARED(type, name, size) \
     auto name = emulator::shared_array<type>(EMULATOR_SITE(), size)
 #define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
-    (static_cast<void>(stream), emulator::launch(grid, block, [&] { kernel(__VA_ARGS__); }))
+    emulator::enqueue(stream, [=] { emulator::launch(grid, block, [&] { kernel(__VA_ARGS__); }); })
 
 namespace dbnet {
 
@@ -117,8 +97,6 @@ void write_relaxed(T* address, T value) {
     emulator::check_access(address, sizeof(T), emulator::Access::kRelaxedWrite);
     *address = value;
 }
-
-inline void check_launch(const char*) {}  // the emulator throws while it runs
 
 }  // namespace dbnet
 

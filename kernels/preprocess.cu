@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Resize, normalise and pad in one launch. One thread makes one pixel of the network's input, all
-// three channels; threads are independent. Memory bound: 12 or 6 bytes written a pixel, the four
-// source pixels come from the cache.
+// Resize, normalise and pad a batch in one launch. One thread makes one pixel of the network's
+// input, all three channels; threads are independent. Memory bound: 12 or 6 bytes written a pixel,
+// the four source pixels come from the cache.
 #include "kernels/portable.hpp"
 #include "kernels/preprocess.hpp"
 
@@ -67,47 +67,49 @@ __device__ __forceinline__ Pixel resized_pixel(const DeviceImage& image, const R
     return result;
 }
 
-template <class T, bool kNv12>
-__global__ void preprocess_kernel(DeviceImage image, PreprocessParams params, T* out) {
+// Threads of a block work on the same image.
+template <class T>
+__global__ void preprocess_kernel(const DeviceImage* images, PreprocessParams params, T* out) {
     const int x = static_cast<int>(blockIdx.x * kBlockWidth + threadIdx.x);
     const int y = static_cast<int>(blockIdx.y * kBlockHeight + threadIdx.y);
     if (x >= params.padded_width || y >= params.padded_height) return;
-    const bool inside = x < params.resized_width && y < params.resized_height;
+    const DeviceImage image = images[blockIdx.z];
+    const bool inside = x < image.resized_width && y < image.resized_height;
     Pixel pixel{};
-    if (inside) pixel = resized_pixel<kNv12>(image, params.column_taps[x], params.row_taps[y]);
+    if (inside) {
+        const ResizeTap column = image.column_taps[x], row = image.row_taps[y];
+        pixel = image.chroma == nullptr ? resized_pixel<false>(image, column, row)
+                                        : resized_pixel<true>(image, column, row);
+    }
     const std::size_t plane = static_cast<std::size_t>(params.padded_height) * params.padded_width;
     const std::size_t at = static_cast<std::size_t>(y) * params.padded_width + x;
+    T* const of_image = out + 3 * plane * blockIdx.z;
     for (int c = 0; c < 3; ++c) {
         const int value = pixel.channel[params.swap_red_blue ? 2 - c : c];
         const float normalized =
             multiply_add(static_cast<float>(value), params.scale[c], params.bias[c]);
-        out[c * plane + at] = from_float<T>(inside ? normalized : 0.f);
+        of_image[c * plane + at] = from_float<T>(inside ? normalized : 0.f);
     }
 }
 
 template <class T>
-void launch(const DeviceImage& image, const PreprocessParams& params, T* out, Stream stream) {
+void launch(const DeviceImage* images, const PreprocessParams& params, T* out, Stream stream) {
     const dim3 grid(ceil_div(params.padded_width, kBlockWidth),
-                    ceil_div(params.padded_height, kBlockHeight));
+                    ceil_div(params.padded_height, kBlockHeight), params.num_images);
     const dim3 block(kBlockWidth, kBlockHeight);
-    if (image.chroma != nullptr) {
-        DBNET_LAUNCH((preprocess_kernel<T, true>), grid, block, stream, image, params, out);
-    } else {
-        DBNET_LAUNCH((preprocess_kernel<T, false>), grid, block, stream, image, params, out);
-    }
+    DBNET_LAUNCH((preprocess_kernel<T>), grid, block, stream, images, params, out);
     check_launch("preprocess");
 }
 
 }  // namespace
 
-void preprocess(const DeviceImage& image, const PreprocessParams& params, float* out,
+void preprocess(const DeviceImage* images, const PreprocessParams& params, void* out,
                 Stream stream) {
-    launch(image, params, out, stream);
-}
-
-void preprocess_half(const DeviceImage& image, const PreprocessParams& params, void* out,
-                     Stream stream) {
-    launch(image, params, static_cast<Half*>(out), stream);
+    if (params.out_is_half) {
+        launch(images, params, static_cast<Half*>(out), stream);
+    } else {
+        launch(images, params, static_cast<float*>(out), stream);
+    }
 }
 
 }  // namespace dbnet

@@ -15,24 +15,23 @@ struct DeviceImage {
     const std::uint8_t* pixels;
     const std::uint8_t* chroma;  // nullptr for BGR
     std::ptrdiff_t pitch, chroma_pitch;
+    const ResizeTap* column_taps;  // (resized_width) on the device, from make_taps
+    const ResizeTap* row_taps;     // (resized_height) on the device
+    std::int32_t resized_height, resized_width;
 };
 
 /// out[c] = pixel[c'] * scale[c] + bias[c] for the `resized` part in the top left corner, 0
 /// outside; c' is 2 - c with swap_red_blue.
 struct PreprocessParams {
-    const ResizeTap* column_taps;  // (resized_width) on the device, from make_taps
-    const ResizeTap* row_taps;     // (resized_height) on the device
-    int resized_height, resized_width;
-    int padded_height, padded_width;
+    int num_images, padded_height, padded_width;
     float scale[3], bias[3];
-    bool swap_red_blue;
+    bool swap_red_blue, out_is_half;
 };
 
-/// Resize, bit-exact with OpenCV's INTER_LINEAR, normalise and pad one image into `out`,
-/// (3, padded_height, padded_width) float or half on the device. Asynchronous on `stream`.
-void preprocess(const DeviceImage& image, const PreprocessParams& params, float* out,
+/// Resize, bit-exact with OpenCV's INTER_LINEAR, normalise and pad a batch of images into `out`,
+/// (num_images, 3, padded_height, padded_width) float or half on the device. `images` is there,
+/// too: a captured graph takes images of any size. Asynchronous on `stream`.
+void preprocess(const DeviceImage* images, const PreprocessParams& params, void* out,
                 Stream stream);
-void preprocess_half(const DeviceImage& image, const PreprocessParams& params, void* out,
-                     Stream stream);
 
 }  // namespace dbnet

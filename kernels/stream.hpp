@@ -1,13 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// What launchers take, and throw.
 #pragma once
 
 #if defined(DBNET_EMULATOR)
-namespace dbnet {
-using Stream = void*;
-}
-#else
+#include "tests/emulator/cuda_runtime.hpp"
+#elif !defined(__CUDACC_RTC__)
 #include <cuda_runtime_api.h>
+#endif
+
+#if !defined(__CUDACC_RTC__)
+
+#include <stdexcept>
+#include <string>
+
+namespace dbnet {
+
+using Stream = cudaStream_t;
+
+/// A CUDA call failed.
+struct CudaError : std::runtime_error {
+    CudaError(const std::string& where, cudaError_t code)
+        : std::runtime_error(where + ": " + cudaGetErrorString(code)), code(code) {}
+    cudaError_t code;
+};
+
+/// Throws CudaError where the last launch failed.
+inline void check_launch(const char* kernel) {
+    const cudaError_t status = cudaGetLastError();  // clears it: it is reported once
+    if (status != cudaSuccess) throw CudaError(kernel, status);
+}
+
+}  // namespace dbnet
+
+#else
+
 namespace dbnet {
 using Stream = cudaStream_t;
-}
+inline void check_launch(const char*) {}
+}  // namespace dbnet
+
 #endif

@@ -17,7 +17,7 @@ constexpr unsigned kAllLanes = ~0u;
 struct TileParams {
     DeviceMaps maps;
     ComponentWorkspace workspace;
-    float threshold, min_area;
+    const ComponentParams* components;
 };
 
 // Of two 32-bit halves the bits of 64 pixels: lane i gives pixels i and i + 32.
@@ -42,11 +42,12 @@ template <class T>
 __device__ __forceinline__ Word binarize_row(const TileParams& params, const T* map, MapSize size,
                                              int x, int y, int lane) {
     bool low = false, high = false;
+    const float threshold = params.components->map_threshold;
     if (y < size.height) {
         const T* row = map + static_cast<std::size_t>(y) * params.maps.width;
-        if (x + lane < size.width) low = to_float(row[x + lane]) > params.threshold;
+        if (x + lane < size.width) low = to_float(row[x + lane]) > threshold;
         if (x + lane + kWarpSize < size.width) {
-            high = to_float(row[x + lane + kWarpSize]) > params.threshold;
+            high = to_float(row[x + lane + kWarpSize]) > threshold;
         }
     }
     return ballot_word(low, high);
@@ -187,11 +188,12 @@ struct Tile {
     // Bit k: whether the thread's k-th component can become text. Counts them for each warp.
     __device__ __forceinline__ unsigned choose_components() {
         const int num_components = static_cast<int>(row_offsets[kTileHeight]);
+        const float min_area = params.components->min_area;
         unsigned kept = 0;
         for (int k = 0; k < kNodesPerThread; ++k) {
             const int number = k * kTileThreads + thread;
-            const bool keeps = number < num_components && !is_speck(columns[number], rows[number],
-                                                                    size, x, y, params.min_area);
+            const bool keeps = number < num_components &&
+                               !is_speck(columns[number], rows[number], size, x, y, min_area);
             kept |= static_cast<unsigned>(keeps) << k;
             const unsigned of_warp = __ballot_sync(kAllLanes, keeps);
             if (lane == 0) kept_offsets[1 + k * kTileWarps + warp] = __popc(of_warp);

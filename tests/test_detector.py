@@ -134,9 +134,27 @@ def test_batch_really_goes_through_the_engine_together(detector: Detector) -> No
             shapes.append(batch.shape[0])
             return engine(batch)
 
-    detector._engine = Recorder()
-    detector.detect_batch([scene()] * 11, batch_size=4)
+    Detector(Recorder()).detect_batch([scene()] * 11, batch_size=4)
     assert shapes == [4, 4, 2, 1]
+
+
+def test_submit_and_collect(detector: Detector) -> None:
+    """In any order, and more than once; the same as detect."""
+    images = [scene(num_texts=n) for n in (1, 2, 3)]
+    tickets = [detector.submit([image], polygons=True) for image in images]
+    for image, ticket in [*zip(images, tickets, strict=True)][::-1] * 2:
+        (found,) = detector.collect(ticket)
+        expected = detector.detect(image, polygons=True)
+        np.testing.assert_array_equal(found.quads, expected.quads)
+        assert found.polygons is not None
+
+
+def test_image_in_gpu_memory_is_refused_on_the_cpu(detector: Detector) -> None:
+    class OnDevice:
+        __cuda_array_interface__: dict[str, Any] = {}  # noqa: RUF012
+
+    with pytest.raises(ImageError, match='device="cuda"'):
+        detector.detect(OnDevice())
 
 
 def test_batch_of_nothing(detector: Detector) -> None:

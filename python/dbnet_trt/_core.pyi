@@ -2,9 +2,12 @@
 """Types of the compiled core. The module is a table of names; what they do stands in csrc/*.hpp."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import errors
 
 def cuda_available() -> bool: ...
 def preprocess(
@@ -58,6 +61,79 @@ def label_components(
     Returns labels (h, w) int32, 0 = background, 1.. in raster order of each component's first
     pixel; and boxes (N, 4) int32, x_min, y_min, x_max, y_max, the last pixels included.
     """
+
+def number_components(
+    first_pixels: NDArray[np.uint32],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """What `label_components` returns, of the GPU's labels.
+
+    These are (h, w) uint32: 1 + the first pixel of the component, counted y * w + x; 0 elsewhere.
+    """
+
+class EngineError(errors.EngineError): ...
+
+class Network(Protocol):
+    """What the pipeline calls, from the thread that submits."""
+
+    def prepare(self, batch: int, height: int, width: int, /) -> None: ...
+    def release(self, batch: int, height: int, width: int, /) -> None: ...
+    def enqueue(
+        self,
+        input_pointer: int,
+        output_pointer: int,
+        shape: tuple[int, int, int],
+        stream: int,
+        /,
+    ) -> None: ...
+    def warn(self, message: str, /) -> None: ...
+
+class Ticket: ...
+
+class Pipeline:
+    """Images in, text out, on the GPU. Releases the GIL while it waits."""
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        device: int,
+        is_half: tuple[bool, bool],
+        scale: Sequence[float],
+        bias: Sequence[float],
+        swap_red_blue: bool,
+        captures: bool = True,
+        max_shapes: int = 8,
+        max_bytes: int = 1 << 32,
+    ) -> None: ...
+    def submit(
+        self,
+        images: Sequence[tuple[NDArray[np.uint8] | tuple[int, int, int, int], tuple[int, int]]],
+        padded: tuple[int, int],
+        params: PostprocessParams,
+        wants_maps: bool = False,
+        wants_labels: bool = False,
+        streams: Sequence[int] = (),
+    ) -> Ticket:
+        """Enqueue images, each with the size that it takes within the padded size.
+
+        An image is (H, W, 3) uint8, or its device address, height, width and bytes a row.
+        """
+
+    def collect(
+        self, ticket: Ticket
+    ) -> tuple[
+        list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+        int,
+        NDArray[np.uint8],
+        NDArray[np.uint32],
+    ]:
+        """Wait: (quads (N, 4, 2), scores (N,)) of each image, in its pixels; texts left out;
+        bytes of the maps; first pixels of the components; the last two empty unless wanted.
+        """
+
+    def usage(self) -> dict[str, int]: ...
+    @property
+    def stream(self) -> int: ...
 
 def draw_targets(
     polygons: Sequence[NDArray[np.float64]],

@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ._core import cuda_available
+from .batches import Batches
 from .card import ModelCard
+from .cpu import CpuPath
 from .detections import Detections
-from .engines import Engine
+from .device_arrays import stream_handle
+from .engines import DeviceEngine, Engine
 from .errors import EngineError, ImageError
-from .images import Image, ImageSource, load_image
-from .postprocess import PostprocessParams, postprocess, to_probability
-from .preprocess import Plan, SizePolicy, preprocess
+from .gpu import GpuConfig, GpuPath
+from .images import ImageSource
+from .postprocess import PostprocessParams
+from .preprocess import SizePolicy
 from .weights import DEFAULT_MODEL, FAMILIES, find_model
 
 logger = logging.getLogger("dbnet_trt")
@@ -29,8 +30,8 @@ logger = logging.getLogger("dbnet_trt")
 class Detector:
     """Finds text in images.
 
-    May be shared between threads: calls run side by side, each with its own buffers, and give the
-    same bytes as one after the other.
+    May be shared between threads: calls give the same bytes as one after the other. On the CPU they
+    run side by side, each with its own buffers; on the GPU they take turns.
 
     >>> detector = Detector()
     >>> for text in detector.detect("photo.jpg"):
@@ -39,7 +40,7 @@ class Detector:
 
     def __init__(
         self,
-        engine: str | Path | Engine | None = None,
+        engine: str | Path | Engine | DeviceEngine | None = None,
         *,
         device: str = "auto",
         card: ModelCard | str | None = None,
@@ -52,6 +53,7 @@ class Detector:
         backend: str = "auto",
         precision: str = "auto",
         num_threads: int = 0,
+        gpu: GpuConfig | None = None,
     ) -> None:
         """Open a model.
 
@@ -73,12 +75,14 @@ class Detector:
             precision: On the CPU: "auto", "fp32" or "bf16"; "auto" takes bf16 where the CPU is
                 fast at it.
             num_threads: Threads of the network on the CPU; 0 takes one a core.
+            gpu: What to take of the GPU, where the model runs there.
 
         Raises:
             EngineError: The model or the device is not there, or the model cannot run.
             ValueError: An argument is out of range, or there is no model of that name.
         """
         self._engine = _open_engine(engine, device, card, (backend, precision, num_threads))
+        self._path = _open_path(self._engine, device, gpu)
         self._size = _choose_size(size, self.card.size_policy)
         self._params = _override(
             dataclasses.replace(self.card.postprocess_params, polygons=polygons),
@@ -117,12 +121,14 @@ class Detector:
         max_candidates: int | None = None,
         polygons: bool | None = None,
         prob_map: bool = False,
+        stream: Any = None,
     ) -> Detections:
         """Find the text in one image.
 
         Args:
             image: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA uint8 array; the path or the bytes of
-                an image file; or a PIL image.
+                an image file; a PIL image; or, with device="cuda", a (H, W, 3) BGR uint8 array in
+                GPU memory (torch, CuPy, PyCUDA, JAX), which is not copied.
             size: As in the constructor, for this call; likewise those that follow.
             binary_threshold: As in the constructor.
             score_threshold: As in the constructor.
@@ -130,6 +136,8 @@ class Detector:
             max_candidates: As in the constructor.
             polygons: As in the constructor.
             prob_map: Give the probability map, too.
+            stream: The CUDA stream on which images in GPU memory are written: its handle, or an
+                object of torch, CuPy or PyCUDA; by default the one that is current for the array.
 
         Returns:
             The texts, best score first; empty where there is none.
@@ -138,16 +146,17 @@ class Detector:
             ImageError: The image is missing, broken, or not an image.
             ValueError: An argument is out of range.
         """
-        (found,) = self.detect_batch(
-            [load_image(image)],
-            size=size,
+        params = _override(
+            self._params,
             binary_threshold=binary_threshold,
             score_threshold=score_threshold,
             unclip_ratio=unclip_ratio,
             max_candidates=max_candidates,
             polygons=polygons,
-            prob_map=prob_map,
         )
+        batches = Batches(self._path, _choose_size(size, self._size), params, prob_map)
+        batches.add(self._path.load(image, stream_handle(stream)))
+        (found,) = batches.finish()
         return found
 
     def detect_batch(
@@ -162,6 +171,7 @@ class Detector:
         max_candidates: int | None = None,
         polygons: bool | None = None,
         prob_map: bool = False,
+        stream: Any = None,
     ) -> list[Detections]:
         """Find the text in many images.
 
@@ -177,6 +187,7 @@ class Detector:
             max_candidates: As in `detect`.
             polygons: As in `detect`.
             prob_map: As in `detect`.
+            stream: As in `detect`.
 
         Returns:
             One result an image, in the order of the images.
@@ -186,9 +197,66 @@ class Detector:
             ValueError: An argument is out of range.
             TypeError: `images` is one image.
         """
+        return self.submit(
+            images,
+            batch_size=batch_size,
+            size=size,
+            binary_threshold=binary_threshold,
+            score_threshold=score_threshold,
+            unclip_ratio=unclip_ratio,
+            max_candidates=max_candidates,
+            polygons=polygons,
+            prob_map=prob_map,
+            stream=stream,
+        ).collect()
+
+    def submit(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = 4,
+        size: SizePolicy | None = None,
+        binary_threshold: float | None = None,
+        score_threshold: float | None = None,
+        unclip_ratio: float | None = None,
+        max_candidates: int | None = None,
+        polygons: bool | None = None,
+        prob_map: bool = False,
+        stream: Any = None,
+    ) -> Ticket:
+        """Begin to find the text in images, and return.
+
+        On the GPU the next frame is uploaded while this one computes; on the CPU the work is done
+        here.
+
+        >>> ahead = None
+        >>> for frame in frames:
+        ...     ticket = detector.submit([frame])
+        ...     if ahead is not None:
+        ...         show(detector.collect(ahead))
+        ...     ahead = ticket
+
+        Args:
+            images: As in `detect_batch`. Arrays in GPU memory must not be changed before the
+                results are collected, unless in the order of `stream`.
+            batch_size: As in `detect_batch`.
+            size: As in `detect`; likewise those that follow.
+            binary_threshold: As in `detect`.
+            score_threshold: As in `detect`.
+            unclip_ratio: As in `detect`.
+            max_candidates: As in `detect`.
+            polygons: As in `detect`.
+            prob_map: As in `detect`.
+            stream: As in `detect`.
+
+        Raises:
+            ImageError: An image is missing, broken, or not an image; the message says which.
+            ValueError: An argument is out of range.
+            TypeError: `images` is one image.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        one_array = isinstance(images, np.ndarray) and images.ndim < 4
+        one_array = len(getattr(images, "shape", (0,) * 4)) < 4
         if one_array or isinstance(images, (str, bytes, bytearray, memoryview)):
             raise TypeError(
                 f"images must be an iterable of images, got one {type(images).__name__}; "
@@ -203,66 +271,33 @@ class Detector:
             polygons=polygons,
         )
         size = _choose_size(size, self._size)
-        work = _Batches(self._engine, size, params, prob_map, batch_size)
+        batches = Batches(self._path, size, params, prob_map, batch_size)
+        handle = stream_handle(stream)
         for index, image in enumerate(images):
             try:
-                work.add(load_image(image))
+                batches.add(self._path.load(image, handle))
             except ImageError as error:
                 raise ImageError(f"image {index} of the batch: {error}") from error
-        return work.finish()
+        batches.flush()
+        return Ticket(batches)
+
+    def collect(self, ticket: Ticket) -> list[Detections]:
+        """Wait for the results of `submit`, one an image, in the order of the images.
+
+        May be called in any order, and again.
+        """
+        return ticket.collect()
 
 
-class _Batches:
-    """Images waiting for others of their size; results by the images' order."""
+class Ticket:
+    """Images that `Detector.submit` took."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        size: SizePolicy,
-        params: PostprocessParams,
-        prob_map: bool,
-        batch_size: int,
-    ) -> None:
-        self._engine, self._size, self._params = engine, size, params
-        self._prob_map, self._batch_size = prob_map, batch_size
-        self._waiting: dict[tuple[int, int], list[tuple[int, Image, Plan]]] = {}
-        self._results: list[Detections | None] = []
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
 
-    def add(self, image: Image) -> None:
-        plan = self._size.plan(*image.shape[:2])
-        group = self._waiting.setdefault(plan.padded, [])
-        group.append((len(self._results), image, plan))
-        self._results.append(None)
-        if len(group) == self._batch_size:
-            self._run(self._waiting.pop(plan.padded))
-
-    def finish(self) -> list[Detections]:
-        for group in self._waiting.values():
-            while group:
-                # Powers of two: few shapes for the engine to prepare, and no empty work.
-                count = 1 << (len(group).bit_length() - 1)
-                self._run(group[:count])
-                del group[:count]
-        return [found for found in self._results if found is not None]
-
-    def _run(self, group: list[tuple[int, Image, Plan]]) -> None:
-        card = self._engine.card
-        plans = [plan for _, _, plan in group]
-        batch = np.empty((len(group), 3, *plans[0].padded), np.float32)
-        for row, (_, image, plan) in zip(batch, group, strict=True):
-            preprocess(image, plan, card, row)
-        maps = np.ascontiguousarray(self._engine(batch))
-        logits = card.output == "logit"
-        results = postprocess(maps, plans, self._params, logits=logits)
-        for (index, _, plan), found, values in zip(group, results, maps, strict=True):
-            prob_map = _cut_map(values, plan, logits) if self._prob_map else None
-            self._results[index] = dataclasses.replace(found, prob_map=prob_map)
-
-
-def _cut_map(values: NDArray[np.float32], plan: Plan, logits: bool) -> NDArray[np.float32]:
-    """A copy of the part of a map that shows the image, as probabilities."""
-    height, width = plan.resized
-    return to_probability(values[:height, :width], logits)
+    def collect(self) -> list[Detections]:
+        """Wait for the results, one an image, in the order of the images."""
+        return self._batches.finish()
 
 
 def _choose_size(size: SizePolicy | None, default: SizePolicy) -> SizePolicy:
@@ -280,21 +315,21 @@ def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:
 
 
 def _open_engine(
-    engine: str | Path | Engine | None,
+    engine: str | Path | Engine | DeviceEngine | None,
     device: str,
     card: ModelCard | str | None,
     cpu: tuple[str, str, int],
-) -> Engine:
+) -> Engine | DeviceEngine:
     if engine is not None and not isinstance(engine, (str, Path)):
         return engine
     if Path(engine or "").suffix.lower() == ".safetensors":
         from .engines.torch import load_checkpoint
 
-        return load_checkpoint(Path(engine or ""), "cpu" if device == "auto" else device)
+        return load_checkpoint(Path(engine or ""), device)
     if Path(engine or "").suffix.lower() == ".engine":
-        from .engines.tensorrt import HostEngine, open_engine
+        from .engines.tensorrt import open_engine
 
-        return HostEngine(open_engine(Path(engine or ""), device))
+        return open_engine(Path(engine or ""), device)
     from .engines.onnx import CpuConfig, load_onnx
 
     config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
@@ -309,6 +344,15 @@ def _open_engine(
     opened = load_onnx(path, card or named_card, config)
     logger.info("%s runs on %s", opened.card.name, opened.description)
     return opened
+
+
+def _open_path(
+    engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
+) -> CpuPath | GpuPath:
+    """The GPU's way for engines that enqueue, the CPU's for the others."""
+    if isinstance(engine, DeviceEngine):
+        return GpuPath(engine, int(device.partition(":")[2] or 0), gpu)
+    return CpuPath(engine)
 
 
 def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:

@@ -63,7 +63,12 @@ class PostprocessParams:
 
 
 def postprocess(
-    maps: FloatArray, plans: Sequence[Plan], params: PostprocessParams, *, logits: bool
+    maps: FloatArray,
+    plans: Sequence[Plan],
+    params: PostprocessParams,
+    *,
+    logits: bool,
+    first_pixels: NDArray[np.uint32] | None = None,
 ) -> list[Detections]:
     """Find the text in a batch of maps.
 
@@ -73,14 +78,17 @@ def postprocess(
             outlines are scaled from it to `image` and clipped.
         params: Thresholds and ratios.
         logits: The maps hold logits.
+        first_pixels: (B, h, w) uint32, components that the GPU found, for polygons: 1 + the first
+            pixel of each, counted y * w + x; 0 elsewhere.
 
     Returns:
         B results, each best score first, in pixels of its image.
     """
     if params.polygons:
+        components = [None] * len(maps) if first_pixels is None else list(first_pixels)
         found = [
-            _find_polygons(values[: plan.resized[0], : plan.resized[1]], params, logits)
-            for values, plan in zip(maps, plans, strict=True)
+            _find_polygons(values[: plan.resized[0], : plan.resized[1]], params, logits, firsts)
+            for values, plan, firsts in zip(maps, plans, components, strict=True)
         ]
         return [
             Detections(
@@ -115,11 +123,17 @@ def _to_image(points: FloatArray, plan: Plan) -> FloatArray:
 
 
 def _find_polygons(
-    prob_map: FloatArray, params: PostprocessParams, logits: bool
+    prob_map: FloatArray,
+    params: PostprocessParams,
+    logits: bool,
+    first_pixels: NDArray[np.uint32] | None,
 ) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
     """Quads (N, 4, 2), scores (N,) and N polygons (K, 2) of one (h, w) map, in map pixels."""
     prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
-    labels, boxes = _core.label_components(prob_map, params.binary_threshold)
+    if first_pixels is None:
+        labels, boxes = _core.label_components(prob_map, params.binary_threshold)
+    else:
+        labels, boxes = _core.number_components(first_pixels)
     found = []
     for label, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist(), start=1):
         if (x_max - x_min) * (y_max - y_min) < MIN_SIDE_PX**2:

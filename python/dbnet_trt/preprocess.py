@@ -73,7 +73,7 @@ def preprocess(
         out: (3, h, w) float32, contiguous, written; (pixel * scale - mean) / std inside
             `plan.resized`, 0 outside.
     """
-    scale, bias = _scale_and_bias(card)
+    scale, bias = scale_and_bias(card)
     _core.preprocess(
         image, plan.resized, out, scale.tolist(), bias.tolist(), card.channel_order == "rgb"
     )
@@ -89,14 +89,14 @@ def preprocess_reference(
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     if card.channel_order == "rgb":
         resized = resized[:, :, ::-1]
-    scale, bias = _scale_and_bias(card)
+    scale, bias = scale_and_bias(card)
     normalized = resized.astype(np.float32) * scale + bias
     padded = np.zeros((*plan.padded, 3), np.float32)
     padded[:height, :width] = normalized
     return np.ascontiguousarray(padded.transpose(2, 0, 1))
 
 
-def _scale_and_bias(card: ModelCard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scale_and_bias(card: ModelCard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(pixel * scale - mean) / std as pixel * a + b: a and b, each (3,) float32."""
     mean, std = np.array(card.mean, np.float64), np.array(card.std, np.float64)
     return (card.scale / std).astype(np.float32), (-mean / std).astype(np.float32)

@@ -67,21 +67,16 @@ const char* run_preprocess(const unsigned char* pixels, const unsigned char* chr
     return guarded([&] {
         const auto columns = dbnet::make_taps(resized_width, width, dbnet::Axis::kColumns);
         const auto rows = dbnet::make_taps(resized_height, height, dbnet::Axis::kRows);
-        const dbnet::PreprocessParams params{columns.data(),
-                                             rows.data(),
-                                             resized_height,
-                                             resized_width,
+        const dbnet::DeviceImage image{pixels,         chroma,      pitch,          chroma_pitch,
+                                       columns.data(), rows.data(), resized_height, resized_width};
+        const dbnet::PreprocessParams params{1,
                                              padded_height,
                                              padded_width,
                                              {scale[0], scale[1], scale[2]},
                                              {bias[0], bias[1], bias[2]},
-                                             swap_red_blue != 0};
-        const dbnet::DeviceImage image{pixels, chroma, pitch, chroma_pitch};
-        if (half) {
-            dbnet::preprocess_half(image, params, out, nullptr);
-        } else {
-            dbnet::preprocess(image, params, static_cast<float*>(out), nullptr);
-        }
+                                             swap_red_blue != 0,
+                                             half != 0};
+        dbnet::preprocess(&image, params, out, nullptr);
     });
 }
 
@@ -95,7 +90,8 @@ const char* run_components(const dbnet::DeviceMaps* maps, float threshold, float
         const dbnet::ComponentWorkspace workspace =
             dbnet::component_workspace(buffer.data(), maps->num_maps, maps->height, maps->width);
         std::fill_n(workspace.counters, maps->num_maps, dbnet::ComponentCounters{});
-        dbnet::find_components(*maps, threshold, min_area, workspace, nullptr);
+        const dbnet::ComponentParams params{threshold, min_area};
+        dbnet::find_components(*maps, &params, workspace, nullptr);
         dbnet::write_labels(*maps, workspace, labels, nullptr);
         const int max_roots = workspace.words_per_row * workspace.tile_rows * dbnet::kNodesPerTile;
         for (int i = 0; i < maps->num_maps; ++i) {
@@ -114,8 +110,10 @@ std::size_t box_workspace_bytes(int num_maps, int height, int width) {
 
 const char* run_boxes(const dbnet::DeviceMaps* maps, const dbnet::MapSize* image_sizes,
                       const dbnet::BoxParams* params, void* workspace,
-                      const dbnet::FoundBoxes* found) {
-    return guarded(
-        [&] { dbnet::find_boxes(*maps, image_sizes, *params, workspace, *found, nullptr); });
+                      const dbnet::FoundBoxes* found, std::uint32_t* labels) {
+    return guarded([&] {
+        dbnet::find_boxes(*maps, image_sizes, params, workspace, *found, nullptr);
+        dbnet::write_box_labels(*maps, workspace, labels, nullptr);
+    });
 }
 }

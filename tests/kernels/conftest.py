@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
+import gc
+import importlib.machinery
+import importlib.util
 import os
 import shlex
 import subprocess
+import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pybind11
 import pytest
+from dbnet_trt import gpu
 
 ROOT = Path(__file__).parents[2]
-FLAGS = ["-std=c++20", "-O2", "-g", "-fPIC", "-shared", "-ffp-contract=off", "-DDBNET_EMULATOR"]
+FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]
+CORE = ["pipeline", "frame", "postprocess", "components", "geometry"]  # of csrc, for the pipeline
 
 
 class DeviceMaps(ctypes.Structure):
@@ -57,6 +66,7 @@ class BoxParams(ctypes.Structure):
 
     _fields_ = (
         ("map_threshold", ctypes.c_float),
+        ("min_area", ctypes.c_float),
         ("score_threshold", ctypes.c_float),
         ("unclip_ratio", ctypes.c_float),
         ("min_side", ctypes.c_float),
@@ -71,7 +81,7 @@ class FoundBoxes(ctypes.Structure):
     _fields_ = (
         ("counts", ctypes.c_void_p),
         ("boxes", ctypes.c_void_p),
-        ("labels", ctypes.c_void_p),
+        ("capacity", ctypes.c_int),
     )
 
 
@@ -113,13 +123,14 @@ class BoxFinder:
         counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
         boxes: np.ndarray = np.zeros((len(maps), params.max_boxes), TEXT_BOX)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, labels.ctypes.data)
+        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, params.max_boxes)
         status = self._library.run_boxes(
             ctypes.byref(device_maps(maps, size_of_maps)),
             ctypes.c_void_p(size_of_images.ctypes.data),
             ctypes.byref(params),
             ctypes.c_void_p(self._workspace.ctypes.data),
             ctypes.byref(out),
+            ctypes.c_void_p(labels.ctypes.data),
         )
         Emulator.check(status)
         assert not any(guard.any() for guard in self._around)
@@ -131,6 +142,7 @@ class Emulator:
     """The compiled kernels and the machine that runs them."""
 
     def __init__(self, library: Path) -> None:
+        self.library = library
         self._library = ctypes.CDLL(str(library))
         for name in (
             "emulator_first_race",
@@ -231,12 +243,92 @@ class Emulator:
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    sources = [ROOT / "tests" / "emulator" / "library.cpp", *sorted(ROOT.glob("kernels/*.cu"))]
-    command = [*compiler, *FLAGS, f"-I{ROOT}", "-o", str(library), "-x", "c++", *map(str, sources)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    sources = [*ROOT.glob("tests/emulator/*.cpp"), *ROOT.glob("kernels/*.cu")]
+    sources += [ROOT / "csrc" / f"{name}.cpp" for name in CORE]
+    sources.sort(key=lambda path: path.stem != "module")  # the slow one first
+    objects = [library.with_name(f"{source.name}.o") for source in sources]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_source, sources, objects))
+    run_compiler(["-shared", *map(str, objects), "-o", str(library)])
     return Emulator(library)
+
+
+def compile_source(source: Path, target: Path) -> None:
+    includes = [ROOT, sysconfig.get_path("include"), pybind11.get_include()]
+    flags = [f"-I{folder}" for folder in includes]
+    flags += ["-O2", "-g"] if source.suffix == ".cu" else ["-O1"]
+    run_compiler([*flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+
+
+def run_compiler(arguments: list[str]) -> None:
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    done = subprocess.run(
+        [*compiler, *FLAGS, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class FakeCuda:
+    """The fake CUDA runtime, and the package's compiled module with the pipeline in it."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.runtime_copy.argtypes = [ctypes.c_size_t] * 4
+        loader = importlib.machinery.ExtensionFileLoader("emulated._core", str(library))
+        spec = importlib.util.spec_from_loader("emulated._core", loader)
+        assert spec is not None
+        self.core = importlib.util.module_from_spec(spec)
+        loader.exec_module(self.core)
+
+    def configure(self, seed: int = 0, limit_bytes: int = 0) -> None:
+        """Forget failures; streams lag behind, or with a seed run in random order.
+
+        Allocations of one kind beyond a limit fail.
+        """
+        self._library.runtime_configure(ctypes.c_uint(seed), ctypes.c_size_t(limit_bytes))
+
+    def fail(self, call: str, code: int, after: int = 0) -> None:
+        """Make a CUDA call fail once, after some that succeed; "launch" is that of a kernel."""
+        self._library.runtime_fail(call.encode(), code, after)
+
+    def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
+        """Enqueue a copy."""
+        if self._library.runtime_copy(to, source, num_bytes, stream) != 0:
+            raise RuntimeError("the copy failed")
+
+    def usage(self) -> Usage:
+        """What is in use."""
+        values = (ctypes.c_size_t * 6)()
+        self._library.runtime_usage(values)
+        return Usage(*values)
+
+
+class Usage(NamedTuple):
+    """Of the fake runtime."""
+
+    device_bytes: int
+    pinned_bytes: int
+    num_streams: int
+    num_events: int
+    num_graphs: int
+    num_graph_launches: int
+
+
+@pytest.fixture(scope="session")
+def fake_cuda(compiled: Emulator) -> FakeCuda:
+    return FakeCuda(compiled.library)
+
+
+@pytest.fixture
+def cuda(
+    fake_cuda: FakeCuda, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeCuda]:
+    """The package with the fake runtime behind it."""
+    monkeypatch.setattr(gpu, "_core", fake_cuda.core)
+    fake_cuda.configure()
+    yield fake_cuda
+    fake_cuda.configure()
+    gc.collect()  # detectors that an expected error's traceback keeps
 
 
 @pytest.fixture

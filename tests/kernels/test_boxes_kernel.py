@@ -18,7 +18,9 @@ def box_params(
     max_boxes: int = 2000,
     logits: bool = False,
 ) -> BoxParams:
-    return BoxParams(threshold, score_threshold, unclip_ratio, min_side, max_boxes, logits)
+    return BoxParams(
+        threshold, min_side**2, score_threshold, unclip_ratio, min_side, max_boxes, logits
+    )
 
 
 def on_cpu(

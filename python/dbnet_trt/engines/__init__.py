@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Engine(Protocol):
         """
 
 
+@runtime_checkable
 class DeviceEngine(Protocol):
     """What the GPU pipeline needs of a network: it enqueues work on a stream and never waits."""
 
@@ -57,6 +58,9 @@ class DeviceEngine(Protocol):
         Raises:
             EngineError: The engine does not take this shape; the message names what it takes.
         """
+
+    # An engine that frees what it prepared has a method `release(batch, height, width)`, too. It is
+    # called when no graph uses the shape any more; until then graphs hold addresses of its memory.
 
     def enqueue(
         self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int

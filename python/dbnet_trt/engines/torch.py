@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core import cuda_available
 from ..card import ModelCard
 from ..errors import EngineError
 
@@ -42,18 +43,105 @@ class TorchEngine:
         return np.asarray(values.float().cpu().numpy(), np.float32)
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine:
+class TorchDeviceEngine:
+    """A PyTorch network in FP16 and channels-last, enqueued on the stream of the GPU pipeline."""
+
+    input_is_half = True
+    output_is_half = True
+
+    def __init__(self, model: torch.nn.Module, card: ModelCard, device: str = "cuda") -> None:
+        """Wrap a network.
+
+        Args:
+            model: In evaluation mode; (B, 3, h, w) -> (B, h, w). It is moved to `device`.
+            card: What it needs and gives.
+            device: "cuda" or "cuda:0".
+        """
+        import torch
+
+        self._device = torch.device(device)
+        self._model = model.to(self._device, torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.card = card
+        self.description = f"PyTorch {torch.__version__}, {device}, fp16"
+        # Graphs hold addresses of what the network works in: memory of its own, never given back.
+        # Shapes share it, as they run one after the other.
+        self._pool = torch.cuda.MemPool()
+        self._tensors: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
+
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """PyTorch takes every shape as it comes."""
+
+    def release(self, batch: int, height: int, width: int) -> None:
+        """Forget the tensors around the pipeline's memory; they are made anew where needed."""
+        self._tensors.clear()
+
+    def enqueue(
+        self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int
+    ) -> None:
+        """Run the network from one device address to another."""
+        import torch
+
+        batch, height, width = shape
+        with (
+            torch.inference_mode(),
+            torch.cuda.stream(torch.cuda.ExternalStream(stream, self._device)),
+            torch.cuda.use_mem_pool(self._pool, self._device),
+        ):
+            images = self._tensor(input_pointer, (batch, 3, height, width))
+            values = self._model(images.contiguous(memory_format=torch.channels_last))
+            self._tensor(output_pointer, shape).copy_(values.reshape(shape))
+
+    def _tensor(self, pointer: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Half-precision memory as a tensor. Made once: the second time may be within a capture."""
+        import torch
+
+        key = (pointer, shape)
+        if key not in self._tensors:
+            memory = _Memory(pointer, shape)
+            self._tensors[key] = torch.as_tensor(memory, device=self._device)
+        return self._tensors[key]
+
+
+class _Memory:
+    """Half-precision device memory, as CUDA libraries in Python hand it to each other."""
+
+    def __init__(self, pointer: int, shape: tuple[int, ...]) -> None:
+        self.__cuda_array_interface__: dict[str, Any] = {
+            "data": (pointer, False),
+            "shape": shape,
+            "typestr": "<f2",
+            "version": 2,
+        }
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDeviceEngine:
     """Open a .safetensors file that `dbnet train` wrote.
 
+    Args:
+        path: The checkpoint.
+        device: "cpu", "cuda", "cuda:0", or "auto": the GPU where there is one.
+
     Raises:
-        EngineError: torch is missing, or the file is not such a checkpoint.
+        EngineError: torch is missing, or the file is not such a checkpoint, or there is no GPU.
     """
     try:
+        import torch
+
         from ..training.checkpoints import load_model
     except ImportError as error:
         raise EngineError(
             f"{path} is a training checkpoint and needs PyTorch ({error}); "
             "pip install 'dbnet-trt[train]', or export it to ONNX with `dbnet export`"
         ) from error
+    has_gpu = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if has_gpu and cuda_available() else "cpu"
+    if device != "cpu" and not has_gpu:
+        raise EngineError(
+            f'device "{device}" was asked for, but PyTorch sees no CUDA device (no GPU, no driver, '
+            'or a build of PyTorch for CPUs); use device="cpu"'
+        )
     model, card = load_model(path)
-    return TorchEngine(model.to(device), card, device)
+    if device == "cpu":
+        return TorchEngine(model, card)
+    return TorchDeviceEngine(model, card, device)

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The GPU part of the module. The pipeline's lock is never waited for with the GIL held: the
+// network, which is called under that lock, takes the GIL.
+#include "csrc/bindings_pipeline.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "csrc/errors.hpp"
+#include "csrc/pipeline.hpp"
+
+namespace py = pybind11;
+using namespace pybind11::literals;
+
+namespace dbnet {
+namespace {
+
+using DeviceAddress = std::tuple<std::uintptr_t, int, int, std::ptrdiff_t>;
+using ImageAndSize =
+    std::pair<std::variant<py::array_t<std::uint8_t>, DeviceAddress>, std::pair<int, int>>;
+
+std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+// The methods of a Python object as the pipeline's callbacks.
+Network make_network(const py::object& engine) {
+    const auto call = [engine](const char* method) {
+        return [function = py::object(engine.attr(method))](const auto&... arguments) {
+            const py::gil_scoped_acquire acquire;
+            function(arguments...);
+        };
+    };
+    const auto with_shape = [call](const char* method) {
+        return [function = call(method)](const Shape& shape) {
+            function(shape.batch, shape.height, shape.width);
+        };
+    };
+    return {with_shape("prepare"),
+            [function = call("enqueue")](const void* input, void* output, const Shape& shape,
+                                         std::uintptr_t stream) {
+                function(address_of(input), address_of(output),
+                         std::tuple(shape.batch, shape.height, shape.width), stream);
+            },
+            with_shape("release"), call("warn")};
+}
+
+FrameImage to_frame_image(const ImageAndSize& item) {
+    const auto& [source, resized] = item;
+    FrameImage image{{}, {resized.first, resized.second}, false};
+    if (const auto* address = std::get_if<DeviceAddress>(&source)) {
+        const auto [pixels, height, width, pitch] = *address;
+        image.view = {reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch};
+        image.on_device = true;
+    } else {
+        const auto& array = std::get<py::array_t<std::uint8_t>>(source);
+        if (array.ndim() != 3 || array.shape(2) != 3 || array.size() == 0 ||
+            array.strides(2) != 1 || array.strides(1) != 3) {
+            throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
+        }
+        image.view = {array.data(), static_cast<int>(array.shape(0)),
+                      static_cast<int>(array.shape(1)), array.strides(0)};
+    }
+    return image;
+}
+
+std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, Size padded) {
+    constexpr int kMaxSide = 1 << 13, kMultiple = 32;
+    if (padded.height < 1 || padded.width < 1 || padded.height > kMaxSide ||
+        padded.width > kMaxSide || padded.height % kMultiple || padded.width % kMultiple) {
+        throw py::value_error(
+            "the network's input must have sides that are multiples of 32, 32 to 8192, got (" +
+            std::to_string(padded.height) + ", " + std::to_string(padded.width) + ")");
+    }
+    if (items.empty()) throw py::value_error("a frame must have at least one image");
+    std::vector<FrameImage> images;
+    for (const ImageAndSize& item : items) {
+        images.push_back(to_frame_image(item));
+        const Size resized = images.back().resized;
+        if (resized.height < 1 || resized.width < 1 || resized.height > padded.height ||
+            resized.width > padded.width) {
+            throw py::value_error("an image must be resized to fit the network's input");
+        }
+    }
+    return images;
+}
+
+std::unique_ptr<Pipeline> open_pipeline(const py::object& network, int device,
+                                        std::pair<bool, bool> is_half, std::array<float, 3> scale,
+                                        std::array<float, 3> bias, bool swap_red_blue,
+                                        bool captures, int max_shapes, std::size_t max_bytes) {
+    const PipelineConfig config{device,
+                                is_half.first,
+                                is_half.second,
+                                captures,
+                                max_shapes,
+                                max_bytes,
+                                {scale, bias, swap_red_blue}};
+    Network callbacks = make_network(network);
+    return make_pipeline(config, std::move(callbacks));
+}
+
+Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
+              std::pair<int, int> padded, const PostprocessParams& params, bool wants_maps,
+              bool wants_labels, std::vector<std::uintptr_t> streams) {
+    const Size size{padded.first, padded.second};
+    const std::vector<FrameImage> images = to_frame_images(items, size);
+    const FrameOptions options{params, wants_maps, wants_labels, std::move(streams)};
+    const py::gil_scoped_release release;
+    return pipeline.submit(images, size, options);
+}
+
+py::tuple texts_to_arrays(const std::vector<ScoredQuad>& texts) {
+    static_assert(sizeof(Quad) == 8 * sizeof(float));
+    const auto count = static_cast<py::ssize_t>(texts.size());
+    py::array_t<float> quads({count, py::ssize_t{4}, py::ssize_t{2}});
+    py::array_t<float> scores(count);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        std::memcpy(quads.mutable_data() + 8 * i, texts[i].quad.data(), sizeof(Quad));
+        scores.mutable_data()[i] = texts[i].score;
+    }
+    return py::make_tuple(quads, scores);
+}
+
+py::tuple collect(Pipeline& pipeline, const Ticket& ticket) {
+    const FrameResult* result = nullptr;
+    {
+        const py::gil_scoped_release release;
+        result = &pipeline.collect(ticket);
+    }
+    py::list texts;
+    for (const auto& of_image : result->texts) texts.append(texts_to_arrays(of_image));
+    const auto num_bytes = static_cast<py::ssize_t>(result->maps.size());
+    py::array_t<std::uint8_t> maps(num_bytes,
+                                   reinterpret_cast<const std::uint8_t*>(result->maps.data()));
+    py::array_t<std::uint32_t> labels(static_cast<py::ssize_t>(result->labels.size()),
+                                      result->labels.data());
+    return py::make_tuple(texts, result->num_dropped, maps, labels);
+}
+
+py::dict usage(const Pipeline& pipeline) {
+    const PipelineUsage usage = [&] {
+        const py::gil_scoped_release release;
+        return pipeline.usage();
+    }();
+    return py::dict("device_bytes"_a = usage.device_bytes, "pinned_bytes"_a = usage.pinned_bytes,
+                    "num_shapes"_a = usage.num_shapes, "num_graphs"_a = usage.num_graphs);
+}
+
+}  // namespace
+
+void bind_pipeline(py::module_& m) {
+    const py::object errors = py::module_::import("dbnet_trt.errors");
+    py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
+
+    m.def("cuda_available", &cuda_available);
+
+    using Params = PostprocessParams;
+    py::class_<Params>(m, "PostprocessParams", py::module_local())
+        .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
+                         int max_candidates, float min_side, bool logits) {
+                 return Params{binary_threshold, score_threshold, unclip_ratio,
+                               max_candidates,   min_side,        logits};
+             }),
+             "binary_threshold"_a = Params{}.binary_threshold,
+             "score_threshold"_a = Params{}.score_threshold,
+             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
+             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
+        .def_readwrite("binary_threshold", &Params::binary_threshold)
+        .def_readwrite("score_threshold", &Params::score_threshold)
+        .def_readwrite("unclip_ratio", &Params::unclip_ratio)
+        .def_readwrite("max_candidates", &Params::max_candidates)
+        .def_readwrite("min_side", &Params::min_side)
+        .def_readwrite("logits", &Params::logits);
+
+    py::class_<Ticket>(m, "Ticket", py::module_local());
+    py::class_<Pipeline>(m, "Pipeline", py::module_local())
+        .def(py::init(&open_pipeline), "network"_a, py::kw_only(), "device"_a, "is_half"_a,
+             "scale"_a, "bias"_a, "swap_red_blue"_a, "captures"_a = true, "max_shapes"_a = 8,
+             "max_bytes"_a = std::size_t{1} << 32)
+        .def("submit", &submit, "images"_a, "padded"_a, "params"_a, "wants_maps"_a = false,
+             "wants_labels"_a = false, "streams"_a = std::vector<std::uintptr_t>{})
+        .def("collect", &collect, "ticket"_a)
+        .def("usage", &usage)
+        .def_property_readonly("stream", &Pipeline::stream);
+}
+
+}  // namespace dbnet

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of images through a network on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detections import Detections
+from .device_arrays import is_on_device
+from .engines import Engine
+from .errors import ImageError
+from .images import Image, load_image
+from .postprocess import PostprocessParams, postprocess, to_probability
+from .preprocess import Plan, preprocess
+
+
+class CpuPath:
+    """Preprocess, network and post-processing, one after the other, when a frame is submitted."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def load(self, source: Any, stream: int | None) -> Image:
+        """The image in host memory."""
+        if not isinstance(source, np.ndarray) and is_on_device(source):
+            raise ImageError(
+                "the image is in GPU memory, but this detector runs on the CPU; "
+                'open it with device="cuda", or give a NumPy array'
+            )
+        return load_image(source)
+
+    def submit(
+        self,
+        images: Sequence[Image],
+        plans: Sequence[Plan],
+        params: PostprocessParams,
+        prob_map: bool,
+    ) -> list[Detections]:
+        """Find the text in images of the same padded size."""
+        card = self._engine.card
+        batch = np.empty((len(images), 3, *plans[0].padded), np.float32)
+        for row, image, plan in zip(batch, images, plans, strict=True):
+            preprocess(image, plan, card, row)
+        maps = np.ascontiguousarray(self._engine(batch))
+        logits = card.output == "logit"
+        found = postprocess(maps, plans, params, logits=logits)
+        return with_maps(found, maps, plans, logits) if prob_map else found
+
+    def collect(self, pending: list[Detections]) -> list[Detections]:
+        """What `submit` gave."""
+        return pending
+
+
+def with_maps(
+    found: list[Detections], maps: NDArray[np.float32], plans: Sequence[Plan], logits: bool
+) -> list[Detections]:
+    """Detections with a copy of the part of (B, h, w) maps that shows each image."""
+    return [
+        dataclasses.replace(
+            each, prob_map=to_probability(values[: plan.resized[0], : plan.resized[1]], logits)
+        )
+        for each, values, plan in zip(found, maps, plans, strict=True)
+    ]

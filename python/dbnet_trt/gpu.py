@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of images through a network on the GPU: the compiled pipeline around an engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .cpu import with_maps
+from .detections import Detections
+from .device_arrays import DeviceImage, is_on_device, read_device_image
+from .engines import DeviceEngine
+from .images import Image, load_image
+from .postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
+from .preprocess import Plan, scale_and_bias
+
+logger = logging.getLogger("dbnet_trt")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuConfig:
+    """What the pipeline may take of the GPU."""
+
+    cuda_graphs: bool = True
+    """Replay captured work, instead of launching each kernel anew."""
+
+    max_shapes: int = 8
+    """Sizes of the network's input, with the batch, that are kept ready: those used last."""
+
+    max_memory_mb: int = 4096
+    """GPU memory of these in MiB, beside the network's own; one size may take more."""
+
+
+class _Network:
+    """An engine as the compiled pipeline calls it."""
+
+    def __init__(self, engine: DeviceEngine) -> None:
+        self.prepare, self.enqueue = engine.prepare, engine.enqueue
+        self.release = getattr(engine, "release", lambda batch, height, width: None)
+        self.warn = logger.warning
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A frame on its way; it keeps images in GPU memory alive."""
+
+    ticket: _core.Ticket
+    images: Sequence[Image | DeviceImage]
+    plans: Sequence[Plan]
+    params: PostprocessParams
+    prob_map: bool
+
+
+class GpuPath:
+    """Preprocess, network and post-processing in one CUDA graph.
+
+    Frames that were submitted and not collected overlap: one is uploaded while another computes.
+    """
+
+    def __init__(
+        self, engine: DeviceEngine, device: int = 0, config: GpuConfig | None = None
+    ) -> None:
+        config = config or GpuConfig()
+        card = engine.card
+        self._is_half = engine.output_is_half
+        self._logits = card.output == "logit"
+        scale, bias = scale_and_bias(card)
+        self._pipeline = _core.Pipeline(
+            _Network(engine),
+            device=device,
+            is_half=(engine.input_is_half, engine.output_is_half),
+            scale=scale.tolist(),
+            bias=bias.tolist(),
+            swap_red_blue=card.channel_order == "rgb",
+            captures=config.cuda_graphs,
+            max_shapes=config.max_shapes,
+            max_bytes=config.max_memory_mb << 20,
+        )
+
+    def load(self, source: Any, stream: int | None) -> Image | DeviceImage:
+        """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""
+        if not isinstance(source, np.ndarray) and is_on_device(source):
+            return read_device_image(source, stream, self._pipeline.stream)
+        return load_image(source)
+
+    def submit(
+        self,
+        images: Sequence[Image | DeviceImage],
+        plans: Sequence[Plan],
+        params: PostprocessParams,
+        prob_map: bool,
+    ) -> _Pending:
+        """Enqueue images of the same padded size; returns before the text is found."""
+        on_device = [image for image in images if isinstance(image, DeviceImage)]
+        ticket = self._pipeline.submit(
+            [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
+            plans[0].padded,
+            _core.PostprocessParams(
+                params.binary_threshold,
+                params.score_threshold,
+                params.unclip_ratio,
+                int(params.max_candidates),
+                MIN_SIDE_PX,
+                self._logits,
+            ),
+            wants_maps=params.polygons or prob_map,
+            wants_labels=params.polygons,
+            streams=sorted({image.stream for image in on_device if image.stream is not None}),
+        )
+        return _Pending(ticket, on_device, plans, params, prob_map)
+
+    def collect(self, pending: _Pending) -> list[Detections]:
+        """Wait for the text of a frame."""
+        texts, num_dropped, map_bytes, labels = self._pipeline.collect(pending.ticket)
+        if num_dropped > 0:
+            logger.warning("%d texts too many for the GPU were left out", num_dropped)
+        plans, params = pending.plans, pending.params
+        shape = (len(plans), *plans[0].padded)
+        found = [Detections(quads, scores) for quads, scores in texts]
+        if len(map_bytes) == 0:
+            return found
+        dtype = np.float16 if self._is_half else np.float32
+        maps = map_bytes.view(dtype).reshape(shape).astype(np.float32)
+        if params.polygons:
+            found = postprocess(
+                maps, plans, params, logits=self._logits, first_pixels=labels.reshape(shape)
+            )
+        return with_maps(found, maps, plans, self._logits) if pending.prob_map else found
+
+    def usage(self) -> dict[str, int]:
+        """Bytes of GPU and pinned memory that it holds, and how many shapes and graphs."""
+        return self._pipeline.usage()
+
+
+def _to_core(image: Image | DeviceImage) -> Image | tuple[int, int, int, int]:
+    if isinstance(image, DeviceImage):
+        return (image.pointer, *image.shape[:2], image.pitch)
+    return image

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// As much of the CUDA runtime as the pipeline uses, on the host: memory, streams, events, graphs.
+// Work waits in its stream until someone synchronises; then, and with a seed at any call, streams
+// run in a random order that events alone restrict. What is not ordered by a stream, an event or a
+// wait goes wrong here as it would on a GPU, only more often. Calls can be made to fail.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+using cudaError_t = int;
+constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1,
+                      cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100,
+                      cudaErrorNoKernelImageForDevice = 209, cudaErrorUnsupportedPtxVersion = 222,
+                      cudaErrorECCUncorrectable = 214, cudaErrorIllegalAddress = 700,
+                      cudaErrorLaunchFailure = 719, cudaErrorStreamCaptureUnsupported = 900,
+                      cudaErrorStreamCaptureInvalidated = 901, cudaErrorUnknown = 999;
+
+namespace emulator {
+struct FakeStream;
+struct FakeEvent;
+struct FakeGraph;
+
+/// Puts work into a stream, or into the graph that it is capturing; no stream: runs it at once.
+void enqueue(FakeStream* stream, std::function<void()> work);
+}  // namespace emulator
+
+using cudaStream_t = emulator::FakeStream*;
+using cudaEvent_t = emulator::FakeEvent*;
+using cudaGraph_t = emulator::FakeGraph*;
+using cudaGraphExec_t = emulator::FakeGraph*;
+
+enum cudaMemcpyKind { cudaMemcpyDefault };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
+
+const char* cudaGetErrorString(cudaError_t code);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaMemGetInfo(std::size_t* num_free, std::size_t* total);
+cudaError_t cudaMalloc(void** memory, std::size_t num_bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaHostAlloc(void** memory, std::size_t num_bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t num_bytes, cudaMemcpyKind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t num_bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
