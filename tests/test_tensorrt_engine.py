@@ -54,7 +54,7 @@ def test_detector_finds_the_same_as_on_the_cpu(
     library: FakeTensorRT, path: Path, tmp_path: Path
 ) -> None:
     expected = Detector(make_model(tmp_path / "a.onnx"), backend="onnxruntime").detect(scene())
-    found = Detector(path).detect(scene())
+    found = Detector(HostEngine(open_engine(path))).detect(scene())
     assert len(found) == 2
     np.testing.assert_allclose(found.quads, expected.quads, atol=1e-3)
 
