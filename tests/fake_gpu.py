@@ -197,6 +197,10 @@ class FakeTensorRT(types.ModuleType):
             self.CudaGraphStrategy = types.SimpleNamespace(DISABLED="disabled")
             self.DynamicShapesKernelSpecializationStrategy = types.SimpleNamespace(EAGER="eager")
 
+    def init_libnvinfer_plugins(self, logger: Any, namespace: str) -> bool:
+        self.driver.log.append("plugins")
+        return True
+
     def _runtime(self, logger: Any) -> Any:
         self.logger = logger
         self.driver.log.append("runtime")

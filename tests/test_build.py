@@ -303,6 +303,28 @@ def test_gpus_that_the_library_does_not_know(rtx: Any, no_gpu: None) -> None:
         choose_target(config)
 
 
+def test_plugin_for_deformable_convolutions_is_not_in_rtx(rtx: Any, no_gpu: None) -> None:
+    with pytest.raises(BuildError, match="use --dcn gridsample"):
+        choose_target(dataclasses.replace(SMALL, dcn="plugin"))
+
+
+def test_plugin_reaches_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporting = pytest.importorskip("dbnet_trt.training.export")
+    seen = []
+
+    def export(source: Path, target: Path, **options: str) -> None:
+        seen.append(options)
+        make_model(target)
+
+    monkeypatch.setattr(exporting, "export_checkpoint", export)
+    read_network(folder / "a.safetensors", half=True, dcn="plugin")
+    build._lower(folder / "a.safetensors", None, BuildConfig("fp32", dcn="plugin"))
+    assert seen == [
+        {"precision": "fp16", "dcn": "plugin"},
+        {"precision": "fp32", "dcn": "plugin"},
+    ]
+
+
 @pytest.mark.skipif(cuda_available(), reason="there is a GPU")
 def test_without_a_gpu_rtx_is_taken_and_said(rtx: Any, caplog: pytest.LogCaptureFixture) -> None:
     target = choose_target(BuildConfig())

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
 from dbnet_trt.engines.onnx import load_model
-from dbnet_trt.lowering import Network, halve_edges, lower, read_half_checkpoint, read_network
+from dbnet_trt.lowering import Network, halve_edges, lower, read_network
 from onnx import TensorProto, helper
 from tiny import CARD, make_model
 
@@ -157,7 +157,7 @@ def test_checkpoint_in_half_precision(
     path = tmp_path / "a.safetensors"
     save_model(path, DBNet(ModelConfig("mobilenetv2", 16)).eval(), CARD)
     exact = read_network(path)
-    half = lower(read_half_checkpoint(path), half=True)
+    half = lower(read_network(path, half=True), half=True)
     assert element_types(half) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
     batch = rng.random((1, 3, 64, 64), np.float32)
     np.testing.assert_allclose(run(half, batch), run(exact, batch), atol=0.05)

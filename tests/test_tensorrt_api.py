@@ -20,6 +20,7 @@ import fake_gpu
 import pytest
 
 ALWAYS = {
+    "": {"init_libnvinfer_plugins"},
     "Builder": {
         "build_serialized_network",
         "create_builder_config",
@@ -113,7 +114,8 @@ sys.path.insert(0, folder)
 bindings = __import__(module)
 classes = {name: getattr(bindings, name) for name in dir(bindings)}
 print(json.dumps([bindings.__version__, {
-    name: dir(each) for name, each in classes.items() if isinstance(each, type)
+    "": dir(bindings),
+    **{name: dir(each) for name, each in classes.items() if isinstance(each, type)},
 }]))
 """
 
@@ -210,6 +212,7 @@ def test_tables_hold_all_that_the_code_uses() -> None:
     used = set().union(*(used_names(file) for file in MODULES)) & of_library
     # Of other objects: the standard library's, NumPy's and our own.
     ours = {"DEBUG", "allocate", "enqueue", "load_library", "nbytes", "release"}
+    ours |= {"float16", "float32", "tensorrt_rtx"}
     python = {name for name in used if name.startswith("__") or hasattr(dict, name)}
     generic = {name for kind in (str, bytes, list, Path) for name in dir(kind)}
     tables = flat(ALWAYS, SOMETIMES) | set(ALWAYS) | set(SOMETIMES)

@@ -69,6 +69,12 @@ def test_work_is_enqueued_on_the_stream_between_the_copies(
     assert order == ["upload", "enqueue on 77", "synchronize 77", "download"]
 
 
+def test_plugins_are_known_before_the_engine_is_loaded(library: FakeTensorRT, path: Path) -> None:
+    open_engine(path)
+    log = library.driver.log
+    assert log.index("plugins") < log.index("runtime")
+
+
 def test_each_shape_has_its_own_context_and_scratch(library: FakeTensorRT, path: Path) -> None:
     engine = open_engine(path)
     for _ in range(2):

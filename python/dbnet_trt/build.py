@@ -22,7 +22,7 @@ from .engines.onnx import cache_folder, load_model, prune_cache
 from .engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
 from .errors import BuildError
 from .files import write_atomically
-from .lowering import Network, lower, read_half_checkpoint, read_network
+from .lowering import Network, lower, read_network
 from .preprocess import MULTIPLE, SizePolicy
 from .weights import FAMILIES, find_model
 
@@ -50,6 +50,10 @@ class BuildConfig:
 
     batch: int = 1
     """The largest batch, and the one the engine is best at."""
+
+    dcn: Literal["gridsample", "plugin"] = "gridsample"
+    """A checkpoint's deformable convolutions: as samplings and convolutions, or by TensorRT's
+    plugin (10.1 and later, not TensorRT-RTX)."""
 
     calibration: Path | None = None
     """Folder of images like those the engine will see, for int8 and fp8; some hundred will do."""
@@ -191,6 +195,10 @@ def choose_target(config: BuildConfig) -> Target:
     supported = supported_compute_capabilities(library)
     if config.capabilities and not supported:
         raise BuildError("TensorRT builds for this machine's GPU; --compute-capability needs --rtx")
+    if config.dcn == "plugin" and supported:
+        raise BuildError(
+            f"{BACKENDS[backend]} has no plugin for deformable convolutions; use --dcn gridsample"
+        )
     since_ampere = tuple(each for each in supported if float(each) >= 8)
     chosen = config.capabilities or ((Device().compute_capability,) if has_gpu else since_ampere)
     if supported and not set(chosen) <= set(supported):
@@ -232,9 +240,7 @@ def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path,
 def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> Network:
     """The network as it is built."""
     half = config.precision == "fp16"
-    if half and source.suffix.lower() == ".safetensors":
-        return lower(read_half_checkpoint(source), half=True)
-    network = lower(read_network(source, card), half=half)
+    network = lower(read_network(source, card, half=half, dcn=config.dcn), half=half)
     if config.calibration is None:
         return network
     from .quantize import load_calibration, quantize
@@ -319,7 +325,7 @@ def _cache_entry(
         CACHE_FORMAT,
         digest,
         card.to_json() if card else "",
-        (config.precision, config.check, target.shapes, sorted(images)),
+        (config.precision, config.dcn, config.check, target.shapes, sorted(images)),
         (target.backend, version, target.compute_capabilities),
     ]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()

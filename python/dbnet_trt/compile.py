@@ -74,6 +74,7 @@ def compile_network(network: Network, target: Target, progress: Progress | None 
     library = load_library(target.backend)
     log = make_logger(library)
     log.take_errors()
+    library.init_libnvinfer_plugins(log, "")
     builder = library.Builder(log)
     flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     definition = builder.create_network(1 << int(flag))

@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .card import ModelCard
 from .engines.onnx import flush_denormals, read_model
@@ -38,8 +38,21 @@ class Network:
     output_name: str
 
 
-def read_network(path: Path, card: ModelCard | None = None) -> Network:
-    """Read an ONNX file, or export a checkpoint, in fp32; sigmoid still in.
+def read_network(
+    path: Path,
+    card: ModelCard | None = None,
+    *,
+    half: bool = False,
+    dcn: Literal["gridsample", "plugin"] = "gridsample",
+) -> Network:
+    """Read an ONNX file, or export a checkpoint.
+
+    Args:
+        path: The .onnx or .safetensors file.
+        card: Of another project's ONNX file.
+        half: Export a checkpoint in fp16: better than to convert it later, for deformable
+            convolutions keep their coordinates in fp32. An ONNX file comes as it is.
+        dcn: How a checkpoint's deformable convolutions are exported, see `training.export`.
 
     Raises:
         EngineError: The file cannot be read, or has no card or a wrong one.
@@ -47,7 +60,7 @@ def read_network(path: Path, card: ModelCard | None = None) -> Network:
     """
     if path.suffix.lower() != ".safetensors":
         return Network(*read_model(path, card))
-    return _export(path, "fp32")
+    return _export(path, "fp16" if half else "fp32", dcn)
 
 
 def lower(network: Network, *, half: bool) -> Network:
@@ -75,12 +88,9 @@ def lower(network: Network, *, half: bool) -> Network:
     return Network(model, card, network.input_name, network.output_name)
 
 
-def read_half_checkpoint(path: Path) -> Network:
-    """Export a checkpoint in fp16: deformable convolutions keep their coordinates in fp32."""
-    return _export(path, "fp16")
-
-
-def _export(path: Path, precision: str) -> Network:
+def _export(
+    path: Path, precision: Literal["fp32", "fp16"], dcn: Literal["gridsample", "plugin"]
+) -> Network:
     try:
         from .training.export import export_checkpoint
     except ImportError as error:
@@ -90,7 +100,7 @@ def _export(path: Path, precision: str) -> Network:
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"{path.stem}.onnx"
-        export_checkpoint(path, target, precision=precision)  # type: ignore[arg-type]
+        export_checkpoint(path, target, precision=precision, dcn=dcn)
         return Network(*read_model(target))
 
 

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from dbnet_trt import BuildError, Detections, Detector, EngineError, ModelCard
@@ -74,6 +75,16 @@ def test_half_precision_is_close_and_small(config: ModelConfig, tmp_path: Path) 
     assert (tmp_path / "half.onnx").stat().st_size < 0.6 * (tmp_path / "m.onnx").stat().st_size
 
 
+def test_deformable_convolutions_as_one_node(tmp_path: Path) -> None:
+    """For TensorRT's plugin; ONNX Runtime has the operator, too, and must agree."""
+    config = ModelConfig("resnet18", 16, deformable=True)
+    path = tmp_path / "m.onnx"
+    export_onnx(lively(config), CARD, path, precision="fp16", dcn="plugin")
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert operators.count("DeformConv") == 6
+    assert "GridSample" not in operators
+
+
 def assert_same_map(found: Detections, expected: Detections, tolerance: float) -> None:
     assert found.prob_map is not None
     assert expected.prob_map is not None
@@ -128,7 +139,7 @@ def test_a_broken_export_is_an_error_and_leaves_nothing(
     other = lively(ModelConfig("mobilenetv2", 16))
     for parameter in other.prob_head.parameters():
         torch.nn.init.constant_(parameter, 0.3)
-    monkeypatch.setattr(exporting, "_trace", lambda _: trace(other))
+    monkeypatch.setattr(exporting, "_trace", lambda _, opset: trace(other, opset))
     with pytest.raises(BuildError, match="differ from PyTorch's by"):
         export_onnx(model, CARD, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

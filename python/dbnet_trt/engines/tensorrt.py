@@ -299,6 +299,7 @@ def _read(path: Path) -> tuple[bytes, EngineCard]:
 
 def _deserialize(library: Any, name: str, data: bytes) -> Any:
     log = make_logger(library)
+    library.init_libnvinfer_plugins(log, "")
     runtime = library.Runtime(log)
     if hasattr(runtime, "get_engine_validity"):
         validity, diagnostics = runtime.get_engine_validity(data)

@@ -28,6 +28,7 @@ class DeformableConv2d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
+        self.exports_one_node = False  # or nine samplings and convolutions
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         # For each tap (dy, dx), then a logit for each tap.
@@ -39,6 +40,11 @@ class DeformableConv2d(nn.Module):
         """(B, C, h, w) -> (B, out_channels, ceil(h / stride), ceil(w / stride))."""
         predicted = self.offset(x).float()
         offsets, modulation = predicted[:, : 2 * NUM_TAPS], predicted[:, 2 * NUM_TAPS :].sigmoid()
+        if self.exports_one_node and _exporting():
+            # The offsets are relative, and small: fp16 holds them, where the network is in fp16.
+            small = (offsets.to(x.dtype), modulation.to(x.dtype))
+            one_node: Tensor = _one_node_operator()(x, *small, self.weight, self.stride)
+            return one_node
         operator = None if _exporting() else _torchvision_operator()
         if operator is None:
             return deform_conv2d(x, offsets, modulation, self.weight, self.stride)
@@ -81,6 +87,28 @@ def deform_conv2d(
         total = part if total is None else total + part
     assert total is not None
     return total
+
+
+@cache
+def _one_node_operator() -> Any:
+    """`deform_conv2d` as an operator that the exporter writes as one ONNX DeformConv."""
+    from torch.onnx import symbolic_helper
+    from torch.onnx.utils import register_custom_op_symbolic
+
+    def run(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, stride: int) -> Tensor:
+        return deform_conv2d(x, offsets.float(), modulation.float(), weight, stride)
+
+    @symbolic_helper.parse_args("v", "v", "v", "v", "i")
+    def write(g: Any, x: Any, offsets: Any, modulation: Any, weight: Any, stride: int) -> Any:
+        kind = weight.type()
+        bias = g.op("Constant", value_t=torch.zeros(kind.sizes()[0], dtype=kind.dtype()))
+        inputs = (x, weight, offsets, bias, modulation)
+        sizes = {"kernel_shape_i": [3, 3], "pads_i": [1, 1, 1, 1], "strides_i": [stride, stride]}
+        return g.op("DeformConv", *inputs, **sizes)
+
+    name = "dbnet_trt::deform_conv2d"
+    register_custom_op_symbolic(name, write, 19)
+    return torch.library.custom_op(name, run, mutates_args=())
 
 
 def _exporting() -> bool:

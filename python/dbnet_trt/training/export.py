@@ -22,10 +22,16 @@ from ..engines.onnx import flush_denormals
 from ..errors import BuildError
 from ..files import write_atomically
 from .checkpoints import load_model
+from .dcn import DeformableConv2d
 from .model import DBNet
 
 INPUT, OUTPUT = "images", "logits"
 OPSET = 17
+DEFORM_CONV_OPSET = 19
+
+DeformableExport = Literal["gridsample", "plugin"]
+"""How deformable convolutions are written: as samplings and convolutions, which every runtime has,
+or as one DeformConv each, for which TensorRT has a plugin."""
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.5}
 """Largest difference of a logit between PyTorch's fp32 and the exported file. Logits of fp16 are
@@ -33,7 +39,11 @@ off by about a hundredth; what a broken export gives is off by several."""
 
 
 def export_checkpoint(
-    checkpoint: Path, output: Path | None = None, *, precision: Literal["fp32", "fp16"] = "fp32"
+    checkpoint: Path,
+    output: Path | None = None,
+    *,
+    precision: Literal["fp32", "fp16"] = "fp32",
+    dcn: DeformableExport = "gridsample",
 ) -> Path:
     """Export what `dbnet train` wrote.
 
@@ -41,6 +51,7 @@ def export_checkpoint(
         checkpoint: A .safetensors file.
         output: The .onnx file; the checkpoint's name with another suffix if None.
         precision: See `export_onnx`.
+        dcn: See `DeformableExport`.
 
     Returns:
         The ONNX file.
@@ -51,12 +62,17 @@ def export_checkpoint(
     """
     model, card = load_model(checkpoint)
     target = output or checkpoint.with_suffix(".onnx")
-    export_onnx(model, card, target, precision=precision)
+    export_onnx(model, card, target, precision=precision, dcn=dcn)
     return target
 
 
 def export_onnx(
-    model: DBNet, card: ModelCard, path: Path, *, precision: Literal["fp32", "fp16"] = "fp32"
+    model: DBNet,
+    card: ModelCard,
+    path: Path,
+    *,
+    precision: Literal["fp32", "fp16"] = "fp32",
+    dcn: DeformableExport = "gridsample",
 ) -> None:
     """Write a network as ONNX: (B, 3, h, w) float32 -> logits (B, h, w) float32, all sizes free.
 
@@ -70,13 +86,18 @@ def export_onnx(
         path: Of the file.
         precision: "fp16" halves the weights and computes in fp16 where the runtime can; its
             input and output stay float32.
+        dcn: See `DeformableExport`.
 
     Raises:
         BuildError: ONNX Runtime does not give what PyTorch gives.
     """
     exact = _copy(model)
     folded = _fold_batch_norms(_copy(model))
-    graph = _trace(_HalfInside(folded) if precision == "fp16" else folded)
+    for module in folded.modules():
+        if isinstance(module, DeformableConv2d):
+            module.exports_one_node = dcn == "plugin"
+    opset = DEFORM_CONV_OPSET if dcn == "plugin" else OPSET
+    graph = _trace(_HalfInside(folded) if precision == "fp16" else folded, opset)
     flush_denormals(graph)
     onnx.helper.set_model_props(
         graph, {METADATA_KEY: dataclasses.replace(card, output="logit", sha256="").to_json()}
@@ -119,7 +140,7 @@ def _fold_batch_norms(model: nn.Module) -> nn.Module:
     return model
 
 
-def _trace(model: nn.Module) -> onnx.ModelProto:
+def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter by tracing is on its way out, but makes the smaller graph, ten times faster.
@@ -134,7 +155,7 @@ def _trace(model: nn.Module) -> onnx.ModelProto:
                 INPUT: {0: "batch", 2: "height", 3: "width"},
                 OUTPUT: {0: "batch", 1: "height", 2: "width"},
             },
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=False,
         )
     graph: onnx.ModelProto = onnxslim.slim(onnx.load_from_string(file.getvalue()))
