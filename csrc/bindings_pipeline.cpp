@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "csrc/errors.hpp"
+#include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
 
 namespace py = pybind11;
@@ -151,6 +152,50 @@ py::dict usage(const Pipeline& pipeline) {
                     "num_shapes"_a = usage.num_shapes, "num_graphs"_a = usage.num_graphs);
 }
 
+using ShapeTuple = std::tuple<int, int, int>;
+using kernel_calls::Address;
+
+Shape to_shape(const ShapeTuple& shape) {
+    return {std::get<0>(shape), std::get<1>(shape), std::get<2>(shape)};
+}
+
+void bind_kernels(py::module_ m) {
+    using MapsTuple = std::tuple<Address, bool, Address, ShapeTuple>;
+    const auto to_maps = [](const MapsTuple& maps) {
+        const auto& [values, is_half, sizes, shape] = maps;
+        return kernel_calls::Maps{values, is_half, sizes, to_shape(shape)};
+    };
+    m.def(
+        "preprocess",
+        [](Address images, const ShapeTuple& shape, std::array<float, 3> scale,
+           std::array<float, 3> bias, bool swap_red_blue, bool out_is_half, Address out,
+           Address stream) {
+            kernel_calls::preprocess(images, to_shape(shape), {scale, bias, swap_red_blue},
+                                     out_is_half, out, stream);
+        },
+        "images"_a, "shape"_a, "scale"_a, "bias"_a, "swap_red_blue"_a, "out_is_half"_a, "out"_a,
+        "stream"_a);
+    m.def(
+        "workspace_bytes",
+        [](const ShapeTuple& shape) { return kernel_calls::workspace_bytes(to_shape(shape)); },
+        "shape"_a);
+    m.def(
+        "find_boxes",
+        [=](const MapsTuple& maps, Address image_sizes, Address params, Address workspace,
+            Address counts, Address boxes, int capacity, Address stream) {
+            kernel_calls::find_boxes(to_maps(maps), image_sizes, params, workspace, counts, boxes,
+                                     capacity, stream);
+        },
+        "maps"_a, "image_sizes"_a, "params"_a, "workspace"_a, "counts"_a, "boxes"_a, "capacity"_a,
+        "stream"_a);
+    m.def(
+        "write_labels",
+        [=](const MapsTuple& maps, Address workspace, Address labels, Address stream) {
+            kernel_calls::write_labels(to_maps(maps), workspace, labels, stream);
+        },
+        "maps"_a, "workspace"_a, "labels"_a, "stream"_a);
+}
+
 }  // namespace
 
 void bind_pipeline(py::module_& m) {
@@ -158,6 +203,7 @@ void bind_pipeline(py::module_& m) {
     py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
 
     m.def("cuda_available", &cuda_available);
+    bind_kernels(m.def_submodule("kernels"));
 
     using Params = PostprocessParams;
     py::class_<Params>(m, "PostprocessParams", py::module_local())

@@ -1,15 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "csrc/errors.hpp"
+#include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
 
 namespace dbnet {
 
 bool cuda_available() noexcept { return false; }
 
-std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, Network) {
+namespace {
+
+[[noreturn]] void refuse() {
     throw EngineError(
         "this build has no CUDA code; install the CUDA toolkit (nvcc) and run "
         "`DBNET_TRT_CUDA=ON pip install .`, or use device=\"cpu\"");
 }
+
+}  // namespace
+
+std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, Network) { refuse(); }
+
+namespace kernel_calls {
+
+void preprocess(Address, const Shape&, const Normalization&, bool, Address, Address) { refuse(); }
+std::size_t workspace_bytes(const Shape&) { refuse(); }
+void find_boxes(const Maps&, Address, Address, Address, Address, Address, int, Address) {
+    refuse();
+}
+void write_labels(const Maps&, Address, Address, Address) { refuse(); }
+
+}  // namespace kernel_calls
 
 }  // namespace dbnet

@@ -5,6 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dbnet_trt import cuda_available
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_gpu(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") and not cuda_available():
+        pytest.skip("no CUDA device, or a build without CUDA")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector
 from .errors import BuildError, DBNetError, EngineError, ImageError
+from .gpu import GpuConfig
 from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __all__ = [
     "Detections",
     "Detector",
     "EngineError",
+    "GpuConfig",
     "ImageError",
     "ModelCard",
     "SizePolicy",

@@ -148,3 +148,35 @@ def draw_targets(
 
     They are shrink_map, shrink_mask, thresh_map and thresh_mask. Releases the GIL.
     """
+
+class kernels:
+    """A module: the launchers of csrc/kernel_calls.hpp. Numbers are addresses and handles."""
+
+    @staticmethod
+    def preprocess(
+        images: int,
+        shape: tuple[int, int, int],
+        scale: Sequence[float],
+        bias: Sequence[float],
+        swap_red_blue: bool,
+        out_is_half: bool,
+        out: int,
+        stream: int,
+    ) -> None: ...
+    @staticmethod
+    def workspace_bytes(shape: tuple[int, int, int]) -> int: ...
+    @staticmethod
+    def find_boxes(
+        maps: tuple[int, bool, int, tuple[int, int, int]],
+        image_sizes: int,
+        params: int,
+        workspace: int,
+        counts: int,
+        boxes: int,
+        capacity: int,
+        stream: int,
+    ) -> None: ...
+    @staticmethod
+    def write_labels(
+        maps: tuple[int, bool, int, tuple[int, int, int]], workspace: int, labels: int, stream: int
+    ) -> None: ...

@@ -216,6 +216,20 @@ class Detections:
             },
         )
 
+    def to_gpuarray(self) -> tuple[Any, Any]:
+        """Quads and scores as `pycuda.gpuarray.GPUArray` in the current context.
+
+        Raises:
+            ImportError: The package pycuda is not installed.
+        """
+        try:
+            from pycuda import gpuarray
+        except ImportError as error:
+            raise ImportError(
+                "to_gpuarray needs the package pycuda; pip install 'dbnet-trt[pycuda]'"
+            ) from error
+        return gpuarray.to_gpu(self.quads), gpuarray.to_gpu(self.scores)
+
     @classmethod
     def empty(cls) -> Detections:
         """No text."""

@@ -24,7 +24,14 @@ from dbnet_trt import gpu
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]
-CORE = ["pipeline", "frame", "postprocess", "components", "geometry"]  # of csrc, for the pipeline
+CORE = [
+    "pipeline",
+    "frame",
+    "kernel_calls",
+    "postprocess",
+    "components",
+    "geometry",
+]  # of csrc, for the pipeline
 
 
 class DeviceMaps(ctypes.Structure):

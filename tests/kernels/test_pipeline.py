@@ -9,29 +9,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from dbnet_trt import Detections, Detector, EngineError, ImageError, ModelCard, SizePolicy
+from dbnet_trt import Detector, EngineError, ImageError, SizePolicy
 from dbnet_trt.gpu import GpuConfig, GpuPath
+from green import CARD, GreenOnCpu, assert_same, photo
 
 from kernels.conftest import FakeCuda
 
-CARD = ModelCard(name="green", mean=(0, 0, 0), std=(1, 1, 1), short_side=64)
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, NO_KERNEL_IMAGE, CAPTURE_UNSUPPORTED = 2, 700, 209, 900
-
-
-class GreenOnCpu:
-    """The map is the image's green channel."""
-
-    card = CARD
-    description = "green, CPU"
-
-    def __init__(self, dtype: type = np.float32) -> None:
-        self._dtype = dtype
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return batch[:, 1].astype(self._dtype).astype(np.float32)
 
 
 class GreenOnGpu:
@@ -87,30 +73,6 @@ def make_pair(cuda: FakeCuda, *, is_half: bool = False, **config: Any) -> Pair:
 @pytest.fixture
 def pair(cuda: FakeCuda) -> Pair:
     return make_pair(cuda)
-
-
-def photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width, 3) uint8, with bars in its green channel."""
-    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    green = np.zeros((height, width), np.uint8)
-    for _ in range(1 + height * width // 1500):
-        centre = (rng.uniform(0, width), rng.uniform(0, height))
-        bar = cv2.boxPoints((centre, (rng.uniform(12, 30), rng.uniform(7, 12)), rng.uniform(0, 90)))
-        cv2.fillPoly(green, [bar.astype(np.int32)], int(rng.integers(120, 256)))
-    image[:, :, 1] = green
-    return image
-
-
-def assert_same(found: Detections, expected: Detections) -> None:
-    assert len(found) == len(expected)
-    np.testing.assert_allclose(found.quads, expected.quads, atol=1e-2)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
-    assert (found.polygons is None) == (expected.polygons is None)
-    for polygon, other in zip(found.polygons or (), expected.polygons or (), strict=True):
-        np.testing.assert_array_equal(polygon, other)
-    assert (found.prob_map is None) == (expected.prob_map is None)
-    if found.prob_map is not None:
-        np.testing.assert_array_equal(found.prob_map, expected.prob_map)
 
 
 SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]

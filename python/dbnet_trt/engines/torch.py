@@ -67,6 +67,7 @@ class TorchDeviceEngine:
         # Shapes share it, as they run one after the other.
         self._pool = torch.cuda.MemPool()
         self._tensors: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
+        torch.cuda.synchronize(self._device)  # the weights are there, whatever stream comes next
 
     def prepare(self, batch: int, height: int, width: int) -> None:
         """PyTorch takes every shape as it comes."""

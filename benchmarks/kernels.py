@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU kernels: how long, and how near to what the memory allows.
+
+    python benchmarks/kernels.py [--json FILE] [--repeats N]
+
+Each is captured in a graph of its own and timed by events around many replays. The floor is the
+time that reading the input and writing the output takes at the bandwidth of a copy, measured here.
+Answers are checked before anything is timed. Needs PyTorch with CUDA. Beside them: the labelling of
+components alone by OpenCV on the CPU and, where installed, by CuPy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from cyclopts import App
+from dbnet_trt import ModelCard, SizePolicy, _core, cuda_available
+from dbnet_trt.postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
+from dbnet_trt.preprocess import Plan, preprocess, scale_and_bias
+from measure import interleaved, summary, write_report
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scenes import text_map, text_scene
+
+REPLAYS = 20  # between two events, so that the gap of a launch is not what is timed
+CAPACITY = 8192
+TEXT_BOX = np.dtype([("quad", np.float32, (4, 2)), ("score", np.float32), ("label", np.uint32)])
+TAP = np.dtype([("first", "i4"), ("second", "i4"), ("weights", "i2", (2,))])
+CARD = ModelCard(name="none")
+
+app = App(help="Times of the GPU kernels.")
+
+
+class DeviceImage(ctypes.Structure):
+    """struct DeviceImage of kernels/preprocess.hpp."""
+
+    _fields_ = (
+        ("pixels", ctypes.c_void_p),
+        ("chroma", ctypes.c_void_p),
+        ("pitch", ctypes.c_ssize_t),
+        ("chroma_pitch", ctypes.c_ssize_t),
+        ("column_taps", ctypes.c_void_p),
+        ("row_taps", ctypes.c_void_p),
+        ("resized_height", ctypes.c_int32),
+        ("resized_width", ctypes.c_int32),
+    )
+
+
+class BoxParams(ctypes.Structure):
+    """struct BoxParams of kernels/boxes.hpp."""
+
+    _fields_ = (
+        ("map_threshold", ctypes.c_float),
+        ("min_area", ctypes.c_float),
+        ("score_threshold", ctypes.c_float),
+        ("unclip_ratio", ctypes.c_float),
+        ("min_side", ctypes.c_float),
+        ("max_boxes", ctypes.c_int32),
+        ("logits", ctypes.c_bool),
+    )
+
+
+def to_device(values: Any) -> torch.Tensor:
+    """The bytes of an array or a struct on the GPU."""
+    return torch.frombuffer(bytearray(bytes(values)), dtype=torch.uint8).cuda()
+
+
+def time_us(work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median and 99th percentile of one run inside a graph, in microseconds."""
+    stream: Any = torch.cuda.Stream()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        work()
+    stream.synchronize()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        for _ in range(REPLAYS):
+            work()
+    times = []
+    with torch.cuda.stream(stream):
+        for _ in range(repeats + 3):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            graph.replay()
+            end.record()
+            end.synchronize()
+            times.append(1e3 * begin.elapsed_time(end) / REPLAYS)
+    return {
+        "p50_us": round(float(np.median(times[3:])), 2),
+        "p99_us": round(float(np.percentile(times[3:], 99)), 2),
+    }
+
+
+def current_stream() -> int:
+    return int(torch.cuda.current_stream().cuda_stream)
+
+
+def bandwidth_gb_s(repeats: int) -> float:
+    """Bytes read and written a nanosecond by a copy of 256 MiB."""
+    source = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    time = time_us(lambda: target.copy_(source), max(3, repeats // 5))["p50_us"]
+    return 2 * source.nbytes / time / 1e3
+
+
+# ---- the kernels ---------------------------------------------------------------------------------
+
+
+def make_taps(target: int, source: int, clamp_weight: bool) -> torch.Tensor:
+    """As make_taps of kernels/resize_taps.hpp."""
+    position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    first = np.floor(position).astype(np.int32)
+    fraction = (position - first).astype(np.float32)
+    if clamp_weight:
+        outside = (first < 0) | (first >= source - 1)
+        fraction[outside] = 0
+        first = np.where(outside, first.clip(0, source - 1), first)
+    taps = np.zeros(target, TAP)
+    taps["first"], taps["second"] = first.clip(0, source - 1), (first + 1).clip(0, source - 1)
+    taps["weights"][:, 0] = np.rint((1 - fraction) * np.float32(2048))
+    taps["weights"][:, 1] = np.rint(fraction * np.float32(2048))
+    return to_device(taps.tobytes())
+
+
+def preprocess_row(image: NDArray[np.uint8], repeats: int) -> dict[str, Any]:
+    """Resize, normalise and pad one image into half precision."""
+    plan = SizePolicy().plan(*image.shape[:2])
+    pixels = torch.from_numpy(image).cuda()
+    taps = (
+        make_taps(plan.resized[1], image.shape[1], True),
+        make_taps(plan.resized[0], image.shape[0], False),
+    )
+    struct = to_device(
+        DeviceImage(
+            pixels.data_ptr(),
+            None,
+            3 * image.shape[1],
+            0,
+            *(tap.data_ptr() for tap in taps),
+            *plan.resized,
+        )
+    )
+    out = torch.empty((3, *plan.padded), dtype=torch.half, device="cuda")
+    scale, bias = (values.tolist() for values in scale_and_bias(CARD))
+
+    def run() -> None:
+        shape = (1, *plan.padded)
+        _core.kernels.preprocess(
+            struct.data_ptr(), shape, scale, bias, False, True, out.data_ptr(), current_stream()
+        )
+
+    run()
+    expected = np.empty((3, *plan.padded), np.float32)
+    preprocess(image, plan, CARD, expected)
+    np.testing.assert_array_equal(out.cpu().numpy(), expected.astype(np.float16))
+    num_bytes = image.nbytes + out.nbytes
+    size = f"{image.shape[0]}x{image.shape[1]} to {plan.padded[0]}x{plan.padded[1]}"
+    return {"work": f"preprocess, {size}", "bytes": num_bytes, **time_us(run, repeats)}
+
+
+def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[dict[str, Any]]:
+    """From a map in half precision to boxes; and labels, beside those of CuPy."""
+    values = torch.from_numpy(prob_map).half().cuda()
+    on_host = values.float().cpu().numpy()
+    shape = (1, *prob_map.shape)
+    sizes = to_device(np.array(prob_map.shape, np.int32).tobytes())
+    params = PostprocessParams(max_candidates=CAPACITY)
+    struct = to_device(
+        BoxParams(
+            params.binary_threshold,
+            MIN_SIDE_PX**2,
+            params.score_threshold,
+            params.unclip_ratio,
+            MIN_SIDE_PX,
+            CAPACITY,
+            False,
+        )
+    )
+    workspace = torch.zeros(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
+    counts = torch.zeros(2, dtype=torch.int32, device="cuda")
+    boxes = torch.zeros(CAPACITY * TEXT_BOX.itemsize, dtype=torch.uint8, device="cuda")
+    labels = torch.zeros(prob_map.shape, dtype=torch.int32, device="cuda")
+    maps = (values.data_ptr(), True, sizes.data_ptr(), shape)
+
+    def run() -> None:
+        _core.kernels.find_boxes(
+            maps,
+            sizes.data_ptr(),
+            struct.data_ptr(),
+            workspace.data_ptr(),
+            counts.data_ptr(),
+            boxes.data_ptr(),
+            CAPACITY,
+            current_stream(),
+        )
+
+    def run_with_labels() -> None:
+        run()
+        _core.kernels.write_labels(maps, workspace.data_ptr(), labels.data_ptr(), current_stream())
+
+    run_with_labels()
+    found = np.frombuffer(boxes.cpu().numpy().tobytes(), TEXT_BOX)[: int(counts[0])]
+    plan = Plan(prob_map.shape, prob_map.shape, prob_map.shape)
+    (expected,) = postprocess(on_host[None], [plan], params, logits=False)
+    assert len(found) == len(expected), f"{len(found)} boxes, the CPU finds {len(expected)}"
+    if len(found) > 0:
+        distances = np.abs(found["quad"] - expected.quads).max(axis=(1, 2))
+        assert distances.max() <= 1, f"corners {distances.max()} px apart"
+    rows = [
+        {"work": f"find_boxes, {name}", "bytes": values.nbytes, **time_us(run, repeats)},
+        {
+            "work": f"find_boxes and labels, {name}",
+            "bytes": values.nbytes + labels.nbytes,
+            **time_us(run_with_labels, repeats),
+        },
+    ]
+    rows.append(opencv_row(name, on_host > params.binary_threshold, repeats))
+    return rows + cupy_rows(name, values, params.binary_threshold, repeats)
+
+
+def opencv_row(name: str, binary: NDArray[np.bool_], repeats: int) -> dict[str, Any]:
+    """cv2.connectedComponentsWithStats on the CPU: components alone, the map is there already."""
+    image = binary.view(np.uint8)
+    times = interleaved({"": lambda: cv2.connectedComponentsWithStats(image)}, max(3, repeats // 5))
+    microseconds = {f"{key[:3]}_us": 1e3 * value for key, value in summary(times[""]).items()}
+    return {"work": f"OpenCV on the CPU, {name}", "bytes": 5 * binary.size, **microseconds}
+
+
+def cupy_rows(
+    name: str, values: torch.Tensor, threshold: float, repeats: int
+) -> list[dict[str, Any]]:
+    """cupyx.scipy.ndimage.label on the same map: components alone, no boxes; not capturable."""
+    try:
+        import cupy
+        from cupyx.scipy import ndimage
+    except ImportError:
+        return []
+    binary = cupy.from_dlpack(values > threshold)
+    structure = cupy.ones((3, 3), int)
+    times = []
+    for _ in range(max(3, repeats // 5) + 3):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        ndimage.label(binary, structure)
+        cupy.cuda.get_current_stream().synchronize()
+        end.record()
+        end.synchronize()
+        times.append(1e3 * begin.elapsed_time(end))
+    time = {"p50_us": round(float(np.median(times[3:])), 2), "p99_us": round(max(times[3:]), 2)}
+    return [{"work": f"CuPy label, {name}", "bytes": binary.nbytes + 4 * binary.size, **time}]
+
+
+@app.default
+def main(*, repeats: int = 50, json: Path | None = None) -> None:
+    """Run it.
+
+    Parameters
+    ----------
+    repeats
+        Rounds of a row, of 20 replays each.
+    json
+        Write the numbers here.
+    """
+    if not (cuda_available() and torch.cuda.is_available()):
+        raise SystemExit("this needs a GPU, PyTorch with CUDA, and a build with CUDA")
+    rng = np.random.default_rng(0)
+    bandwidth = bandwidth_gb_s(repeats)
+    rows = [
+        preprocess_row(text_scene(h, w, 12, rng), repeats) for h, w in [(720, 1280), (1080, 1920)]
+    ]
+    for h, w, lines in [(640, 640, 20), (736, 1280, 42), (736, 1280, 900), (4096, 4096, 1000)]:
+        rows += boxes_rows(f"{h}x{w}, {lines} lines", text_map(h, w, lines, rng), repeats)
+    rows += boxes_rows("640x640, noise", rng.random((640, 640), dtype=np.float32), repeats)
+    table = Table("work", "median us", "p99 us", "floor us", "of the floor")
+    for row in rows:
+        row["floor_us"] = round(row["bytes"] / bandwidth / 1e3, 2)
+        share = f"{row['floor_us'] / row['p50_us']:.0%}"
+        table.add_row(
+            row["work"], *(f"{row[k]:.1f}" for k in ("p50_us", "p99_us", "floor_us")), share
+        )
+    console = Console(width=120)
+    console.print(f"{torch.cuda.get_device_name()}, copies at {bandwidth:.0f} GB/s", style="dim")
+    console.print(table)
+    gpu = {"name": torch.cuda.get_device_name(), "copy_gb_s": round(bandwidth)}
+    write_report({"gpu": gpu, "rows": rows}, json)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network whose map is the image's green channel, and photos for it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from dbnet_trt import Detections, ModelCard
+
+CARD = ModelCard(name="green", mean=(0, 0, 0), std=(1, 1, 1), short_side=64)
+
+
+class GreenOnCpu:
+    """The map is the image's green channel."""
+
+    card = CARD
+    description = "green, CPU"
+
+    def __init__(self, dtype: type = np.float32) -> None:
+        self._dtype = dtype
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return batch[:, 1].astype(self._dtype).astype(np.float32)
+
+
+def photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(height, width, 3) uint8, with bars in its green channel."""
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    green = np.zeros((height, width), np.uint8)
+    for _ in range(1 + height * width // 1500):
+        centre = (rng.uniform(0, width), rng.uniform(0, height))
+        bar = cv2.boxPoints((centre, (rng.uniform(12, 30), rng.uniform(7, 12)), rng.uniform(0, 90)))
+        cv2.fillPoly(green, [bar.astype(np.int32)], int(rng.integers(120, 256)))
+    image[:, :, 1] = green
+    return image
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found.quads, expected.quads, atol=1e-2)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    assert (found.polygons is None) == (expected.polygons is None)
+    for polygon, other in zip(found.polygons or (), expected.polygons or (), strict=True):
+        np.testing.assert_array_equal(polygon, other)
+    assert (found.prob_map is None) == (expected.prob_map is None)
+    if found.prob_map is not None:
+        np.testing.assert_array_equal(found.prob_map, expected.prob_map)
