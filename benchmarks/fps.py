@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from cyclopts import App, Parameter
 from dbnet_trt import Detections, Detector, SizePolicy
+from dbnet_trt.engines import DeviceEngine
 from dbnet_trt.images import find_sources, load_image
 from dbnet_trt.postprocess import postprocess
 from dbnet_trt.preprocess import preprocess
@@ -55,6 +56,8 @@ def read_photos(folder: Path) -> Photos:
 def stage_times(detector: Detector, image: NDArray[np.uint8], repeats: int) -> dict[str, Any]:
     """Times of decoding, preprocessing, network, post-processing and of all of `detect`."""
     engine, card = detector._engine, detector.card
+    if isinstance(engine, DeviceEngine):
+        raise SystemExit("this model runs on the GPU; time it with benchmarks/gpu_fps.py")
     jpeg = bytes(cv2.imencode(".jpg", image)[1])
     plan = detector._size.plan(*image.shape[:2])
     batch = np.empty((1, 3, *plan.padded), np.float32)

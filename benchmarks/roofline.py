@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 from cyclopts import App
 from dbnet_trt import Detector
+from dbnet_trt.engines import Engine
 from dbnet_trt.weights import MODELS, find_model
 from measure import interleaved, machine, summary, write_report
 from rich.console import Console
@@ -120,7 +121,7 @@ def main(
     json
         Write the numbers here.
     """
-    detector = Detector(model)
+    detector = Detector(model, device="cpu")
     name = model or detector.card.name
     path = find_model(name)[0] if name in MODELS else Path(name)
     layers = read_layers(onnx.load(path), size)
@@ -140,7 +141,8 @@ def main(
     report |= {"gflop": round(gflop, 2), "floor_ms": rows}
     if measure:
         batch = np.zeros((1, 3, *size), np.float32)
-        times = interleaved({"network": lambda: detector._engine(batch)}, 10)["network"]
+        engine = cast(Engine, detector._engine)
+        times = interleaved({"network": lambda: engine(batch)}, 10)["network"]
         report["measured_ms"] = summary(times)
         rate = gflop / float(np.median(times))
         console.print(f"{machine()['cpu']}: {np.median(times):.1f} ms, {rate:.2f} TFLOP/s")
