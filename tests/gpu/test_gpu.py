@@ -134,7 +134,7 @@ def test_video(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> 
     for convert in (lambda frame: frame, lambda frame: torch.from_numpy(frame).cuda()):
         tickets = []
         for i, frame in enumerate(frames):
-            tickets.append(on_gpu.submit([convert(frame)]))
+            tickets.append(on_gpu.submit([convert(frame)]))  # type: ignore[no-untyped-call]
             if i > 0:
                 assert_agrees(on_gpu.collect(tickets[i - 1])[0], expected[i - 1])
         assert_agrees(on_gpu.collect(tickets[-1])[0], expected[-1])
@@ -153,7 +153,7 @@ def test_tensor_written_on_a_stream(
     torch.cuda.synchronize()
     with torch.cuda.stream(side):
         for source, other in zip(sources, expected, strict=True):
-            torch.cuda._sleep(5_000_000)  # type: ignore[no-untyped-call]
+            torch.cuda._sleep(5_000_000)
             image.copy_(source)
             ticket = on_gpu.submit([image], stream=side if pass_stream else None)
             if pass_stream:  # otherwise it must not be changed before the result is there
