@@ -24,7 +24,7 @@ from dbnet_trt.training.config import TrainConfig
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops
 from dbnet_trt.training.model import ModelConfig
-from dbnet_trt.training.readers import read_jsonl
+from dbnet_trt.training.readers.annotated import read_jsonl
 from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training.targets import TargetConfig, make_targets, make_targets_reference
 from measure import interleaved, machine, summary, write_report
@@ -92,7 +92,7 @@ def per_second(make: Callable[[], Iterator[int]], seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def rate_rows(seconds: float, folder: Path) -> list[dict[str, Any]]:
+def rate_rows(seconds: float, size: int, folder: Path) -> list[dict[str, Any]]:
     """Scenes, crops and training images a second."""
     config = SynthConfig()
     materials = load_materials(config)
@@ -105,44 +105,39 @@ def rate_rows(seconds: float, folder: Path) -> list[dict[str, Any]]:
             yield 1
 
     samples = read_jsonl(write_scenes(folder, 40, config=config)).samples
-    stream = CropStream([Source(samples, 1)], AugmentConfig(), TargetConfig(), 0)
+    stream = CropStream([Source(samples, 1)], AugmentConfig(size), TargetConfig(), 0)
 
     def crops(workers: int) -> Iterator[int]:
         for crop in load_crops(stream, (0, 100_000), 8, workers):
             yield len(crop.image)
 
-    rows = [{"case": "scenes 640x640, one process", "per_second": per_second(scenes, seconds)}]
+    rows: list[dict[str, Any]] = []
+    rows.append({"case": "scenes 640x640, one process", "per_second": per_second(scenes, seconds)})
     for workers in (0, 1, 2):
-        name = f"crops 640x640 with labels, {workers or 'no'} worker{'s' * (workers != 1)}"
+        name = f"crops {size}x{size} with labels, {workers or 'no'} worker{'s' * (workers != 1)}"
         rate = per_second(lambda w=workers: crops(w), seconds)  # type: ignore[misc]
         rows.append({"case": name, "per_second": rate})
-    for model, size in (
-        (ModelConfig("mobilenetv2", 64), 320),
-        (ModelConfig("mobilenetv2", 64), 640),
-        (ModelConfig(), 640),
-    ):
-        rate = per_second(lambda m=model, s=size: steps(m, s, stream), seconds)  # type: ignore[misc]
+    for model in (ModelConfig("mobilenetv2", 64), ModelConfig()):
+        rate = per_second(lambda m=model: steps(m, stream), seconds)  # type: ignore[misc]
         name = f"training {model.backbone} {size}x{size}, {torch.get_num_threads()} threads, fp32"
         rows.append({"case": name, "per_second": rate})
     return [{**row, "per_second": round(row["per_second"], 2)} for row in rows]
 
 
-def steps(model: ModelConfig, size: int, stream: CropStream) -> Iterator[int]:
+def steps(model: ModelConfig, stream: CropStream) -> Iterator[int]:
     """Training steps on crops that are there already."""
     config = TrainConfig(("benchmark",), model=model, batch_size=4, device="cpu")
     state = training.begin(config, ALONE)
     crop = next(load_crops(stream, (0, 1), 4, 0))
-    crop = crop._replace(
-        image=crop.image[..., :size, :size].contiguous(),
-        labels=type(crop.labels)(*(map_[..., :size, :size] for map_ in crop.labels)),
-    )
     while True:
         training.train_step(config, state, state.model, crop)
         yield len(crop.image)
 
 
 @app.default
-def main(*, repeats: int = 30, seconds: float = 10.0, json: Path | None = None) -> None:
+def main(
+    *, repeats: int = 30, seconds: float = 10.0, size: int = 640, json: Path | None = None
+) -> None:
     """Run it.
 
     Parameters
@@ -151,12 +146,14 @@ def main(*, repeats: int = 30, seconds: float = 10.0, json: Path | None = None) 
         Rounds of the label maps.
     seconds
         Length of each measurement of a rate.
+    size
+        Side of the crops, in pixels.
     json
         Write the numbers here.
     """
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        report = {"labels": label_rows(repeats), "rates": rate_rows(seconds, Path(folder))}
+        report = {"labels": label_rows(repeats), "rates": rate_rows(seconds, size, Path(folder))}
     console = Console(width=max(100, Console().width))
     console.print(machine()["cpu"], style="dim")
     table = Table("label maps", "core ms", "NumPy ms", "ratio")

@@ -188,7 +188,10 @@ def test_interrupt_leaves_whole_lines(model: str, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     command = ["-m", "dbnet_trt", "detect", str(folder), "--model", model, "--json", str(results)]
     process = subprocess.Popen(
-        [sys.executable, *command, "--short-side", "800"], stderr=subprocess.PIPE
+        [sys.executable, *command, "--short-side", "800"],
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background may have it ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 60
     while not (results.exists() and results.stat().st_size > 0) and time.monotonic() < deadline:

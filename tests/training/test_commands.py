@@ -51,7 +51,9 @@ def test_loss_presets(configured: list[TrainConfig], name: str, loss: LossConfig
 
 
 def test_a_run_is_repeated_from_its_file(configured: list[TrainConfig], tmp_path: Path) -> None:
-    first = TrainConfig(("a:b",), tmp_path, ("c:d",), steps=9, init=tmp_path / "w", loss=OFFICIAL_LOSS)
+    first = TrainConfig(
+        ("a:b",), tmp_path, ("c:d",), steps=9, init=tmp_path / "w", loss=OFFICIAL_LOSS
+    )
     (tmp_path / "config.json").write_text(json.dumps(first.to_json()))
     assert main(["train", "--config", str(tmp_path / "config.json"), "--steps", "10"]) == 0
     assert configured[0].steps == 10

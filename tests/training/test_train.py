@@ -239,3 +239,12 @@ def test_bad_configuration(changes: dict[str, Any], message: str) -> None:
 def test_bad_weight_of_a_data_set(data: str, tmp_path: Path, weight: str) -> None:
     with pytest.raises(ValueError, match="expected a weight above 0"):
         train(tiny_run(f"{data}*{weight}", tmp_path))
+
+
+def test_a_second_run_in_the_same_process(data: str, tmp_path: Path) -> None:
+    """Workers that are forked after a validation would hang."""
+    for name in ("first", "second"):
+        train(tiny_run(data, tmp_path / name, steps=2, workers=1, validation=(data,)))
+    assert_same_weights(
+        tmp_path / "first/last.safetensors", train(tiny_run(data, tmp_path / "third", steps=2))
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -70,7 +70,7 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
         model = DBNet(ModelConfig(**json.loads(metadata[CONFIG_KEY])))
         model.load_state_dict(state)
         card = ModelCard.from_json(metadata[METADATA_KEY])
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise EngineError(
             f"{path} is not a checkpoint of this package ({error}); "
             "expected a .safetensors file that `dbnet train` wrote"

@@ -62,7 +62,9 @@ def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         values = PRESETS.get(given("preset", "finetune"), {})
         loss = LOSS_PRESETS.get(given("loss-preset", ""))
         values = values if loss is None else {**values, "loss": loss}
-    Dict(values, source=path or "preset", use_commands_as_keys=False)(app, commands, arguments)
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(values, source=path or "preset")(app, commands, arguments)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"--config {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"--config {path} must hold a JSON object, as a run's config.json does")
-    return {name: value for name, value in values.items() if value not in (None, [])}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 train_app = App(name="train", config=_apply_settings)

@@ -107,6 +107,8 @@ def load_crops(
         num_workers=workers,
         worker_init_fn=_init_worker,
         prefetch_factor=4 if workers else None,
+        # A forked worker hangs where the process has used threads before, as validation does.
+        multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 
