@@ -125,7 +125,7 @@ def test_batch_equals_one_by_one_in_order(detector: Detector) -> None:
 
 def test_batch_really_goes_through_the_engine_together(detector: Detector) -> None:
     shapes = []
-    engine = detector._engine
+    engine: Any = detector._engine
 
     class Recorder:
         card, description = engine.card, engine.description
