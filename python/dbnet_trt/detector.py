@@ -83,6 +83,7 @@ class Detector:
         """
         self._engine = _open_engine(engine, device, card, (backend, precision, num_threads))
         self._path = _open_path(self._engine, device, gpu)
+        logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(size, self.card.size_policy)
         self._params = _override(
             dataclasses.replace(self.card.postprocess_params, polygons=polygons),
@@ -106,6 +107,12 @@ class Detector:
     def params(self) -> PostprocessParams:
         """How text is read off the map, where a call does not say."""
         return self._params
+
+    @property
+    def gpu_usage(self) -> dict[str, int]:
+        """Bytes of GPU and pinned memory that are held beside the network's own, and how many
+        shapes and graphs; nothing on the CPU."""
+        return self._path.usage() if isinstance(self._path, GpuPath) else {}
 
     def __repr__(self) -> str:
         return f"Detector({self.card.name}: {self._engine.description})"
@@ -320,6 +327,8 @@ def _open_engine(
     card: ModelCard | str | None,
     cpu: tuple[str, str, int],
 ) -> Engine | DeviceEngine:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
     if engine is not None and not isinstance(engine, (str, Path)):
         return engine
     if Path(engine or "").suffix.lower() == ".safetensors":
@@ -341,9 +350,7 @@ def _open_engine(
                 f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}"
             )
         card = FAMILIES[card]
-    opened = load_onnx(path, card or named_card, config)
-    logger.info("%s runs on %s", opened.card.name, opened.description)
-    return opened
+    return load_onnx(path, card or named_card, config)
 
 
 def _open_path(
@@ -371,8 +378,6 @@ def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
 
 
 def _check_device(device: str) -> None:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
     if device.startswith("cuda"):
         reason = (
             "this version runs .onnx models on the CPU only"

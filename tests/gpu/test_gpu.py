@@ -45,10 +45,6 @@ def on_cpu() -> Detector:
     return Detector(GreenOnCpu(np.float16))
 
 
-def usage(detector: Detector) -> dict[str, int]:
-    return detector._path.usage()  # type: ignore[union-attr]
-
-
 def to_image(prob_map: np.ndarray) -> np.ndarray:
     """(h, w, 3) uint8 whose green channel is the map."""
     return np.repeat((prob_map * 255).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -85,7 +81,7 @@ def test_gpu_agrees_with_the_cpu(
     expected = on_cpu.detect(image, size=size)
     for _ in range(3):
         assert_agrees(on_gpu.detect(image, size=size), expected)
-    assert usage(on_gpu)["num_graphs"] == 1
+    assert on_gpu.gpu_usage["num_graphs"] == 1
 
 
 def test_batches_thresholds_and_polygons(
@@ -119,12 +115,12 @@ def test_ten_thousand_replays_hold_no_memory(
         for _ in range(10):
             on_gpu.detect(image, size=SizePolicy(640))
     assert not caplog.records
-    before = torch.cuda.mem_get_info()[0], usage(on_gpu)
+    before = torch.cuda.mem_get_info()[0], on_gpu.gpu_usage
     for _ in range(10_000):
         found = on_gpu.detect(image, size=SizePolicy(640))
         assert found.quads.tobytes() == first.quads.tobytes()
         assert found.scores.tobytes() == first.scores.tobytes()
-    assert (torch.cuda.mem_get_info()[0], usage(on_gpu)) == before
+    assert (torch.cuda.mem_get_info()[0], on_gpu.gpu_usage) == before
 
 
 def test_video(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
@@ -197,7 +193,7 @@ def test_torch_model_in_half_precision(rng: np.random.Generator) -> None:
         assert found is not None
         assert expected is not None
         np.testing.assert_allclose(found, expected, atol=0.02)
-    assert usage(detector)["num_graphs"] == 1
+    assert detector.gpu_usage["num_graphs"] == 1
 
 
 def test_out_of_memory_is_an_error_and_no_more(
@@ -205,7 +201,7 @@ def test_out_of_memory_is_an_error_and_no_more(
 ) -> None:
     image = photo(640, 640, rng)
     hog = torch.empty(torch.cuda.mem_get_info()[0] - (200 << 20), dtype=torch.uint8, device="cuda")
-    with pytest.raises((EngineError, torch.cuda.OutOfMemoryError)):
+    with pytest.raises(EngineError, match="no memory left"):
         on_gpu.detect_batch([image] * 8, batch_size=8, size=SizePolicy(4096))
     del hog
     torch.cuda.empty_cache()

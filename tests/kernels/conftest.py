@@ -6,8 +6,6 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import gc
-import importlib.machinery
-import importlib.util
 import os
 import shlex
 import subprocess
@@ -15,12 +13,14 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pybind11
 import pytest
 from dbnet_trt import gpu
+
+from kernels.fake_cuda import FakeCuda
+from kernels.pairs import Pair, make_pair
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]
@@ -275,52 +275,6 @@ def run_compiler(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-class FakeCuda:
-    """The fake CUDA runtime, and the package's compiled module with the pipeline in it."""
-
-    def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-        self._library.runtime_copy.argtypes = [ctypes.c_size_t] * 4
-        loader = importlib.machinery.ExtensionFileLoader("emulated._core", str(library))
-        spec = importlib.util.spec_from_loader("emulated._core", loader)
-        assert spec is not None
-        self.core = importlib.util.module_from_spec(spec)
-        loader.exec_module(self.core)
-
-    def configure(self, seed: int = 0, limit_bytes: int = 0) -> None:
-        """Forget failures; streams lag behind, or with a seed run in random order.
-
-        Allocations of one kind beyond a limit fail.
-        """
-        self._library.runtime_configure(ctypes.c_uint(seed), ctypes.c_size_t(limit_bytes))
-
-    def fail(self, call: str, code: int, after: int = 0) -> None:
-        """Make a CUDA call fail once, after some that succeed; "launch" is that of a kernel."""
-        self._library.runtime_fail(call.encode(), code, after)
-
-    def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
-        """Enqueue a copy."""
-        if self._library.runtime_copy(to, source, num_bytes, stream) != 0:
-            raise RuntimeError("the copy failed")
-
-    def usage(self) -> Usage:
-        """What is in use."""
-        values = (ctypes.c_size_t * 6)()
-        self._library.runtime_usage(values)
-        return Usage(*values)
-
-
-class Usage(NamedTuple):
-    """Of the fake runtime."""
-
-    device_bytes: int
-    pinned_bytes: int
-    num_streams: int
-    num_events: int
-    num_graphs: int
-    num_graph_launches: int
-
-
 @pytest.fixture(scope="session")
 def fake_cuda(compiled: Emulator) -> FakeCuda:
     return FakeCuda(compiled.library)
@@ -343,3 +297,8 @@ def emulator(compiled: Emulator) -> Iterator[Emulator]:
     compiled.configure()
     yield compiled
     compiled.configure()
+
+
+@pytest.fixture
+def pair(cuda: FakeCuda) -> Pair:
+    return make_pair(cuda)

@@ -82,6 +82,19 @@ class TorchDeviceEngine:
         """Run the network from one device address to another."""
         import torch
 
+        try:
+            self._run(input_pointer, output_pointer, shape, stream)
+        except torch.cuda.OutOfMemoryError as error:
+            raise EngineError(
+                f"the GPU has no memory left for the network at batch, height, width {shape}; "
+                "use a smaller batch_size or size, or end other programs on this GPU"
+            ) from error
+
+    def _run(
+        self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int
+    ) -> None:
+        import torch
+
         batch, height, width = shape
         with (
             torch.inference_mode(),

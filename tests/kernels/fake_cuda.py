@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fake CUDA runtime of tests/emulator, from Python."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+
+class FakeCuda:
+    """The fake CUDA runtime, and the package's compiled module with the pipeline in it."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.runtime_copy.argtypes = [ctypes.c_size_t] * 4
+        loader = importlib.machinery.ExtensionFileLoader("emulated._core", str(library))
+        spec = importlib.util.spec_from_loader("emulated._core", loader)
+        assert spec is not None
+        self.core = importlib.util.module_from_spec(spec)
+        loader.exec_module(self.core)
+
+    def configure(self, seed: int = 0, limit_bytes: int = 0) -> None:
+        """Forget failures; streams lag behind, or with a seed run in random order.
+
+        Allocations of one kind beyond a limit fail.
+        """
+        self._library.runtime_configure(ctypes.c_uint(seed), ctypes.c_size_t(limit_bytes))
+
+    def fail(self, call: str, code: int, after: int = 0) -> None:
+        """Make a CUDA call fail once, after some that succeed; "launch" is that of a kernel."""
+        self._library.runtime_fail(call.encode(), code, after)
+
+    def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
+        """Enqueue a copy."""
+        if self._library.runtime_copy(to, source, num_bytes, stream) != 0:
+            raise RuntimeError("the copy failed")
+
+    def usage(self) -> Usage:
+        """What is in use."""
+        values = (ctypes.c_size_t * 6)()
+        self._library.runtime_usage(values)
+        return Usage(*values)
+
+
+class Usage(NamedTuple):
+    """Of the fake runtime."""
+
+    device_bytes: int
+    pinned_bytes: int
+    num_streams: int
+    num_events: int
+    num_graphs: int
+    num_graph_launches: int
