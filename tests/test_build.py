@@ -221,7 +221,17 @@ def test_old_engines_leave_the_cache(
 # ---- what goes wrong ---------------------------------------------------------------------------
 
 
-def test_interrupted_build_leaves_nothing(rtx: Any, no_gpu: None, folder: Path) -> None:
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Whoever runs the tests in the background may have SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupted_build_leaves_nothing(
+    rtx: Any, no_gpu: None, ctrl_c_interrupts: None, folder: Path
+) -> None:
     source = make_model(folder / "a.onnx")
     steps = []
 

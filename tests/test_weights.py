@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def test_package_without_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "rapidocr").mkdir()
     (tmp_path / "rapidocr" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rapidocr", raising=False)  # other tests may have imported it
     with pytest.raises(EngineError, match=r"has no models/PP-OCRv6_det_small\.onnx"):
         weights.find_model("ppocrv6-small")
 
