@@ -19,7 +19,7 @@ from typing import Any
 from cyclopts import App
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import TrainConfig
-from dbnet_trt.training.losses import LossConfig
+from dbnet_trt.training.losses import OFFICIAL_LOSS, LossConfig
 from dbnet_trt.training.model import ModelConfig
 from dbnet_trt.training.synth import SynthConfig, write_scenes
 from dbnet_trt.training.targets import TargetConfig
@@ -35,7 +35,7 @@ def variants(inner_channels: int) -> dict[str, tuple[ModelConfig, LossConfig]]:
     """Model and loss by name."""
     plain = ModelConfig("resnet18", inner_channels, db=False)
     db = dataclasses.replace(plain, db=True)
-    loss = LossConfig()
+    loss = OFFICIAL_LOSS  # the paper's learns P more slowly, too slowly for a short run
     return {
         "plain": (plain, loss),
         "+ deformable": (dataclasses.replace(plain, deformable=True), loss),
