@@ -1,31 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does memory stay flat over thousands of detections of ever new shapes?
 
-    python benchmarks/memory.py [--detections N] [--engine MODEL] [--json FILE]
+    python benchmarks/memory.py [--detections N] [--engine MODEL] [--json FILE] [--plot FILE.png]
 
-Exits with 1 where the process grew by more than a tenth in the second half of the run, if that was
-long enough to tell.
+Exits with 1 where the last quarter of the run held more than a twentieth more than the second
+quarter did, in RAM or on the GPU, if the run was long enough to tell.
 """
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from cyclopts import App
 from dbnet_trt import Detector, SizePolicy
+from dbnet_trt.engines import DeviceEngine
+from dbnet_trt.engines.cuda_driver import Device, load_driver
 from measure import machine, write_report
+from numpy.typing import NDArray
+from plots import check_plot, draw_plot
 from rich.console import Console
+from rich.table import Table
 from scenes import text_scene
 
 app = App(help="Memory over many detections of varying shapes.")
-NUM_SAMPLES = 20
+NUM_PARTS = 20
 MIN_TO_JUDGE = 1000
 """Detections below which growth may be warming up."""
+
+MAX_GROWTH = 0.05
+"""Of the mean of the last quarter over that of the second; the first is for warming up."""
 
 
 def resident_mb() -> float:
@@ -34,13 +45,90 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def device_mb() -> float:
+    """Memory of the current GPU that is taken, in MB: by others, too, so let none be there."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if load_driver().cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+        raise SystemExit("the CUDA driver does not tell how much memory is free")
+    return (total.value - free.value) / 1e6
+
+
+def probes(detector: Detector) -> dict[str, Callable[[], float]]:
+    """What to read after each detection, in MB, by name."""
+    read: dict[str, Callable[[], float]] = {"resident_mb": resident_mb}
+    if isinstance(detector._engine, DeviceEngine):
+        Device().activate()
+        read["device_mb"] = device_mb
+        read["pipeline_mb"] = lambda: detector.gpu_usage.get("device_bytes", 0) / 1e6
+    return read
+
+
+def run(
+    detector: Detector, detections: int, seconds: float, max_side: int
+) -> tuple[dict[str, NDArray[np.float64]], int, float]:
+    """Detect in crops of random shapes, each brought to a random size.
+
+    Returns:
+        Values after each detection by name, how many shapes the network saw, seconds.
+    """
+    rng = np.random.default_rng(0)
+    scene = text_scene(1000, 1000, 12, rng)
+    read = probes(detector)
+    values: dict[str, list[float]] = {name: [] for name in read}
+    shapes = set()
+    start = time.perf_counter()
+    for _ in range(detections):
+        height, width = rng.integers(40, 1000, 2).tolist()
+        size = SizePolicy(int(rng.integers(1, max_side // 32 + 1)) * 32)
+        detector.detect(scene[:height, :width], size=size)
+        shapes.add(size.plan(height, width).padded)
+        for name, value in values.items():
+            value.append(read[name]())
+        if time.perf_counter() - start > seconds:
+            break
+    took = time.perf_counter() - start
+    return {name: np.array(value) for name, value in values.items()}, len(shapes), took
+
+
+def growth(values: NDArray[np.float64]) -> float:
+    """Growth of the last quarter's mean over the second quarter's."""
+    quarter = max(len(values) // 4, 1)
+    return float(values[-quarter:].mean() / max(values[quarter : 2 * quarter].mean(), 1.0) - 1)
+
+
+def make_rows(values: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """Mean and most of each of the run's parts."""
+    count = len(values["resident_mb"])
+    ends = np.unique(np.linspace(0, count, min(NUM_PARTS, count) + 1).astype(int))
+    return [
+        {
+            "detections": int(end),
+            **{name: round(float(each[begin:end].mean()), 1) for name, each in values.items()},
+            "resident_mb_most": round(float(values["resident_mb"][begin:end].max()), 1),
+        }
+        for begin, end in itertools.pairwise(ends)
+    ]
+
+
+def draw(values: dict[str, NDArray[np.float64]], name: str, path: Path) -> None:
+    """Memory over detections."""
+    with draw_plot(path, f"{name}: ever new shapes", "detections", "MB") as axes:
+        for label, each in values.items():
+            axes.plot(np.arange(1, len(each) + 1), each, label=label.removesuffix("_mb"), lw=0.8)
+        axes.set_ylim(bottom=0)
+
+
 @app.default
 def main(
     *,
     detections: int = 10_000,
+    seconds: float = float("inf"),
     engine: str | None = None,
     backend: Literal["auto", "openvino", "onnxruntime"] = "auto",
+    max_side: int = 192,
+    num_threads: int = 0,
     json: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Run it.
 
@@ -48,35 +136,41 @@ def main(
     ----------
     detections
         How many.
+    seconds
+        Stop earlier, after so many.
     engine
         Name of a model or path of a file; the default model if left out.
     backend
         What runs the network; OpenVINO compiles each new shape, which takes its time.
+    max_side
+        Short sides are drawn from 32 to this, in pixels.
+    num_threads
+        Of the network on the CPU; 0 takes one a core.
     json
         Write the numbers here.
+    plot
+        Draw them here, a PNG.
     """
-    rng = np.random.default_rng(0)
-    detector = Detector(engine, backend=backend)
-    scene = text_scene(1000, 1000, 12, rng)
-    rows: list[dict[str, Any]] = []
-    every = max(detections // NUM_SAMPLES, 1)
-    start = time.perf_counter()
-    for index in range(1, detections + 1):
-        height, width = rng.integers(40, 1000, 2)
-        size = SizePolicy(int(rng.integers(1, 7)) * 32)
-        detector.detect(scene[:height, :width], size=size)
-        if index % every == 0:
-            rows.append({"detections": index, "resident_mb": round(resident_mb(), 1)})
-    seconds = time.perf_counter() - start
-    half, end = rows[len(rows) // 2]["resident_mb"], rows[-1]["resident_mb"]
+    check_plot(plot)
+    detector = Detector(engine, backend=backend, num_threads=num_threads)
+    values, num_shapes, took = run(detector, detections, seconds, max_side)
+    rows, count = make_rows(values), len(values["resident_mb"])
     console = Console()
-    console.print(machine()["cpu"], style="dim")
+    console.print(f"{detector!r}; {machine()['cpu']}", style="dim")
+    table = Table(*rows[0])
     for row in rows:
-        console.print(f"{row['detections']:6d} detections  {row['resident_mb']:8.1f} MB")
-    growth = end / half - 1
-    console.print(f"{seconds:.0f} s; the second half grew by {growth:.1%}")
-    write_report({"model": repr(detector), "growth": round(growth, 4), "rows": rows}, json)
-    if detections >= MIN_TO_JUDGE and growth > 0.1:
+        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value)
+                        for value in row.values()))  # fmt: skip
+    console.print(table)
+    grown = {name: round(growth(each), 4) for name, each in values.items()}
+    for name, value in grown.items():
+        console.print(f"{name}: {value:+.1%} from the second quarter to the last")
+    console.print(f"{count} detections of {num_shapes} shapes in {took:.0f} s")
+    report = {"model": repr(detector), "detections": count, "shapes": num_shapes, "growth": grown}
+    write_report({**report, "rows": rows}, json)
+    if plot is not None:
+        draw(values, repr(detector), plot)
+    if count >= MIN_TO_JUDGE and max(grown.values()) > MAX_GROWTH:
         sys.exit(1)
 
 

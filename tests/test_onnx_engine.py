@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import importlib.util
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -69,47 +68,6 @@ def test_threads_do_not_disturb_each_other(
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for batch, maps in zip(batches, pool.map(engine, batches), strict=True):
             np.testing.assert_allclose(maps, 20 * batch.mean(axis=1), rtol=1e-5)
-
-
-def test_openvino_keeps_few_shapes(tmp_path: Path, rng: np.random.Generator) -> None:
-    pytest.importorskip("openvino")
-    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
-    for i in range(1, onnx_engine.MAX_COMPILED_SHAPES + 4):
-        engine(rng.random((1, 3, 32, 32 * i), np.float32))
-    assert len(engine._compiled) == onnx_engine.MAX_COMPILED_SHAPES
-    assert (1, 3, 32, 32) not in engine._compiled
-
-
-def test_openvino_keeps_few_pixels(
-    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("openvino")
-    monkeypatch.setattr(onnx_engine, "MAX_COMPILED_PIXELS", 32 * 32 * 10)
-    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
-    for columns, kept in ((4, [4]), (6, [4, 6]), (1, [6, 1]), (20, [20])):
-        engine(rng.random((1, 3, 32, 32 * columns), np.float32))
-        assert [shape[3] // 32 for shape in engine._compiled] == kept
-
-
-def test_old_compiled_models_are_deleted(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("openvino")
-    engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
-    engine(np.zeros((1, 3, 32, 32), np.float32))
-    (first,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
-    os.utime(first, (0, 0))
-    monkeypatch.setattr(onnx_engine, "MAX_CACHE_BYTES", int(1.5 * first.stat().st_size))
-    engine(np.zeros((1, 3, 32, 64), np.float32))
-    (second,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
-    assert second != first
-
-
-def test_compiled_models_are_kept_on_disk(cache: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
-    engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
-    engine(np.zeros((1, 3, 32, 32), np.float32))
-    assert any((cache / "dbnet_trt" / "openvino").iterdir())
 
 
 def test_cache_that_cannot_be_made_is_done_without(

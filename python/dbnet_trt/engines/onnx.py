@@ -10,10 +10,6 @@ import importlib.util
 import logging
 import os
 import sys
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -29,15 +25,6 @@ if TYPE_CHECKING:
     import onnx
 
 logger = logging.getLogger("dbnet_trt")
-
-MAX_COMPILED_SHAPES = 8
-"""Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""
-
-MAX_COMPILED_PIXELS = 1 << 24
-"""The same, by the pixels of all these inputs: ppocrv6-small takes 130 MB a million pixels."""
-
-MAX_CACHE_BYTES = 500_000_000
-"""Compiled models kept on disk, 10 MB a shape of ppocrv6-small; the oldest goes first."""
 
 Backend = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -87,8 +74,12 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
     backend = config.backend
     if backend == "auto":
         backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
-    engine = _OpenVino if backend == "openvino" else _OnnxRuntime
-    return engine(model.SerializeToString(), card, config, input_name, output_name)
+    arguments = (model.SerializeToString(), card, config, input_name, output_name)
+    if backend == "onnxruntime":
+        return _OnnxRuntime(*arguments)
+    from .openvino import OpenVinoEngine
+
+    return OpenVinoEngine(*arguments)
 
 
 def load_model(
@@ -221,7 +212,7 @@ def _choose(
     raise EngineError(f'{path} has no {what} "{name}", which its card names; it has: {listed}')
 
 
-def _to_maps(
+def to_maps(
     output: NDArray[Any], batch: NDArray[np.float32], card: ModelCard
 ) -> NDArray[np.float32]:
     """(B, h, w) float32 of a network's output; a view of it, if it can be."""
@@ -241,7 +232,7 @@ class _OnnxRuntime:
     def __init__(
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
     ) -> None:
-        ort = _import_backend("onnxruntime")
+        ort = import_backend("onnxruntime")
         if config.precision == "bf16":
             raise EngineError(
                 "ONNX Runtime runs on the CPU in fp32 only; for bf16 use backend='openvino'"
@@ -265,99 +256,11 @@ class _OnnxRuntime:
             (output,) = self._session.run([self._output_name], {self._input_name: images})
         except Exception as error:
             raise EngineError(f'ONNX Runtime failed on "{self.card.name}": {error}') from error
-        return _to_maps(output, batch, self.card)
+        return to_maps(output, batch, self.card)
 
 
-class _OpenVino:
-    """The model in OpenVINO, compiled for each input shape: static shapes are 1.2 times faster."""
-
-    def __init__(
-        self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
-    ) -> None:
-        ov = _import_backend("openvino")
-        self._core = ov.Core()
-        precision = self._choose_precision(config.precision)
-        self._properties: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
-        if config.num_threads:
-            self._properties["INFERENCE_NUM_THREADS"] = config.num_threads
-        cache = cache_folder()
-        self._cache = cache / "openvino" if cache is not None else None
-        if self._cache is not None:
-            self._properties["CACHE_DIR"] = str(self._cache)
-        try:
-            self._model = self._core.read_model(model, b"")
-        except RuntimeError as error:
-            raise EngineError(f'OpenVINO cannot load "{card.name}": {error}') from error
-        self._input_name, self._output_name = input_name, output_name
-        self._compiled: OrderedDict[tuple[int, ...], _RequestPool] = OrderedDict()
-        self._lock = threading.Lock()
-        self.card = card
-        self.description = f"OpenVINO {ov.__version__.split('-')[0]}, CPU, {precision}"
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
-            with self._requests(batch.shape).borrow() as request:
-                request.infer({self._input_name: batch}, share_inputs=True)
-                output = np.array(request.get_tensor(self._output_name).data)  # ours from here on
-        except RuntimeError as error:
-            raise EngineError(f'OpenVINO failed on "{self.card.name}": {error}') from error
-        return _to_maps(output, batch, self.card)
-
-    def _choose_precision(self, precision: Precision) -> Precision:
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and not has_bf16:
-            raise EngineError(
-                "this CPU has no bf16 instructions (AMX or AVX512-BF16); use precision='auto'"
-            )
-        if precision == "auto":
-            return "bf16" if has_bf16 else "fp32"
-        return precision
-
-    def _requests(self, shape: tuple[int, ...]) -> _RequestPool:
-        """The requests of the model compiled for a shape (B, 3, h, w)."""
-        with self._lock:  # held while compiling, so that two threads do not compile the same
-            if shape not in self._compiled:
-                model = self._model.clone()
-                model.reshape({self._input_name: list(shape)})
-                compiled = self._core.compile_model(model, "CPU", self._properties)
-                self._compiled[shape] = _RequestPool(compiled)
-                self._forget_old()
-            self._compiled.move_to_end(shape)
-            return self._compiled[shape]
-
-    def _forget_old(self) -> None:
-        """Keep memory and disk bounded, however many shapes come by; the newest always stays."""
-        shapes = list(self._compiled)
-        while len(shapes) > 1 and (
-            len(shapes) > MAX_COMPILED_SHAPES
-            or sum(b * h * w for b, _, h, w in shapes) > MAX_COMPILED_PIXELS
-        ):
-            del self._compiled[shapes.pop(0)]
-        if self._cache is not None:
-            prune_cache(self._cache, MAX_CACHE_BYTES)
-
-
-class _RequestPool:
-    """Inference requests of one compiled model; each holds buffers, so each has one user a time."""
-
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._free: list[Any] = []
-
-    @contextmanager
-    def borrow(self) -> Iterator[Any]:
-        try:
-            request = self._free.pop()  # atomic
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        yield request
-        self._free.append(request)  # not after an error: its state is unknown then
-
-
-def _import_backend(name: str) -> Any:
+def import_backend(name: str) -> Any:
+    """The module of that name, or an EngineError that says how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
