@@ -116,12 +116,21 @@ py::tuple to_arrays(const std::vector<ScoredQuad>& quads) {
 }
 
 py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params,
-                          const std::optional<Sizes>& sizes) {
+                          const std::optional<Sizes>& sizes, const std::optional<Sizes>& images) {
     const std::vector<MapView> views = checked_maps(maps, sizes);
+    if (images && images->size() != views.size()) {
+        throw py::value_error(
+            "there must be one image size a map: " + std::to_string(views.size()) + ", got " +
+            std::to_string(images->size()));
+    }
     std::vector<std::vector<ScoredQuad>> results;
     {
         py::gil_scoped_release release;
-        for (const MapView& view : views) results.push_back(postprocess(view, params));
+        for (const MapView& view : views) {
+            results.push_back(postprocess(view, params));
+            if (!images) continue;
+            to_image(results.back(), {view.height, view.width}, (*images)[results.size() - 1]);
+        }
     }
     py::list arrays;
     for (const auto& quads : results) arrays.append(to_arrays(quads));
@@ -247,7 +256,7 @@ PYBIND11_MODULE(_core, m) {
     bind_pipeline(m);  // and PostprocessParams, which both ways take
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
-          "sizes"_a = py::none());
+          "sizes"_a = py::none(), "images"_a = py::none());
     m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
           "logits"_a = false);
     m.def("number_components", &number_components, "first_pixels"_a);

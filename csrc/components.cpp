@@ -49,26 +49,22 @@ void binarize_row(const float* row, int width, float threshold, Word* words) {
     }
 }
 
-// Appends the runs of one row. A run that reaches the end of a word may go on in the next.
-void append_runs(const std::vector<Word>& words, int y, std::vector<Run>& runs) {
-    int open_end = -1;  // where the last run stopped if that is a word's end
+// Appends the runs of one row, whose pixels beyond `width` are off. `edges` is room for the places
+// where a pixel differs from the one before it: a run begins at one and ends at the next.
+void append_runs(const std::vector<Word>& words, int y, int width, std::vector<int>& edges,
+                 std::vector<Run>& runs) {
+    int* edge = edges.data();
+    Word last = 0;  // pixel of the word before
     for (std::size_t w = 0; w < words.size(); ++w) {
-        const int base = static_cast<int>(w) * kWordBits;
-        Word word = words[w];
-        while (word != 0) {
-            const int begin = std::countr_zero(word);
-            const int length = std::countr_one(word >> begin);
-            if (begin == 0 && open_end == base) {
-                runs.back().end = base + length;
-            } else {
-                runs.push_back({y, base + begin, base + begin + length});
-            }
-            if (begin + length == kWordBits) {
-                open_end = base + kWordBits;
-                break;
-            }
-            word &= ~Word{0} << (begin + length);
+        Word changes = words[w] ^ (words[w] << 1 | last);
+        last = words[w] >> (kWordBits - 1);
+        for (; changes != 0; changes &= changes - 1) {
+            *edge++ = static_cast<int>(w) * kWordBits + std::countr_zero(changes);
         }
+    }
+    if (last != 0) *edge++ = width;  // of whole words: otherwise it ended inside the last one
+    for (const int* begin = edges.data(); begin != edge; begin += 2) {
+        runs.push_back({y, begin[0], begin[1]});
     }
 }
 
@@ -136,12 +132,13 @@ Components sort_by_component(const std::vector<Run>& runs, Forest& forest) {
 
 Components find_components(const MapView& map, float threshold) {
     std::vector<Word> words((static_cast<std::size_t>(map.width) + kWordBits - 1) / kWordBits);
+    std::vector<int> edges(words.size() * kWordBits + 1);
     std::vector<Run> runs;
     Forest forest;
     std::size_t above = 0, current = 0;  // first runs of the last row and of this one
     for (int y = 0; y < map.height; ++y) {
         binarize_row(map.row(y), map.width, threshold, words.data());
-        append_runs(words, y, runs);
+        append_runs(words, y, map.width, edges, runs);
         for (std::size_t i = current; i < runs.size(); ++i) forest.add();
         unite_rows(runs, above, current, runs.size(), forest);
         above = current;

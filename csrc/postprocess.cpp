@@ -171,4 +171,17 @@ std::vector<ScoredQuad> postprocess(const MapView& map, const PostprocessParams&
     return quads;
 }
 
+void to_image(std::vector<ScoredQuad>& quads, std::pair<int, int> map, std::pair<int, int> image) {
+    const auto [height, width] = image;
+    const auto scale_x = static_cast<float>(static_cast<double>(width) / map.second);
+    const auto scale_y = static_cast<float>(static_cast<double>(height) / map.first);
+    const auto x_max = static_cast<float>(width - 1), y_max = static_cast<float>(height - 1);
+    for (ScoredQuad& scored : quads) {
+        for (Point& point : scored.quad) {
+            point.x = std::min(std::max(point.x * scale_x, 0.f), x_max);
+            point.y = std::min(std::max(point.y * scale_y, 0.f), y_max);
+        }
+    }
+}
+
 }  // namespace dbnet

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "csrc/components.hpp"
@@ -26,6 +27,10 @@ struct ScoredQuad {
 /// in raster order of the component's first pixel. A probability outside [0, 1] counts as the
 /// nearer bound, NaN as 0. Linear in pixels, whatever the map holds.
 std::vector<ScoredQuad> postprocess(const MapView& map, const PostprocessParams& params);
+
+/// Scale quads, in place, from a map of (height, width) pixels to the image of another size that it
+/// shows, and clip them to it.
+void to_image(std::vector<ScoredQuad>& quads, std::pair<int, int> map, std::pair<int, int> image);
 
 /// The threshold to compare map values with: `binary_threshold`, or its logit.
 float map_threshold(float binary_threshold, bool logits);

@@ -453,3 +453,20 @@ def test_simplify_keeps_the_corners_of_a_rectangle() -> None:
     )[0][0].reshape(-1, 2)
     assert len(contour) > 100
     assert len(simplify(contour)) == 4
+
+
+def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
+    maps = np.stack([text_map(96, 130, 8, rng) for _ in range(2)])
+    sizes, images = [(96, 130), (80, 101)], [(777, 331), (5, 1000)]
+    params = _core.PostprocessParams(0.3, 0.0)
+    scaled = _core.postprocess(maps, params, sizes, images)
+    plain = _core.postprocess(maps, params, sizes)
+    for (found, _), (quads, _), (h, w), (height, width) in zip(
+        scaled, plain, sizes, images, strict=True
+    ):
+        expected = quads * np.array([width / w, height / h], np.float32)
+        last = np.array([width - 1, height - 1], np.float32)
+        np.testing.assert_array_equal(found, np.clip(expected, 0, last))
+        assert len(found)
+    with pytest.raises(ValueError, match="one image size a map: 2, got 1"):
+        _core.postprocess(maps, params, sizes, images[:1])

@@ -46,11 +46,13 @@ def postprocess(
     maps: NDArray[np.float32],
     params: PostprocessParams,
     sizes: Sequence[tuple[int, int]] | None = None,
+    images: Sequence[tuple[int, int]] | None = None,
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """(B, h, w) float32 maps -> for each, quads (N, 4, 2) in map pixels and scores (N,).
 
-    Only the top left (height, width) of each map that `sizes` tells is looked at. Best score
-    first; ties in raster order of the component's first pixel. Releases the GIL.
+    Only the top left (height, width) of each map that `sizes` tells is looked at. Where `images`
+    gives the (height, width) of what that part shows, the quads are in its pixels and clipped to
+    it. Best score first; ties in raster order of the component's first pixel. Releases the GIL.
     """
 
 def label_components(

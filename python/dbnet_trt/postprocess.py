@@ -106,11 +106,10 @@ def postprocess(
         MIN_SIDE_PX,
         logits,
     )
-    results = _core.postprocess(maps, core_params, [plan.resized for plan in plans])
-    return [
-        Detections(_to_image(quads, plan), scores)
-        for (quads, scores), plan in zip(results, plans, strict=True)
-    ]
+    results = _core.postprocess(
+        maps, core_params, [plan.resized for plan in plans], [plan.image for plan in plans]
+    )
+    return [Detections(quads, scores) for quads, scores in results]
 
 
 def _to_image(points: FloatArray, plan: Plan) -> FloatArray:
