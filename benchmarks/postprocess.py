@@ -38,7 +38,7 @@ WAYS = {
     "core": "core",
     "python": "OpenCV + Python",
     "components": "cv2.connectedComponents",
-    "components_with_stats": "with stats",
+    "components_with_stats": "cv2.connectedComponentsWithStats",
     "copy": "copy",
 }
 
