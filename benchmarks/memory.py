@@ -23,9 +23,9 @@ from cyclopts import App
 from dbnet_trt import Detector, SizePolicy
 from dbnet_trt.engines import DeviceEngine
 from dbnet_trt.engines.cuda_driver import Device, load_driver
+from figure import check_plot, draw_plot
 from measure import machine, write_report
 from numpy.typing import NDArray
-from plots import check_plot, draw_plot
 from rich.console import Console
 from rich.table import Table
 from scenes import text_scene

@@ -25,9 +25,9 @@ from dbnet_trt.detections import Detections
 from dbnet_trt.images import find_sources
 from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
 from dbnet_trt.preprocess import Plan, preprocess
+from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report
 from numpy.typing import NDArray
-from plots import check_plot, draw_plot
 from rich.console import Console
 from rich.table import Table
 from scenes import text_map, text_scene
@@ -122,7 +122,8 @@ def check_components(values: Map, threshold: float) -> None:
         raise SystemExit(f"{count - 1} and {with_stats - 1} components where ours are {len(boxes)}")
     numbers = np.zeros(count, np.int64)
     numbers[labels] = ours
-    if not (np.array_equal(numbers[labels], ours) and np.array_equal(labels, labels_too)):
+    same = np.array_equal(numbers[labels], ours) and np.array_equal(labels, labels_too)
+    if not same or len(np.unique(numbers)) != count:
         raise SystemExit("the components differ from those of cv2.connectedComponents")
     if stats[1:, cv2.CC_STAT_AREA].sum() != np.count_nonzero(values > np.float32(threshold)):
         raise SystemExit("the areas of cv2.connectedComponentsWithStats do not add up")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network costs on paper: its operations and bytes, and the least time on named GPUs.
 
-    python benchmarks/roofline.py MODEL [--size H W] [--measure]
+    python benchmarks/roofline.py [MODEL ...] [--size H W] [--measure] [--plot FILE.png]
 
 The floor adds up, over the layers that do arithmetic, the longer of computing and moving: every
 weight, input and output once, in FP16 (FP32 on the GTX 10 series), everything else fused away. A
@@ -11,16 +11,20 @@ floor is no prediction: good engines need one and a half to three times as long.
 from __future__ import annotations
 
 import math
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
 from cyclopts import App
-from dbnet_trt import Detector
+from dbnet_trt import Detector, ModelCard
 from dbnet_trt.engines import Engine
-from dbnet_trt.weights import MODELS, find_model
+from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
+from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +48,14 @@ GPUS = {
     "A100": Gpu(312, 1555),
     "H200": Gpu(989, 4800),
 }
+
+
+UNTRAINED: dict[str, Literal["resnet18", "resnet50", "mobilenetv2"]] = {
+    "dbnet-resnet18": "resnet18",
+    "dbnet-resnet50": "resnet50",
+    "dbnet-mobilenetv2": "mobilenetv2",
+}
+"""Networks whose cost does not depend on their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ def read_layers(model: onnx.ModelProto, size: tuple[int, int]) -> list[Layer]:
 
 
 def _layer(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> Layer | None:
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if node.op_type not in ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul"):
         return None
     source, weight, result = (shapes.get(n, ()) for n in (*node.input[:2], node.output[0]))
     if not (source and weight and result) or 0 in (*source, *weight, *result):
@@ -99,54 +111,130 @@ def floor_ms(layers: list[Layer], gpu: Gpu) -> float:
     )
 
 
+def open_model(name: str, folder: Path) -> tuple[str, onnx.ModelProto, Engine]:
+    """Its name, its graph, and the network on this CPU; an untrained DBNet by its backbone."""
+    path = name
+    if name in UNTRAINED:
+        from dbnet_trt.training.checkpoints import save_model
+        from dbnet_trt.training.export import export_checkpoint
+        from dbnet_trt.training.model import DBNet, ModelConfig
+
+        checkpoint = folder / "untrained.safetensors"
+        save_model(checkpoint, DBNet(ModelConfig(UNTRAINED[name])), ModelCard(name=name))
+        path = str(export_checkpoint(checkpoint, folder / "untrained.onnx"))
+    detector = Detector(path, device="cpu")
+    file = find_model(name)[0] if name in MODELS else Path(path)
+    title = name if name in UNTRAINED else detector.card.name
+    return title, onnx.load(file), cast(Engine, detector._engine)
+
+
+def measure_ms(engines: dict[str, Engine], size: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """Times of the networks on this CPU, in turn."""
+    batch = np.zeros((1, 3, *size), np.float32)
+    for name, engine in engines.items():
+        maps = engine(batch)
+        if maps.shape != (1, *size) or not np.isfinite(maps).all():
+            raise SystemExit(f"{name} gives no map of {size[0]}x{size[1]}")
+    functions: dict[str, Callable[[], object]] = {
+        name: partial(engine, batch) for name, engine in engines.items()
+    }
+    return {name: summary(times) for name, times in interleaved(functions, 10).items()}
+
+
+def draw(graphs: dict[str, list[Layer]], gpu_name: str, path: Path) -> None:
+    """The roof of a GPU and the layers under it, on paper."""
+    gpu = GPUS[gpu_name]
+    ridge = gpu.tflops * 1e3 / gpu.gb_per_second
+    title = f"Layers under the roof of {gpu_name}: on paper, nothing was run there"
+    with draw_plot(path, title, "operations a byte", "TFLOP/s, at most") as axes:
+        axes.set(xscale="log", yscale="log")
+        slope = np.geomspace(0.1, 1e5, 200)
+        axes.plot(
+            slope, np.minimum(slope * gpu.gb_per_second / 1e3, gpu.tflops), "k-", label="roof"
+        )
+        axes.axvline(ridge, color="k", lw=0.5, ls=":")
+        for name, layers in graphs.items():
+            intensity = np.array([x.flops / (x.values * gpu.bytes_per_value) for x in layers])
+            roof = np.minimum(intensity * gpu.gb_per_second / 1e3, gpu.tflops)
+            sizes = [400 * x.flops / sum(y.flops for y in layers) + 4 for x in layers]
+            axes.scatter(intensity, roof, sizes, alpha=0.5, label=name)
+
+
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print operations, floors and what was measured."""
+    table = Table("model", "GFLOP", "million values", title="floors in ms, on paper")
+    for gpu in GPUS:
+        table.add_column(gpu, justify="right")
+    measured = any("measured_ms" in row for row in rows)
+    for heading in ("this CPU, measured ms", "TFLOP/s") if measured else ():
+        table.add_column(heading, justify="right")
+    for row in rows:
+        floors = [f"{row['floor_ms'][gpu]:.3f}" for gpu in GPUS]
+        table.add_row(
+            row["model"],
+            f"{row['gflop']:.1f}",
+            f"{row['million_values']:.0f}",
+            *floors,
+            *([f"{row['measured_ms']['p50_ms']:.1f}", f"{row['tflops']:.2f}"] if measured else []),
+        )
+    console.print(table)
+
+
 @app.default
 def main(
-    model: str | None = None,
-    /,
-    *,
+    *models: str,
     size: tuple[int, int] = (736, 1280),
     measure: bool = False,
+    gpu: str = "T4",
     json: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Run it.
 
     Parameters
     ----------
-    model
-        Name of a model, or path of an .onnx file; the default model if left out.
+    models
+        Names of models, paths of .onnx files, or of untrained DBNets: dbnet-resnet18,
+        dbnet-resnet50, dbnet-mobilenetv2. The default model if left out.
     size
         Height and width of the network's input.
     measure
-        Time the network on this CPU as well.
+        Time the networks on this CPU as well.
+    gpu
+        Whose roof is drawn.
     json
         Write the numbers here.
+    plot
+        Draw the layers under the roof of `gpu` here, a PNG.
     """
-    detector = Detector(model, device="cpu")
-    name = model or detector.card.name
-    path = find_model(name)[0] if name in MODELS else Path(name)
-    layers = read_layers(onnx.load(path), size)
-    gflop = sum(layer.flops for layer in layers) / 1e9
-    mvalues = sum(layer.values for layer in layers) / 1e6
-    console = Console()
-    console.print(
-        f"[bold]{detector.card.name}[/bold] at {size[0]}x{size[1]}: {gflop:.1f} GFLOP, "
-        f"{mvalues:.0f} million values read and written"
-    )
-    rows = {gpu: round(floor_ms(layers, peaks), 3) for gpu, peaks in GPUS.items()}
-    table = Table("GPU", "floor, ms (on paper)", "images/s")
-    for gpu, least in rows.items():
-        table.add_row(gpu, f"{least:.3f}", f"{1000 / least:.0f}")
-    console.print(table)
-    report: dict[str, Any] = {"model": detector.card.name, "size": list(size)}
-    report |= {"gflop": round(gflop, 2), "floor_ms": rows}
+    check_plot(plot)
+    if gpu not in GPUS:
+        raise SystemExit(f"gpu must be one of {', '.join(GPUS)}, got {gpu}")
+    graphs, engines = {}, {}
+    for model in models or (DEFAULT_MODEL,):
+        with tempfile.TemporaryDirectory() as folder:
+            name, graph, engines_of = open_model(model, Path(folder))
+        graphs[name], engines[name] = read_layers(graph, size), engines_of
+    rows: list[dict[str, Any]] = [
+        {
+            "model": name,
+            "gflop": round(sum(layer.flops for layer in layers) / 1e9, 2),
+            "million_values": round(sum(layer.values for layer in layers) / 1e6, 1),
+            "floor_ms": {gpu: round(floor_ms(layers, peaks), 3) for gpu, peaks in GPUS.items()},
+        }
+        for name, layers in graphs.items()
+    ]
     if measure:
-        batch = np.zeros((1, 3, *size), np.float32)
-        engine = cast(Engine, detector._engine)
-        times = interleaved({"network": lambda: engine(batch)}, 10)["network"]
-        report["measured_ms"] = summary(times)
-        rate = gflop / float(np.median(times))
-        console.print(f"{machine()['cpu']}: {np.median(times):.1f} ms, {rate:.2f} TFLOP/s")
-    write_report(report, json)
+        times = measure_ms(engines, size)
+        for row in rows:
+            row["measured_ms"] = times[row["model"]]
+            row["tflops"] = round(row["gflop"] / row["measured_ms"]["p50_ms"], 3)
+    console = Console(width=max(130, Console().width))
+    console.print(f"{size[0]}x{size[1]}; {machine()['cpu']}", style="dim")
+    show(rows, console)
+    write_report({"size": list(size), "on_paper": list(GPUS), "rows": rows}, json)
+    if plot is not None:
+        draw(graphs, gpu, plot)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What feeds training and what training costs: label maps, scenes, crops, steps.
 
-    python benchmarks/training.py [--json FILE] [--repeats N]
+    python benchmarks/training.py [--json FILE] [--plot FILE.png]
 
-Label maps are held against the plain NumPy version before both are timed, in turn.
+Label maps, alone and in crops, are held against the plain NumPy version before both are timed, in
+turn. Training runs on the CPU: on a GPU the crops a second are what it may have to wait for.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
 import torch
 from cyclopts import App
+from dbnet_trt.training import loader
 from dbnet_trt.training import train as training
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import TrainConfig
@@ -27,12 +32,21 @@ from dbnet_trt.training.model import ModelConfig
 from dbnet_trt.training.readers.annotated import read_jsonl
 from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training.targets import TargetConfig, make_targets, make_targets_reference
+from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report
 from rich.console import Console
 from rich.table import Table
 
 app = App(help="Label maps, scenes, crops and steps of training.")
 Polygons = list[Any]
+COUNTS = (3, 30, 120)
+"""Texts in an image."""
+
+NUM_SCENES = 40
+WORKERS = (1, 2)
+
+SLICES = 5
+"""Measurements of a rate, between those of the others."""
 
 
 def boxes(count: int, rng: np.random.Generator) -> Polygons:
@@ -59,84 +73,144 @@ def curves(count: int, rng: np.random.Generator) -> Polygons:
     return polygons
 
 
+def check_labels(arguments: tuple[Any, ...]) -> None:
+    """The label maps of the core are those of NumPy."""
+    fast, plain = make_targets(*arguments), make_targets_reference(*arguments)
+    for ours, theirs in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 def label_rows(repeats: int) -> list[dict[str, Any]]:
     """Times of the label maps of one 640x640 image."""
     rng = np.random.default_rng(0)
     rows = []
-    for name, polygons in (("30 boxes", boxes(30, rng)), ("30 curves", curves(30, rng))):
-        arguments = (polygons, [False] * len(polygons), (640, 640))
-        for fast, plain in zip(
-            make_targets(*arguments), make_targets_reference(*arguments), strict=True
-        ):
-            np.testing.assert_allclose(fast, plain, atol=1e-4)
-        times = interleaved(
-            {
-                "core": lambda a=arguments: make_targets(*a),  # type: ignore[misc]
-                "numpy": lambda a=arguments: make_targets_reference(*a),  # type: ignore[misc]
-            },
-            repeats,
-        )
+    for make, count in itertools.product((boxes, curves), COUNTS):
+        polygons = make(count, rng)
+        arguments = (polygons, [False] * count, (640, 640))
+        check_labels(arguments)
+        functions: dict[str, Callable[[], object]] = {
+            "core": partial(make_targets, *arguments),
+            "numpy": partial(make_targets_reference, *arguments),
+        }
+        times = interleaved(functions, repeats)
         ratio = round(float(np.median(times["numpy"]) / np.median(times["core"])), 1)
         parts = {way: summary(values) for way, values in times.items()}
-        rows.append({"case": f"label maps 640x640, {name}", **parts, "ratio": ratio})
+        case = {"case": f"640x640, {count} {make.__name__}", "kind": make.__name__, "count": count}
+        rows.append({**case, **parts, "ratio": ratio})
     return rows
 
 
-def per_second(make: Callable[[], Iterator[int]], seconds: float) -> float:
-    """Things a second; `make` yields how many it has just made."""
-    things = make()
-    next(things)
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        count += next(things)
-    return count / (time.perf_counter() - start)
+# ---- rates -------------------------------------------------------------------------------------
+
+
+def rates(cases: dict[str, Iterator[int]], seconds: float) -> list[dict[str, Any]]:
+    """Things a second, in turn; each `next` makes some and says how many.
+
+    Returns:
+        One row a case: the median and the least of `SLICES` measurements.
+    """
+    for things in cases.values():
+        next(things)
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(SLICES):
+        for name, things in cases.items():
+            start, count, took = time.perf_counter(), 0, 0.0
+            while took < seconds / SLICES:
+                count += next(things)
+                took = time.perf_counter() - start
+            found[name].append(count / took)
+    return [
+        {"case": name, "per_second": round(float(np.median(each)), 2), "least": round(min(each), 2)}
+        for name, each in found.items()
+    ]
+
+
+def scenes(config: SynthConfig) -> Iterator[int]:
+    """Synthetic scenes, drawn one after the other."""
+    materials = load_materials(config)
+    for index in itertools.count():
+        make_scene(materials, config, index)
+        yield 1
+
+
+def crops(stream: CropStream, workers: int) -> Iterator[int]:
+    """Crops with their labels, by so many processes."""
+    for crop in load_crops(stream, (0, 100_000), 8, workers):
+        yield len(crop.image)
+
+
+def steps(model: ModelConfig, stream: CropStream, loads: bool) -> Iterator[int]:
+    """Training steps, on crops that are there already or with their making."""
+    config = TrainConfig(("benchmark",), model=model, batch_size=4, device="cpu")
+    state = training.begin(config, ALONE)
+    ahead = load_crops(stream, (0, 100_000), 4, 0)
+    crop = next(ahead)
+    while True:
+        training.train_step(config, state, state.model, next(ahead) if loads else crop)
+        yield len(crop.image)
+
+
+def by_numpy(things: Iterator[int]) -> Iterator[int]:
+    """The same with the label maps made in NumPy."""
+    while True:
+        with mock.patch.object(loader, "make_targets", make_targets_reference):
+            made = next(things)
+        yield made
+
+
+def check_crops(stream: CropStream) -> None:
+    """Crops are the same with either way's labels."""
+    ours = stream[0]
+    with mock.patch.object(loader, "make_targets", make_targets_reference):
+        theirs = stream[0]
+    assert torch.equal(ours.image, theirs.image)
+    for label, other in zip(ours.labels, theirs.labels, strict=True):
+        torch.testing.assert_close(label, other, atol=1e-4, rtol=0)
 
 
 def rate_rows(seconds: float, size: int, folder: Path) -> list[dict[str, Any]]:
     """Scenes, crops and training images a second."""
     config = SynthConfig()
-    materials = load_materials(config)
-
-    def scenes() -> Iterator[int]:
-        index = 0
-        while True:
-            make_scene(materials, config, index)
-            index += 1
-            yield 1
-
-    samples = read_jsonl(write_scenes(folder, 40, config=config)).samples
+    samples = read_jsonl(write_scenes(folder, NUM_SCENES, config=config)).samples
     stream = CropStream([Source(samples, 1)], AugmentConfig(size), TargetConfig(), 0)
+    check_crops(stream)
+    small, usual = ModelConfig("mobilenetv2", 64), ModelConfig()
+    of = f"{size}x{size}"
+    cases = {
+        "scenes 640x640": scenes(config),
+        f"crops {of}": crops(stream, 0),
+        f"crops {of}, labels by NumPy": by_numpy(crops(stream, 0)),
+        f"training {small.backbone} {of}, crops there already": steps(small, stream, False),
+        f"training {small.backbone} {of}": steps(small, stream, True),
+        f"training {small.backbone} {of}, labels by NumPy": by_numpy(steps(small, stream, True)),
+        f"training {usual.backbone} {of}, crops there already": steps(usual, stream, False),
+    }
+    rows = rates(cases, seconds)
+    for workers in WORKERS:  # not in turn with the others, as they do not wait
+        name = f"crops {of}, {workers} worker{'s' * (workers != 1)}"
+        rows += rates({name: crops(stream, workers)}, seconds)
+    return rows
 
-    def crops(workers: int) -> Iterator[int]:
-        for crop in load_crops(stream, (0, 100_000), 8, workers):
-            yield len(crop.image)
 
-    rows: list[dict[str, Any]] = []
-    rows.append({"case": "scenes 640x640, one process", "per_second": per_second(scenes, seconds)})
-    for workers in (0, 1, 2):
-        name = f"crops {size}x{size} with labels, {workers or 'no'} worker{'s' * (workers != 1)}"
-        rate = per_second(lambda w=workers: crops(w), seconds)  # type: ignore[misc]
-        rows.append({"case": name, "per_second": rate})
-    for model in (ModelConfig("mobilenetv2", 64), ModelConfig()):
-        rate = per_second(lambda m=model: steps(m, stream), seconds)  # type: ignore[misc]
-        name = f"training {model.backbone} {size}x{size}, {torch.get_num_threads()} threads, fp32"
-        rows.append({"case": name, "per_second": rate})
-    return [{**row, "per_second": round(row["per_second"], 2)} for row in rows]
-
-
-def steps(model: ModelConfig, stream: CropStream) -> Iterator[int]:
-    """Training steps on crops that are there already."""
-    config = TrainConfig(("benchmark",), model=model, batch_size=4, device="cpu")
-    state = training.begin(config, ALONE)
-    crop = next(load_crops(stream, (0, 1), 4, 0))
-    while True:
-        training.train_step(config, state, state.model, crop)
-        yield len(crop.image)
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time of the label maps over the number of texts."""
+    with draw_plot(path, "Label maps of a 640x640 image", "texts", "ms, median") as axes:
+        axes.set(xscale="log", yscale="log")
+        for kind, way in itertools.product(("boxes", "curves"), ("core", "numpy")):
+            chosen = [row for row in rows if row["kind"] == kind]
+            times = [row[way]["p50_ms"] for row in chosen]
+            style = "o-" if way == "core" else "o--"
+            axes.plot([row["count"] for row in chosen], times, style, label=f"{kind}, {way}")
 
 
 @app.default
 def main(
-    *, repeats: int = 30, seconds: float = 10.0, size: int = 640, json: Path | None = None
+    *,
+    repeats: int = 30,
+    seconds: float = 30.0,
+    size: int = 640,
+    json: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Run it.
 
@@ -145,27 +219,33 @@ def main(
     repeats
         Rounds of the label maps.
     seconds
-        Length of each measurement of a rate.
+        Spent on each rate.
     size
         Side of the crops, in pixels.
     json
         Write the numbers here.
+    plot
+        Draw the label maps' times over the number of texts here, a PNG.
     """
+    check_plot(plot)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         report = {"labels": label_rows(repeats), "rates": rate_rows(seconds, size, Path(folder))}
     console = Console(width=max(100, Console().width))
-    console.print(machine()["cpu"], style="dim")
+    threads = f"{torch.get_num_threads()} threads of PyTorch {torch.__version__}, fp32"
+    console.print(f"{machine()['cpu']}; {threads}", style="dim")
     table = Table("label maps", "core ms", "NumPy ms", "ratio")
     for row in report["labels"]:
         times = [f"{row[way]['p50_ms']:.2f}" for way in ("core", "numpy")]
         table.add_row(row["case"], *times, f"{row['ratio']:.1f}x")
     console.print(table)
-    table = Table("rate", "a second")
+    table = Table("in one process", "a second", "least")
     for row in report["rates"]:
-        table.add_row(row["case"], f"{row['per_second']:.1f}")
+        table.add_row(row["case"], f"{row['per_second']:.1f}", f"{row['least']:.1f}")
     console.print(table)
-    write_report(report, json)
+    write_report({"torch": torch.__version__, **report}, json)
+    if plot is not None:
+        draw(report["labels"], plot)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots of the benchmarks, for those who ask for one with --plot FILE.png."""
+"""One figure in a PNG, for those who ask for it with --plot FILE.png."""
 
 from __future__ import annotations
 
