@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run, with tiny settings, and do not time what gives other answers."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dbnet_trt import Detections, postprocess
+from tiny import make_model
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def load(name: str) -> Any:
+    """A script as a module, under a name that no module of the tests has."""
+    sys.path.append(str(FOLDER))  # behind tests, some of whose names are the same
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py"])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A network of two operators."""
+    return str(make_model(tmp_path / "tiny.onnx"))
+
+
+def read(path: Path) -> Any:
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["machine"]["cpu"]
+    assert report["command"].startswith("python benchmarks/")
+    return report
+
+
+def plot_file(tmp_path: Path) -> Path | None:
+    """Where to draw, if matplotlib is here."""
+    return tmp_path / "plot.png" if importlib.util.find_spec("matplotlib") else None
+
+
+# ---- postprocess.py ----------------------------------------------------------------------------
+
+
+def test_postprocess_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, plot = load("postprocess"), plot_file(tmp_path)
+    monkeypatch.setattr(script, "preprocess_rows", lambda repeats: [])
+    monkeypatch.setattr(script, "show", lambda console, stage, rows: None)
+    script.main(repeats=3, max_side=128, json=tmp_path / "a.json", plot=plot)
+    rows = read(tmp_path / "a.json")["postprocess"]
+    assert {row["kind"] for row in rows} >= {"page", "dense page", "noise", "empty", "full"}
+    assert all(row["core"]["p50_ms"] > 0 and row["gb_per_s"] > 0 for row in rows)
+    assert plot is None or plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_postprocess_script_stops_at_other_boxes(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    script = load("postprocess")
+    case = script.Case("page", script.text_map(256, 256, 12, rng))
+    assert script.check_boxes(case) > 0
+
+    def shifted(*arguments: Any, **options: Any) -> list[Detections]:
+        return [
+            Detections(found.quads + 2, found.scores)
+            for found in postprocess.postprocess(*arguments, **options)
+        ]
+
+    monkeypatch.setattr(script, "postprocess", shifted)
+    with pytest.raises(SystemExit, match="agree with the reference"):
+        script.postprocess_row(case, 1, 0.1)
+    nothing = Detections(np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32))
+    monkeypatch.setattr(script, "postprocess", lambda *_, **__: [nothing])
+    with pytest.raises(SystemExit, match="0 boxes where the reference has 12"):
+        script.postprocess_row(case, 1, 0.1)
+
+
+def test_postprocess_script_stops_at_other_components(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    script = load("postprocess")
+    values = rng.random((64, 64), dtype=np.float32)
+    script.check_components(values, 0.5)
+    labels, boxes = script._core.label_components(values, 0.5)
+    labels[labels == 2] = 1
+
+    class Core:
+        label_components = staticmethod(lambda *_: (labels, boxes))
+
+    monkeypatch.setattr(script, "_core", Core)
+    with pytest.raises(SystemExit, match="differ from those of"):
+        script.check_components(values, 0.5)
+
+
+# ---- memory.py ---------------------------------------------------------------------------------
+
+
+def test_memory_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script, plot = load("memory"), plot_file(tmp_path)
+    script.main(
+        detections=30, engine=model, backend="onnxruntime", json=tmp_path / "a.json", plot=plot
+    )
+    report = read(tmp_path / "a.json")
+    assert report["detections"] == 30
+    assert report["shapes"] > 10
+    assert report["rows"][-1]["resident_mb"] > 10
+    assert "30 detections" in capsys.readouterr().out
+    assert plot is None or plot.is_file()
+
+
+def test_memory_script_sees_a_leak(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("memory")
+    held = iter(np.linspace(100, 200, 1000))
+    monkeypatch.setattr(script, "resident_mb", lambda: next(held))
+    with pytest.raises(SystemExit, match="1"):
+        script.main(detections=1000, engine=model, backend="onnxruntime", max_side=32)
+    assert "resident_mb: +36" in capsys.readouterr().out
+
+
+# ---- accuracy.py -------------------------------------------------------------------------------
+
+
+def test_accuracy_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("accuracy").main(model, limit=1, json=tmp_path / "a.json")
+    rows = {row["engine"]: row for row in read(tmp_path / "a.json")["rows"]}
+    assert len(rows) == 11
+    assert rows["ONNX Runtime fp32"]["mask_iou_min"] == 1
+    assert rows["TensorRT's fp16 graph, ONNX Runtime"]["agrees"]
+    assert "checkpoint" in rows["PyTorch fp32"]["not_run"]
+    assert "--calibration" in rows["TensorRT's int8 graph, ONNX Runtime"]["not_run"]
+    assert "PyTorch fp32 did not run: the model is no checkpoint" in capsys.readouterr().out
+
+
+def test_accuracy_script_fails_at_other_boxes(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("accuracy")
+    other = make_model(tmp_path / "other.onnx", weight=-20.0)
+    images = [255 * (1 - np.indices((128, 128)).max(axis=0) // 64).astype(np.uint8)]
+    monkeypatch.setattr(script, "read_images", lambda data, limit: images)
+    right = script.partial(script.open_onnx, backend="onnxruntime")
+    wrong = lambda source: script.Detector(other, backend="onnxruntime")  # noqa: E731
+    monkeypatch.setattr(script, "WAYS", {"right": (right, 0.99), "wrong": (wrong, 0.99)})
+    with pytest.raises(SystemExit, match="are found by wrong"):
+        script.main(model, limit=1)
+
+
+# ---- training.py -------------------------------------------------------------------------------
+
+
+def test_training_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    script = load("training")
+    monkeypatch.setattr(script, "COUNTS", (2,))
+    monkeypatch.setattr(script, "NUM_SCENES", 2)
+    monkeypatch.setattr(script, "WORKERS", ())
+    monkeypatch.setattr(script, "SLICES", 1)
+    small = script.ModelConfig("mobilenetv2", 16)
+    monkeypatch.setattr(script, "ModelConfig", lambda *_: small)
+    script.main(repeats=1, seconds=0.01, size=64, json=tmp_path / "a.json")
+    report = read(tmp_path / "a.json")
+    assert [row["case"] for row in report["labels"]] == ["640x640, 2 boxes", "640x640, 2 curves"]
+    assert all(row["per_second"] > 0 for row in report["rates"])
+
+
+def test_training_script_stops_at_other_labels(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    pytest.importorskip("torch")
+    script = load("training")
+    arguments = (script.boxes(2, rng), [False] * 2, (640, 640))
+    script.check_labels(arguments)
+    maps = script.make_targets(*arguments)
+    monkeypatch.setattr(
+        script, "make_targets", lambda *_: maps._replace(shrink_map=1 - maps.shrink_map)
+    )
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        script.label_rows(1)
+
+
+# ---- roofline.py, ablation.py ------------------------------------------------------------------
+
+
+def test_roofline_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    script, plot = load("roofline"), plot_file(tmp_path)
+    script.main(
+        "dbnet-mobilenetv2", size=(64, 96), measure=True, json=tmp_path / "a.json", plot=plot
+    )
+    (row,) = read(tmp_path / "a.json")["rows"]
+    # 52.5 GFLOP at 736x1280, and a convolutional network's grow with its pixels.
+    assert row["gflop"] == pytest.approx(52.5 * 64 * 96 / (736 * 1280), rel=0.05)
+    assert row["measured_ms"]["p50_ms"] > 0
+    assert set(row["floor_ms"]) == set(script.GPUS)
+    assert "on paper" in capsys.readouterr().out
+    assert plot is None or plot.is_file()
+
+
+def test_roofline_of_one_layer() -> None:
+    script = load("roofline")
+    layer = script.Layer(flops=65e9, values=1.0)
+    assert script.floor_ms([layer], script.GPUS["T4"]) == pytest.approx(1.0)
+    layer = script.Layer(flops=1.0, values=160e6)
+    assert script.floor_ms([layer, layer], script.GPUS["T4"]) == pytest.approx(2.0)
+
+
+def test_ablation_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    script = load("ablation")
+    some = dict(list(script.variants(16).items())[-1:])
+    monkeypatch.setattr(script, "variants", lambda inner_channels: some)
+    script.main(steps=2, size=64, scenes=4, json=tmp_path / "a.json")
+    (row,) = read(tmp_path / "a.json")["rows"]
+    assert row["variant"] == "mobilenetv2 + DB"
+    assert 0 <= row["f"] <= 1
