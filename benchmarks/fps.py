@@ -20,11 +20,11 @@ import numpy as np
 from cyclopts import App, Parameter
 from dbnet_trt import Detector, GpuConfig
 from dbnet_trt.images import find_sources, load_image
+from dbnet_trt.weights import DEFAULT_MODEL
 from measure import geometric_mean, machine_line, write_report
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
 from paper import paper, paper_tables
-from peers import compare, comparison_tables
 from plots import save_plot
 from rich.console import Console
 from rich.table import Table
@@ -116,6 +116,8 @@ def run_sweep(name: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
 
 def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
     """The comparison with the peers, printed."""
+    from peers import compare, comparison_tables  # imports onnx, which a GPU does without
+
     result = compare(photos, repeats)
     for table in comparison_tables(result):
         console.print(table)
@@ -168,7 +170,7 @@ def main(
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise SystemExit("--plot needs matplotlib; pip install matplotlib")
     console.print(machine_line(), style="dim")
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"model": Path(model.engine or DEFAULT_MODEL).name}
     if compare_peers:
         photos = make_photos(ModelChoice()) if images is None else read_photos(images)
         report["comparison"] = run_compare(photos, repeats)
@@ -181,11 +183,11 @@ def main(
     if from_start:
         report["start"] = start(model, min(repeats, 10))
         console.print(start_table(report["start"]))
-    if not report:
+    if len(report) == 1:
         detector = model.open()
         console.print(repr(detector), style="dim")
         photos = make_photos(model) if images is None else read_photos(images)
-        report = {"model": repr(detector)}
+        report["model"] = repr(detector)
         report |= run_stages(model, detector, photos, batch, repeats)
     write_report(report, json)
     if plot is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -94,44 +95,47 @@ def _run(setting: Setting, backbone: str, model: ModelChoice, repeats: int) -> d
     rng = np.random.default_rng(0)
     size = SizePolicy(setting.height)
     variants = [name for name in VARIANTS if name in setting.fps[backbone]]
-    detectors = _open_variants(backbone, variants, model)
-    image = next(iter(detectors.values()))[1].draw(*setting.image, setting.texts, rng)
-    ways: dict[str, Callable[[], object]] = {}
-    for name, (detector, _) in detectors.items():
+    chosen = _choose_networks(backbone, variants, model)
+    detectors = {choice.engine or "": choice.open() for choice in dict.fromkeys(chosen.values())}
+    image = chosen[variants[0]].draw(*setting.image, setting.texts, rng)
+    for name, detector in detectors.items():
         found = len(detector.detect(image, size=size))
         if found != setting.texts:
-            raise SystemExit(f"{backbone} {name} found {found} of {setting.texts} texts drawn")
-        ways[name] = lambda detector=detector: detector.detect(image, size=size)  # type: ignore[misc]
+            raise SystemExit(f"{name} found {found} of {setting.texts} texts drawn")
+    ways: dict[str, Callable[[], object]] = {
+        name: functools.partial(each.detect, image, size=size) for name, each in detectors.items()
+    }
     times = {name: summary(each) for name, each in interleaved(ways, repeats, warm_ups=1).items()}
-    for name in set(variants) - set(times):  # the same graph
-        times[name] = times[name.replace("+DB", "plain").replace("both", "+DCN")]
-    first = next(iter(detectors.values()))[0]
+    first = next(iter(detectors.values()))
     return {
         "data_set": setting.data_set,
         "height": setting.height,
         "size": list(size.plan(*setting.image).padded),
         "texts": setting.texts,
         "backbone": backbone,
-        "ms": {name: times[name] for name in variants},
+        "ms": {name: times[choice.engine or ""] for name, choice in chosen.items()},
         "outside_network_ms": None if runs_on_gpu(first) else _outside(first, image, size),
         "paper_fps": setting.fps[backbone],
     }
 
 
-def _open_variants(
+def _choose_networks(
     backbone: str, variants: list[str], model: ModelChoice
-) -> dict[str, tuple[Detector, ModelChoice]]:
-    """Detectors of the variants, but for those that run the same network as another: without
-    training, DB is not there any more. That is checked, not assumed."""
+) -> dict[str, ModelChoice]:
+    """The networks of variants; one for those that compute the same: without training, DB is not
+    there any more. That is checked, not assumed."""
     from untrained import same_network
 
-    opened: dict[str, tuple[Detector, ModelChoice]] = {}
+    chosen: dict[str, ModelChoice] = {}
     for name in variants:
         choice = dataclasses.replace(model, engine=f"untrained-{backbone}{VARIANTS[name]}")
-        others = [other.engine or "" for _, other in opened.values()]
-        if not any(same_network(choice.engine or "", other) for other in others):
-            opened[name] = choice.open(), choice
-    return opened
+        same = (
+            other
+            for other in chosen.values()
+            if same_network(choice.engine or "", other.engine or "")
+        )
+        chosen[name] = next(same, choice)
+    return chosen
 
 
 def _outside(detector: Detector, image: NDArray[np.uint8], size: SizePolicy) -> dict[str, float]:

@@ -35,7 +35,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         draw(axes, part)
         axes.spines[["top", "right"]].set_visible(False)
     about = machine()
-    figure.suptitle(f"{report.get('model', '')}; {about['cpu']}, {about['cores']} cores", size=8)
+    figure.suptitle(f"{report['model']}; {about['cpu']}, {about['cores']} cores", size=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -87,10 +87,14 @@ def draw_sweep(axes: Any, sweep: dict[str, Any]) -> None:
         axes.plot(x, y, marker="o", label=name)
     axes.set_xticks(x, [str(each) for each in x])
     if rates:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
     else:
         axes.set_yscale("log")
-        axes.set_xscale("symlog" if 0 in x else "log", **({"linthresh": 10} if 0 in x else {}))
+        if 0 in x:
+            axes.set_xscale("symlog", linthresh=10)
+            axes.set_xlim(0, 1.2 * max(x))
+        else:
+            axes.set_xscale("log")
         axes.set_xticks(x, [str(each) for each in x], minor=False)
         axes.minorticks_off()
         axes.set_yticks(*_decades(axes))

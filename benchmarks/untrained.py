@@ -12,16 +12,18 @@ import functools
 import itertools
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
 from dbnet_trt import ModelCard
 from dbnet_trt.engines import DeviceEngine, Engine
 from dbnet_trt.engines.onnx import CpuConfig, load_onnx
 from dbnet_trt.engines.torch import TorchDeviceEngine
 from dbnet_trt.training.backbone import BackboneName
-from dbnet_trt.training.export import export_onnx
 from dbnet_trt.training.model import DBNet, ModelConfig
+
+if TYPE_CHECKING:
+    import onnx
 
 CARD = ModelCard(name="untrained", output="logit")
 NETWORK_SHARE, DARK_SHARE = 0.01, -4.0
@@ -72,6 +74,8 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
     PyTorch, FP16."""
     if device.startswith("cuda"):
         return TorchDeviceEngine(WithText(make_network(name)), CARD, device)
+    import onnx
+
     model = onnx.load_model_from_string(_export(name))
     _add_text(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +87,8 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
 @functools.cache
 def _export(name: str) -> bytes:
     """One of `NAMES` as ONNX."""
+    from dbnet_trt.training.export import export_onnx
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
         export_onnx(make_network(name), CARD, path)
@@ -91,6 +97,8 @@ def _export(name: str) -> bytes:
 
 def _add_text(model: onnx.ModelProto) -> None:
     """What `WithText` does, in an exported network, in place."""
+    import onnx
+
     graph, node = model.graph, onnx.helper.make_node
     image, logits = graph.input[0].name, graph.output[0].name
     for each in graph.node:  # the network's map gets another name, the sum has the old one
