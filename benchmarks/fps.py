@@ -13,6 +13,7 @@ python benchmarks/fps.py --start                          from the start of a pr
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -127,24 +128,57 @@ def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What to time instead of the stages."""
+
+    compare: Annotated[bool, Parameter(negative="")] = False
+    """Our detections beside those of RapidOCR, OpenCV, OnnxTR and the usual Python, with the same
+    weights."""
+
+    sweep: Annotated[
+        tuple[Literal["density", "size", "concurrency", "threads"], ...], Parameter(negative="")
+    ] = ()
+    """How times grow: density (lines of text), size, concurrency (callers at once), threads."""
+
+    paper: Annotated[bool, Parameter(negative="")] = False
+    """The paper's data sets, heights and switches on untrained networks, one thread."""
+
+    start: Annotated[bool, Parameter(negative="")] = False
+    """From the start of a process to its first text."""
+
+
+def run_parts(
+    parts: Parts, model: ModelChoice, photos: Photos | None, repeats: int
+) -> dict[str, Any]:
+    """What was asked for, printed and by name."""
+    report: dict[str, Any] = {}
+    if parts.compare:
+        report["comparison"] = run_compare(photos or make_photos(ModelChoice()), repeats)
+    for name in parts.sweep:
+        report.setdefault("sweeps", {})[name] = run_sweep(name, model, repeats)
+    if parts.paper:
+        report["paper"] = paper(model, min(repeats, 3))
+        for table in paper_tables(report["paper"]):
+            console.print(table)
+    if parts.start:
+        report["start"] = start(model, min(repeats, 10))
+        console.print(start_table(report["start"]))
+    return report
+
+
 @app.default
 def main(
     *,
-    model: Annotated[ModelChoice, Parameter(name="*")] = ModelChoice(),  # noqa: B008  # frozen
+    parts: Annotated[Parts, Parameter(name="*")] = Parts(),  # frozen
+    model: Annotated[ModelChoice, Parameter(name="*")] = ModelChoice(),  # noqa: B008
     images: Path | None = None,
     batch: int = 4,
     repeats: int = 20,
-    compare_peers: Annotated[bool, Parameter(name="--compare", negative="")] = False,
-    sweep: Annotated[
-        tuple[Literal["density", "size", "concurrency", "threads"], ...],
-        Parameter(negative=""),
-    ] = (),
-    as_in_paper: Annotated[bool, Parameter(name="--paper", negative="")] = False,
-    from_start: Annotated[bool, Parameter(name="--start", negative="")] = False,
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time the stages; or, instead, what is asked for by --compare, --sweep, --paper, --start.
+    """Time the stages; or, instead, what --compare, --sweep, --paper and --start ask for.
 
     Parameters
     ----------
@@ -153,15 +187,7 @@ def main(
     batch
         Images that go through the network together, for throughput.
     repeats
-        Rounds a photo; fewer, but 3 at least, where these would take over 20 seconds.
-    compare_peers
-        Compare with RapidOCR, OpenCV, OnnxTR and the usual Python, with the same weights.
-    sweep
-        How times grow: density (lines of text), size, concurrency (callers at once), threads.
-    as_in_paper
-        The paper's data sets, heights and switches on untrained networks, one thread.
-    from_start
-        From the start of a process to its first text.
+        Rounds a photo; fewer, but 3 at least, where these would take long.
     json
         Write the numbers here.
     plot
@@ -170,25 +196,15 @@ def main(
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise SystemExit("--plot needs matplotlib; pip install matplotlib")
     console.print(machine_line(), style="dim")
-    report: dict[str, Any] = {"model": Path(model.engine or DEFAULT_MODEL).name}
-    if compare_peers:
-        photos = make_photos(ModelChoice()) if images is None else read_photos(images)
-        report["comparison"] = run_compare(photos, repeats)
-    for name in sweep:
-        report.setdefault("sweeps", {})[name] = run_sweep(name, model, repeats)
-    if as_in_paper:
-        report["paper"] = paper(model, min(repeats, 3))
-        for table in paper_tables(report["paper"]):
-            console.print(table)
-    if from_start:
-        report["start"] = start(model, min(repeats, 10))
-        console.print(start_table(report["start"]))
-    if len(report) == 1:
+    photos = None if images is None else read_photos(images)
+    report = {"model": Path(model.engine or DEFAULT_MODEL).name}
+    if parts != Parts():
+        report |= run_parts(parts, model, photos, repeats)
+    else:
         detector = model.open()
-        console.print(repr(detector), style="dim")
-        photos = make_photos(model) if images is None else read_photos(images)
         report["model"] = repr(detector)
-        report |= run_stages(model, detector, photos, batch, repeats)
+        console.print(report["model"], style="dim")
+        report |= run_stages(model, detector, photos or make_photos(model), batch, repeats)
     write_report(report, json)
     if plot is not None:
         save_plot(report, plot)

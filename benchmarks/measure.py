@@ -22,8 +22,8 @@ PACKAGES = (
     *("rapidocr", "onnxtr", "torch", "tensorrt"),
 )
 WARM_UPS = 3
-SLOW_SECONDS = 20.0
-"""What takes so long in all its rounds gets fewer of them, see `affordable`."""
+SLOW_SECONDS = 8.0
+"""What takes longer in all its rounds gets fewer of them, see `affordable`."""
 
 
 def interleaved(
@@ -56,13 +56,13 @@ def interleaved(
     return {name: np.array(values) for name, values in times.items()}
 
 
-def affordable(function: Callable[[], object], repeats: int) -> int:
+def affordable(function: Callable[[], object], repeats: int, seconds: float = SLOW_SECONDS) -> int:
     """Rounds to give something of which `function` is the longest part: `repeats`, or fewer, but
-    3 at least, where these would take longer than `SLOW_SECONDS`."""
+    3 at least, where these would take longer than some seconds."""
     function()
     start = time.perf_counter()
     function()
-    fitting = int(SLOW_SECONDS / (time.perf_counter() - start))
+    fitting = int(seconds / (time.perf_counter() - start))
     return min(repeats, max(3, fitting))
 
 

@@ -245,7 +245,7 @@ def compare(
             key: functools.partial(detector.detect, image, size=size)
             for key, detector in ours.items()
         } | {peer.name: functools.partial(peer.detect, image, plan) for peer in peers}
-        rounds = affordable(functools.partial(_run_all, ways), repeats)
+        rounds = affordable(functools.partial(_run_all, ways), repeats, 30)
         times = {key: summary(each) for key, each in interleaved(ways, rounds, warm_ups=1).items()}
         texts = len(ours["dbnet_trt"].detect(image, size=size))
         rows.append({"photo": name, "size": list(plan.padded), "texts": texts, "ms": times})

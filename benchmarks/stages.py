@@ -112,16 +112,16 @@ def throughput(detector: Detector, image: Image, batch: int, repeats: int) -> di
     """Images a second when many are given at once, in batches of 1 and of `batch`."""
     expected = detector.detect(image)
     runs: dict[int, Callable[[], list[Detections]]] = {
-        each: functools.partial(detector.detect_batch, [image] * (2 * batch), batch_size=each)
+        each: functools.partial(detector.detect_batch, [image] * batch, batch_size=each)
         for each in sorted({1, batch})
     }
     for run in runs.values():
         for found in run():
             if abs(len(found) - len(expected)) > max(1, 0.02 * len(expected)):
                 raise SystemExit(f"{len(found)} texts in a batch, {len(expected)} alone")
-    rounds = max(3, repeats // 4)
-    times = interleaved({str(each): run for each, run in runs.items()}, rounds, warm_ups=1)
-    rates = {each: 1000 * 2 * batch / float(np.median(values)) for each, values in times.items()}
+    rounds = max(3, repeats // 5)
+    times = interleaved({str(each): run for each, run in runs.items()}, rounds, warm_ups=0)
+    rates = {each: 1000 * batch / float(np.median(values)) for each, values in times.items()}
     return {f"batch {each}": round(rate, 2) for each, rate in rates.items()}
 
 
