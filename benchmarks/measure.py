@@ -66,6 +66,11 @@ def affordable(function: Callable[[], object], repeats: int, seconds: float = SL
     return min(repeats, max(3, fitting))
 
 
+def tell(what: str) -> None:
+    """Say what is timed now, where that takes minutes."""
+    print(what, file=sys.stderr, flush=True)
+
+
 def summary(times_ms: NDArray[np.float64]) -> dict[str, float]:
     """Median and 99th percentile of times, in ms."""
     return {

@@ -22,7 +22,7 @@ import numpy as np
 from dbnet_trt import Detector, SizePolicy
 from dbnet_trt.postprocess import postprocess
 from dbnet_trt.preprocess import preprocess
-from measure import interleaved, summary
+from measure import interleaved, summary, tell
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
 from rich.table import Table
@@ -86,6 +86,7 @@ def paper(
     with _own_cache():
         for setting in settings:
             for backbone in setting.fps:
+                tell(f"{setting.data_set} {setting.height}, {backbone}")
                 rows.append(_run(setting, backbone, model, repeats))
     return {"threads": model.threads, "rows": rows}
 

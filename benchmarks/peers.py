@@ -18,7 +18,7 @@ from dbnet_trt.engines.onnx import flush_denormals
 from dbnet_trt.postprocess import postprocess_reference
 from dbnet_trt.preprocess import Plan, preprocess_reference
 from dbnet_trt.weights import MODELS, find_model
-from measure import affordable, geometric_mean, interleaved, summary
+from measure import affordable, geometric_mean, interleaved, summary, tell
 from numpy.typing import NDArray
 from rich.table import Table
 from stages import Image
@@ -60,10 +60,10 @@ def open_rapidocr() -> list[Peer]:
 
         return run
 
-    normalisation = "normalises by 0.5, not by ImageNet's values; stretches to multiples of 32"
+    differs = "normalises by 0.5, dilates the mask, unclips by 1.6; stretches to multiples of 32"
     return [
-        Peer("RapidOCR as installed", normalisation, open_one(EngineType.ONNXRUNTIME)),
-        Peer("RapidOCR with OpenVINO", normalisation, open_one(EngineType.OPENVINO)),
+        Peer("RapidOCR as installed", differs, open_one(EngineType.ONNXRUNTIME)),
+        Peer("RapidOCR with OpenVINO", differs, open_one(EngineType.OPENVINO)),
     ]
 
 
@@ -177,7 +177,7 @@ def open_usual_python() -> list[Peer]:
 
 OPENERS: dict[str, tuple[Callable[[], list[Peer]], str]] = {
     "RapidOCR": (open_rapidocr, "pip install rapidocr==3.10.0 onnxruntime openvino"),
-    "OpenCV's text detection": (open_opencv, "pip install 'opencv-python-headless>=5'"),
+    "OpenCV's text detection": (open_opencv, "pip install opencv-python-headless"),
     "OnnxTR": (open_onnxtr, "pip install 'onnxtr[cpu-headless]'"),
     "the usual Python": (open_usual_python, "pip install 'dbnet-trt[pretrained]'"),
 }
@@ -239,6 +239,7 @@ def compare(
     agreed = {peer.name: _agreement(photos, ours["dbnet_trt"], peer) for peer in peers}
     rows: list[dict[str, Any]] = []
     for name, image in photos.items():
+        tell(f"{name}: {', '.join([*ours, *agreed])}")
         size = same_size(*image.shape[:2])
         plan = size.plan(*image.shape[:2])
         ways: dict[str, Callable[[], object]] = {

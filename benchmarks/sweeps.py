@@ -14,7 +14,7 @@ import numpy as np
 from dbnet_trt import Detections, Detector, SizePolicy
 from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
 from dbnet_trt.preprocess import Plan
-from measure import WARM_UPS, affordable, interleaved, summary
+from measure import WARM_UPS, affordable, interleaved, summary, tell
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
 from scenes import text_map
@@ -78,6 +78,7 @@ def size(model: ModelChoice, repeats: int, sides: tuple[int, ...] = SIDES) -> An
     detector = model.open()
     rows: list[dict[str, Any]] = []
     for side in sides:
+        tell(f"{side}x{side}")
         image = model.draw(side, side, SIZE_LINES, np.random.default_rng(side))
         policy = SizePolicy(side)
         if runs_on_gpu(detector):
