@@ -100,13 +100,13 @@ def _run(setting: Setting, backbone: str, model: ModelChoice, repeats: int) -> d
     detectors = {choice.engine or "": choice.open() for choice in dict.fromkeys(chosen.values())}
     image = chosen[variants[0]].draw(*setting.image, setting.texts, rng)
     for name, detector in detectors.items():
-        found = len(detector.detect(image, size=size))
+        found = len(detector.detect(image, size=size))  # and warms up
         if found != setting.texts:
             raise SystemExit(f"{name} found {found} of {setting.texts} texts drawn")
     ways: dict[str, Callable[[], object]] = {
         name: functools.partial(each.detect, image, size=size) for name, each in detectors.items()
     }
-    times = {name: summary(each) for name, each in interleaved(ways, repeats, warm_ups=1).items()}
+    times = {name: summary(each) for name, each in interleaved(ways, repeats, warm_ups=0).items()}
     first = next(iter(detectors.values()))
     return {
         "data_set": setting.data_set,
