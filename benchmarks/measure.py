@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,26 +17,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PACKAGES = ("dbnet-trt", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "rapidocr")
+PACKAGES = (
+    *("dbnet-trt", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino"),
+    *("rapidocr", "onnxtr", "torch", "tensorrt"),
+)
 WARM_UPS = 3
+SLOW_SECONDS = 8.0
+"""What takes longer in all its rounds gets fewer of them, see `affordable`."""
 
 
 def interleaved(
     functions: dict[str, Callable[[], object]],
     repeats: int,
     before: Callable[[], object] = lambda: None,
+    warm_ups: int = WARM_UPS,
 ) -> dict[str, NDArray[np.float64]]:
     """Time functions in turn, so that a busy moment of the machine meets them all.
 
     Args:
-        functions: By name; each is called `WARM_UPS` times, then `repeats` times.
+        functions: By name; each is called `warm_ups` times, then `repeats` times.
         repeats: Rounds.
         before: Called before each, untimed.
+        warm_ups: Rounds before these, untimed.
 
     Returns:
         Wall times in ms, (repeats,) float64, by name.
     """
-    for function in list(functions.values()) * WARM_UPS:
+    for function in list(functions.values()) * warm_ups:
         before()
         function()
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -46,6 +54,21 @@ def interleaved(
             function()
             times[name].append((time.perf_counter() - start) * 1e3)
     return {name: np.array(values) for name, values in times.items()}
+
+
+def affordable(function: Callable[[], object], repeats: int, seconds: float = SLOW_SECONDS) -> int:
+    """Rounds to give something of which `function` is the longest part: `repeats`, or fewer, but
+    3 at least, where these would take longer than some seconds."""
+    function()
+    start = time.perf_counter()
+    function()
+    fitting = int(seconds / (time.perf_counter() - start))
+    return min(repeats, max(3, fitting))
+
+
+def tell(what: str) -> None:
+    """Say what is timed now, where that takes minutes."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def summary(times_ms: NDArray[np.float64]) -> dict[str, float]:
@@ -78,6 +101,13 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_line() -> str:
+    """The same for a head line."""
+    about = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return f"{about['cpu']}, {about['cores']} cores; Python {about['python']}, {versions}"
+
+
 def _cpu_name() -> str:
     """Name of the CPU, with the wide instructions it has."""
     info = Path("/proc/cpuinfo")
@@ -95,9 +125,7 @@ def write_report(report: dict[str, Any], path: Path | None) -> None:
     """Write a report with machine and command, if a path is given."""
     if path is None:
         return
-    arguments = ["--json", path.name] if "--json" in sys.argv else []
-    at = sys.argv.index("--json") if arguments else len(sys.argv)
-    given = [*sys.argv[1:at], *arguments, *sys.argv[at + 2 :]]  # without folders of this machine
+    given = [re.sub(r"[^:=]*/", "", word) for word in sys.argv[1:]]  # no folders of this machine
     command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(given)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     full = {"command": command, "machine": machine(), **report}

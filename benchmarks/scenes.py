@@ -46,3 +46,11 @@ def text_map(
         cv2.fillPoly(prob_map, [np.rint(bar).astype(np.int32)], float(rng.uniform(0.8, 1)))
     soft = cv2.GaussianBlur(prob_map, (0, 0), 1.2) + rng.normal(0, 0.01, prob_map.shape)
     return np.clip(soft, 0, 1).astype(np.float32)
+
+
+def dark_scene(
+    height: int, width: int, num_lines: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8: dark bars on white, which the networks of untrained.py find."""
+    prob_map = text_map(height, width, num_lines, rng)
+    return np.repeat((255 * (1 - prob_map)).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's table of speed beside this machine's (Liao et al., AAAI 2020, tables 1, 3 to 7).
+
+As there: batch 1, one thread, the image scaled to the height of the data set, the time includes
+post-processing. Networks are untrained, which changes no time; what they find is drawn into the
+image, about as many texts as an image of the set has. Frames a second of unlike machines compare
+networks and settings, not code: the paper's are of a GTX 1080 Ti.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dbnet_trt import Detector, SizePolicy
+from dbnet_trt.postprocess import postprocess
+from dbnet_trt.preprocess import preprocess
+from measure import interleaved, summary, tell
+from model_choice import ModelChoice, runs_on_gpu
+from numpy.typing import NDArray
+from rich.table import Table
+
+VARIANTS = {"plain": "-nodb", "+DCN": "-dcn-nodb", "+DB": "", "both": "-dcn"}
+"""The ablation's columns, and how untrained networks of them are called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the paper: a data set at a height."""
+
+    data_set: str
+    image: tuple[int, int]
+    """Size that images of the set often have."""
+
+    height: int
+    texts: int
+    """An image, about."""
+
+    fps: dict[str, dict[str, float]]
+    """Of the paper, by backbone and variant."""
+
+
+def _setting(
+    data_set: str, shape: tuple[int, int], height: int, texts: int, *fps: float | None
+) -> Setting:
+    """With frames a second of ResNet-18 and ResNet-50, both of DB and DCN."""
+    backbones = zip(("resnet18", "resnet50"), fps, strict=True)
+    both = {backbone: {"both": rate} for backbone, rate in backbones if rate is not None}
+    return Setting(data_set, shape, height, texts, both)
+
+
+def _ablation(setting: Setting, *fps: tuple[float, float]) -> Setting:
+    """With frames a second of the columns, for each backbone without and with DCN: in the paper
+    DB takes no time."""
+    columns = {
+        backbone: {"plain": plain, "+DCN": dcn, "+DB": plain, "both": dcn}
+        for backbone, (plain, dcn) in zip(("resnet18", "resnet50"), fps, strict=True)
+    }
+    return dataclasses.replace(setting, fps=columns)
+
+
+SETTINGS = (
+    _setting("Total-Text", (960, 1280), 800, 7, 50, 32),
+    _ablation(_setting("CTW1500", (960, 1280), 1024, 7, 55, 22), (59, 55), (27, 22)),
+    _setting("ICDAR 2015", (720, 1280), 736, 12, 48, 26),
+    _setting("ICDAR 2015", (720, 1280), 1152, 12, None, 12),
+    _setting("MSRA-TD500", (960, 1280), 512, 4, 82, None),
+    _ablation(_setting("MSRA-TD500", (960, 1280), 736, 4, 62, 32), (66, 62), (40, 32)),
+    _setting("MLT-2017", (960, 1280), 768, 10, 41, 19),
+)
+
+
+def paper(
+    model: ModelChoice, repeats: int, settings: tuple[Setting, ...] = SETTINGS
+) -> dict[str, Any]:
+    """Times of all settings; one thread on the CPU unless the model's choice has another number."""
+    model = dataclasses.replace(model, threads=model.threads or 1)
+    rows = []
+    with _own_cache():
+        for setting in settings:
+            for backbone in setting.fps:
+                tell(f"{setting.data_set} {setting.height}, {backbone}")
+                rows.append(_run(setting, backbone, model, repeats))
+    return {"threads": model.threads, "rows": rows}
+
+
+def _run(setting: Setting, backbone: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
+    """One backbone at one setting, its variants interleaved."""
+    rng = np.random.default_rng(0)
+    size = SizePolicy(setting.height)
+    variants = [name for name in VARIANTS if name in setting.fps[backbone]]
+    chosen = _choose_networks(backbone, variants, model)
+    detectors = {choice.engine or "": choice.open() for choice in dict.fromkeys(chosen.values())}
+    image = chosen[variants[0]].draw(*setting.image, setting.texts, rng)
+    for name, detector in detectors.items():
+        found = len(detector.detect(image, size=size))  # and warms up
+        if found != setting.texts:
+            raise SystemExit(f"{name} found {found} of {setting.texts} texts drawn")
+    ways: dict[str, Callable[[], object]] = {
+        name: functools.partial(each.detect, image, size=size) for name, each in detectors.items()
+    }
+    times = {name: summary(each) for name, each in interleaved(ways, repeats, warm_ups=0).items()}
+    first = next(iter(detectors.values()))
+    return {
+        "data_set": setting.data_set,
+        "height": setting.height,
+        "size": list(size.plan(*setting.image).padded),
+        "texts": setting.texts,
+        "backbone": backbone,
+        "ms": {name: times[choice.engine or ""] for name, choice in chosen.items()},
+        "outside_network_ms": None if runs_on_gpu(first) else _outside(first, image, size),
+        "paper_fps": setting.fps[backbone],
+    }
+
+
+def _choose_networks(
+    backbone: str, variants: list[str], model: ModelChoice
+) -> dict[str, ModelChoice]:
+    """The networks of variants; one for those that compute the same: without training, DB is not
+    there any more. That is checked, not assumed."""
+    from untrained import same_network
+
+    chosen: dict[str, ModelChoice] = {}
+    for name in variants:
+        choice = dataclasses.replace(model, engine=f"untrained-{backbone}{VARIANTS[name]}")
+        same = (
+            other
+            for other in chosen.values()
+            if same_network(choice.engine or "", other.engine or "")
+        )
+        chosen[name] = next(same, choice)
+    return chosen
+
+
+def _outside(detector: Detector, image: NDArray[np.uint8], size: SizePolicy) -> dict[str, float]:
+    """Pre- and post-processing of what the network found."""
+    plan = size.plan(*image.shape[:2])
+    batch = np.empty((1, 3, *plan.padded), np.float32)
+    preprocess(image, plan, detector.card, batch[0])
+    engine: Any = detector._engine
+    maps = engine(batch)
+
+    def both() -> None:
+        preprocess(image, plan, detector.card, batch[0])
+        postprocess(maps, [plan], detector.params, logits=True)
+
+    return summary(interleaved({"both": both}, 10)["both"])
+
+
+@contextlib.contextmanager
+def _own_cache() -> Iterator[None]:
+    """Untrained models do not push the user's out of the cache of compiled ones."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["XDG_CACHE_HOME"]
+            else:
+                os.environ["XDG_CACHE_HOME"] = before
+
+
+def paper_tables(result: dict[str, Any]) -> list[Table]:
+    """The settings with both switches on, and the ablation."""
+    columns = ("data set", "height", "input", "backbone", "ms (p99)", "outside network")
+    rates = ("FPS", "paper's FPS", "paper's / ours")
+    settings = Table(*columns, *rates, title="DB with DCN, untrained weights")
+    ablation = Table("data set", "backbone", *VARIANTS, title="ablation: FPS (paper's)")
+    for row in result["rows"]:
+        both, name = row["ms"]["both"]["p50_ms"], row["backbone"]
+        outside = row["outside_network_ms"]
+        share = "" if outside is None else f"{outside['p50_ms']:.1f} ms, "
+        share += "" if outside is None else f"{100 * outside['p50_ms'] / both:.1f} %"
+        paper_fps = row["paper_fps"]["both"]
+        settings.add_row(
+            *(row["data_set"], str(row["height"]), f"{row['size'][0]}x{row['size'][1]}", name),
+            *(f"{both:.1f} ({row['ms']['both']['p99_ms']:.1f})", share),
+            *(f"{1000 / both:.2f}", f"{paper_fps:.0f}", f"{paper_fps * both / 1000:.1f}"),
+        )
+        if len(row["ms"]) > 1:
+            cells = [
+                f"{1000 / row['ms'][each]['p50_ms']:.2f} ({row['paper_fps'][each]:.0f})"
+                for each in VARIANTS
+            ]
+            ablation.add_row(f"{row['data_set']} {row['height']}", name, *cells)
+    return [settings, ablation] if ablation.row_count else [settings]
