@@ -12,7 +12,6 @@ python benchmarks/fps.py --start                          from the start of a pr
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ from cyclopts import App, Parameter
 from dbnet_trt import Detector, GpuConfig
 from dbnet_trt.images import find_sources, load_image
 from dbnet_trt.weights import DEFAULT_MODEL
+from figure import check_plot
 from measure import geometric_mean, machine_line, write_report
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
@@ -193,8 +193,7 @@ def main(
     plot
         Draw them here, as PNG.
     """
-    if plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise SystemExit("--plot needs matplotlib; pip install matplotlib")
+    check_plot(plot)
     console.print(machine_line(), style="dim")
     photos = None if images is None else read_photos(images)
     report = {"model": Path(model.engine or DEFAULT_MODEL).name}

@@ -20,10 +20,8 @@ X_LABELS = {
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
     """Draw all parts of a report that have a picture into one PNG, one below the other."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SystemExit(f"--plot needs matplotlib ({error}); pip install matplotlib") from error
+    from matplotlib.figure import Figure
+
     drawings: list[tuple[Callable[[Any, Any], None], Any]] = [
         (draw, report[part]) for part, draw in DRAWINGS.items() if part in report
     ]

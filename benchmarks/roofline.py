@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
 from cyclopts import App
-from dbnet_trt import Detector, ModelCard
+from dbnet_trt import Detector
 from dbnet_trt.engines import Engine
 from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
 from figure import check_plot, draw_plot
@@ -48,14 +48,6 @@ GPUS = {
     "A100": Gpu(312, 1555),
     "H200": Gpu(989, 4800),
 }
-
-
-UNTRAINED: dict[str, Literal["resnet18", "resnet50", "mobilenetv2"]] = {
-    "dbnet-resnet18": "resnet18",
-    "dbnet-resnet50": "resnet50",
-    "dbnet-mobilenetv2": "mobilenetv2",
-}
-"""Networks whose cost does not depend on their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +104,16 @@ def floor_ms(layers: list[Layer], gpu: Gpu) -> float:
 
 
 def open_model(name: str, folder: Path) -> tuple[str, onnx.ModelProto, Engine]:
-    """Its name, its graph, and the network on this CPU; an untrained DBNet by its backbone."""
-    path = name
-    if name in UNTRAINED:
-        from dbnet_trt.training.checkpoints import save_model
-        from dbnet_trt.training.export import export_checkpoint
-        from dbnet_trt.training.model import DBNet, ModelConfig
+    """Its name, its graph, and the network on this CPU; an untrained DBNet by its name."""
+    path = find_model(name)[0] if name in MODELS else Path(name)
+    if name.startswith("untrained-"):
+        from untrained import export_untrained  # with PyTorch
 
-        checkpoint = folder / "untrained.safetensors"
-        save_model(checkpoint, DBNet(ModelConfig(UNTRAINED[name])), ModelCard(name=name))
-        path = str(export_checkpoint(checkpoint, folder / "untrained.onnx"))
-    detector = Detector(path, device="cpu")
-    file = find_model(name)[0] if name in MODELS else Path(path)
-    title = name if name in UNTRAINED else detector.card.name
-    return title, onnx.load(file), cast(Engine, detector._engine)
+        path = folder / f"{name}.onnx"
+        path.write_bytes(export_untrained(name))
+    detector = Detector(name if name in MODELS else path, device="cpu")
+    title = name if path.parent == folder else detector.card.name
+    return title, onnx.load(path), cast(Engine, detector._engine)
 
 
 def measure_ms(engines: dict[str, Engine], size: tuple[int, int]) -> dict[str, dict[str, float]]:
@@ -194,8 +182,8 @@ def main(
     Parameters
     ----------
     models
-        Names of models, paths of .onnx files, or of untrained DBNets: dbnet-resnet18,
-        dbnet-resnet50, dbnet-mobilenetv2. The default model if left out.
+        Names of models, paths of .onnx files, or untrained DBNets as untrained-resnet18. The
+        default model if left out.
     size
         Height and width of the network's input.
     measure

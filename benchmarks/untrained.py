@@ -76,7 +76,7 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
         return TorchDeviceEngine(WithText(make_network(name)), CARD, device)
     import onnx
 
-    model = onnx.load_model_from_string(_export(name))
+    model = onnx.load_model_from_string(export_untrained(name))
     _add_text(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
@@ -85,8 +85,8 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
 
 
 @functools.cache
-def _export(name: str) -> bytes:
-    """One of `NAMES` as ONNX."""
+def export_untrained(name: str) -> bytes:
+    """One of `NAMES` as ONNX, as a file holds it."""
     from dbnet_trt.training.export import export_onnx
 
     with tempfile.TemporaryDirectory() as folder:

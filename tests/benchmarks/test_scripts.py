@@ -203,7 +203,7 @@ def test_roofline_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     pytest.importorskip("torch")
     script, plot = load("roofline"), plot_file(tmp_path)
     script.main(
-        "dbnet-mobilenetv2", size=(64, 96), measure=True, json=tmp_path / "a.json", plot=plot
+        "untrained-mobilenetv2", size=(64, 96), measure=True, json=tmp_path / "a.json", plot=plot
     )
     (row,) = read(tmp_path / "a.json")["rows"]
     # 52.5 GFLOP at 736x1280, and a convolutional network's grow with its pixels.
