@@ -22,9 +22,12 @@ using namespace pybind11::literals;
 namespace dbnet {
 namespace {
 
-using DeviceAddress = std::tuple<std::uintptr_t, int, int, std::ptrdiff_t>;
-using ImageAndSize =
-    std::pair<std::variant<py::array_t<std::uint8_t>, DeviceAddress>, std::pair<int, int>>;
+using Bytes = py::array_t<std::uint8_t>;
+using Nv12Planes = std::pair<Bytes, Bytes>;
+// Pixels, their pitch, chroma or 0, its pitch, height, width.
+using DeviceAddress =
+    std::tuple<std::uintptr_t, std::ptrdiff_t, std::uintptr_t, std::ptrdiff_t, int, int>;
+using ImageAndSize = std::pair<std::variant<Bytes, Nv12Planes, DeviceAddress>, std::pair<int, int>>;
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
@@ -50,23 +53,39 @@ Network make_network(const py::object& engine) {
             with_shape("release"), call("warn")};
 }
 
-FrameImage to_frame_image(const ImageAndSize& item) {
-    const auto& [source, resized] = item;
-    FrameImage image{{}, {resized.first, resized.second}, false};
-    if (const auto* address = std::get_if<DeviceAddress>(&source)) {
-        const auto [pixels, height, width, pitch] = *address;
-        image.view = {reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch};
-        image.on_device = true;
-    } else {
-        const auto& array = std::get<py::array_t<std::uint8_t>>(source);
-        if (array.ndim() != 3 || array.shape(2) != 3 || array.size() == 0 ||
-            array.strides(2) != 1 || array.strides(1) != 3) {
-            throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
-        }
-        image.view = {array.data(), static_cast<int>(array.shape(0)),
-                      static_cast<int>(array.shape(1)), array.strides(0)};
+ImageView to_view(const Bytes& array) {
+    return {array.data(), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
+            array.strides(0)};
+}
+
+FrameImage to_frame_image(const Bytes& bgr, Size resized) {
+    if (bgr.ndim() != 3 || bgr.shape(2) != 3 || bgr.size() == 0 || bgr.strides(2) != 1 ||
+        bgr.strides(1) != 3) {
+        throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
     }
-    return image;
+    return {to_view(bgr), resized, false};
+}
+
+FrameImage to_frame_image(const Nv12Planes& planes, Size resized) {
+    const auto& [luma, chroma] = planes;
+    const auto is_plane = [](const Bytes& array) {
+        return array.ndim() == 2 && array.size() > 0 && array.strides(1) == 1;
+    };
+    if (!is_plane(luma) || !is_plane(chroma) || luma.shape(0) % 2 || luma.shape(1) % 2 ||
+        2 * chroma.shape(0) != luma.shape(0) || chroma.shape(1) != luma.shape(1)) {
+        throw py::value_error(
+            "NV12 must be (H, W) and (H / 2, W) uint8 of even sides with contiguous rows");
+    }
+    return {to_view(luma), resized, false, chroma.data(), chroma.strides(0)};
+}
+
+FrameImage to_frame_image(const DeviceAddress& address, Size resized) {
+    const auto [pixels, pitch, chroma, chroma_pitch, height, width] = address;
+    return {{reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch},
+            resized,
+            true,
+            reinterpret_cast<const std::uint8_t*>(chroma),
+            chroma_pitch};
 }
 
 std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, Size padded) {
@@ -79,9 +98,10 @@ std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, 
     }
     if (items.empty()) throw py::value_error("a frame must have at least one image");
     std::vector<FrameImage> images;
-    for (const ImageAndSize& item : items) {
-        images.push_back(to_frame_image(item));
-        const Size resized = images.back().resized;
+    for (const auto& [source, size] : items) {
+        const Size resized{size.first, size.second};
+        images.push_back(
+            std::visit([&](const auto& image) { return to_frame_image(image, resized); }, source));
         if (resized.height < 1 || resized.width < 1 || resized.height > padded.height ||
             resized.width > padded.width) {
             throw py::value_error("an image must be resized to fit the network's input");

@@ -12,6 +12,7 @@ from .detections import Detection, Detections
 from .detector import Detector
 from .errors import BuildError, DBNetError, EngineError, ImageError
 from .gpu import GpuConfig
+from .nv12 import Nv12Frame
 from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "GpuConfig",
     "ImageError",
     "ModelCard",
+    "Nv12Frame",
     "SizePolicy",
     "build_engine",
     "cuda_available",

@@ -89,6 +89,9 @@ class Network(Protocol):
 
 class Ticket: ...
 
+_Bytes = NDArray[np.uint8]
+_PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int, int]
+
 class Pipeline:
     """Images in, text out, on the GPU. Releases the GIL while it waits."""
 
@@ -107,7 +110,7 @@ class Pipeline:
     ) -> None: ...
     def submit(
         self,
-        images: Sequence[tuple[NDArray[np.uint8] | tuple[int, int, int, int], tuple[int, int]]],
+        images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
         padded: tuple[int, int],
         params: PostprocessParams,
         wants_maps: bool = False,
@@ -116,7 +119,8 @@ class Pipeline:
     ) -> Ticket:
         """Enqueue images, each with the size that it takes within the padded size.
 
-        An image is (H, W, 3) uint8, or its device address, height, width and bytes a row.
+        An image is (H, W, 3) uint8, BGR; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
+        address and bytes a row of the pixels, those of the chroma or 0, 0, height, width.
         """
 
     def collect(

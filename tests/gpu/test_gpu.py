@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import Detections, Detector, EngineError, SizePolicy
-from green import CARD, GreenOnCpu, photo
+from dbnet_trt import Detections, Detector, EngineError, Nv12Frame, SizePolicy
+from green import CARD, GreenOnCpu, nv12_photo, photo
 from maps import ADVERSARIAL, noise, text_map
 
 pytestmark = pytest.mark.gpu
@@ -155,6 +155,25 @@ def test_tensor_written_on_a_stream(
             if pass_stream:  # otherwise it must not be changed before the result is there
                 image.zero_()
             assert_agrees(ticket.collect()[0], other)
+
+
+def test_frames_of_decoders(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
+    """From host memory and from the GPU's, in one array, in two, and with rows that lie apart."""
+    for height, width in [(720, 1280), (90, 130)]:
+        frame = nv12_photo(height, width, rng)
+        expected = on_cpu.detect(Nv12Frame(frame))
+        assert len(expected) > 0
+        there = torch.from_numpy(frame).cuda()
+        apart = torch.zeros((len(frame), width + 62), dtype=torch.uint8, device="cuda")[:, :width]
+        apart.copy_(there)
+        chroma = apart[height:].reshape(height // 2, width // 2, 2)
+        for given in [
+            Nv12Frame(frame),
+            Nv12Frame(there),
+            Nv12Frame(apart),
+            Nv12Frame(there[:height], chroma),
+        ] * 2:
+            assert_agrees(on_gpu.detect(given), expected)
 
 
 def test_cupy(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
