@@ -6,7 +6,7 @@
 """
 
 from ._core import cuda_available
-from .build import BuildConfig, build_engine
+from .building.build import BuildConfig, build_engine
 from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector

@@ -191,7 +191,7 @@ def models() -> None:
 app.command("dbnet_trt.training.commands:train_app", name="train", help="Train a detector.")
 app.command("dbnet_trt.training.commands:export", name="export", help="Checkpoint to ONNX.")
 app.command("dbnet_trt.training.commands:synth", name="synth", help="Draw synthetic scenes.")
-app.command("dbnet_trt.build_command:build", name="build", help="Build a TensorRT engine.")
+app.command("dbnet_trt.building.command:build", name="build", help="Build a TensorRT engine.")
 app.command("dbnet_trt.evaluation.command:evaluate", name="eval", help="Score a detector.")
 
 

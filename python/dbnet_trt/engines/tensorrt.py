@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .._core import cuda_available
 from ..card import ModelCard
-from ..engine_card import EngineCard, Shape, read_engine_card
 from ..errors import EngineError
 from .cuda_driver import Device, DeviceMemory, device_ordinal
+from .engine_card import EngineCard, Shape, read_engine_card
 
 logger = logging.getLogger("dbnet_trt")
 

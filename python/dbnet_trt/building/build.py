@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._core import cuda_available
-from .card import ModelCard
+from .._core import cuda_available
+from ..card import ModelCard
+from ..engines import Engine
+from ..engines.cuda_driver import Device
+from ..engines.engine_card import EngineCard, Shape, card_path
+from ..engines.onnx import cache_folder, load_model, prune_cache
+from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
+from ..errors import BuildError
+from ..files import write_atomically
+from ..preprocess import MULTIPLE, SizePolicy
+from ..weights import FAMILIES, find_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
-from .engine_card import EngineCard, Shape, card_path
-from .engines import Engine
-from .engines.cuda_driver import Device
-from .engines.onnx import cache_folder, load_model, prune_cache
-from .engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
-from .errors import BuildError
-from .files import write_atomically
 from .lowering import Network, lower, read_network
-from .preprocess import MULTIPLE, SizePolicy
-from .weights import FAMILIES, find_model
 
 logger = logging.getLogger("dbnet_trt")
 
