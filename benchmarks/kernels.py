@@ -11,10 +11,9 @@ components alone by OpenCV on the CPU and, where installed, by CuPy.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,45 +30,35 @@ from scenes import text_map, text_scene
 
 REPLAYS = 20  # between two events, so that the gap of a launch is not what is timed
 CAPACITY = 8192
-TEXT_BOX = np.dtype([("quad", np.float32, (4, 2)), ("score", np.float32), ("label", np.uint32)])
-TAP = np.dtype([("first", "i4"), ("second", "i4"), ("weights", "i2", (2,))])
 CARD = ModelCard(name="none")
 
 app = App(help="Times of the GPU kernels.")
 
 
-class DeviceImage(ctypes.Structure):
-    """struct DeviceImage of kernels/preprocess.hpp."""
+class Frame(NamedTuple):
+    """What the kernels read beside pixels and maps, on the GPU: addresses in `memory`."""
 
-    _fields_ = (
-        ("pixels", ctypes.c_void_p),
-        ("chroma", ctypes.c_void_p),
-        ("pitch", ctypes.c_ssize_t),
-        ("chroma_pitch", ctypes.c_ssize_t),
-        ("column_taps", ctypes.c_void_p),
-        ("row_taps", ctypes.c_void_p),
-        ("resized_height", ctypes.c_int32),
-        ("resized_width", ctypes.c_int32),
+    memory: torch.Tensor
+    params: int
+    images: int
+    map_sizes: int
+    image_sizes: int
+
+
+def write_frame(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Frame:
+    """As the pipeline writes it, for images with the size that each takes within the network."""
+    core_params = _core.PostprocessParams(
+        params.binary_threshold,
+        params.score_threshold,
+        params.unclip_ratio,
+        params.max_candidates,
+        MIN_SIDE_PX,
     )
-
-
-class BoxParams(ctypes.Structure):
-    """struct BoxParams of kernels/boxes.hpp."""
-
-    _fields_ = (
-        ("map_threshold", ctypes.c_float),
-        ("min_area", ctypes.c_float),
-        ("score_threshold", ctypes.c_float),
-        ("unclip_ratio", ctypes.c_float),
-        ("min_side", ctypes.c_float),
-        ("max_boxes", ctypes.c_int32),
-        ("logits", ctypes.c_bool),
-    )
-
-
-def to_device(values: Any) -> torch.Tensor:
-    """The bytes of an array or a struct on the GPU."""
-    return torch.frombuffer(bytearray(bytes(values)), dtype=torch.uint8).cuda()
+    host = torch.empty(_core.kernels.frame_bytes(images), dtype=torch.uint8)
+    device = torch.empty_like(host, device="cuda")
+    addresses = _core.kernels.write_frame(images, core_params, host.data_ptr(), device.data_ptr())
+    device.copy_(host)
+    return Frame(device, *addresses)
 
 
 def time_us(work: Callable[[], object], repeats: int) -> dict[str, float]:
@@ -112,47 +101,17 @@ def bandwidth_gb_s(repeats: int) -> float:
 # ---- the kernels ---------------------------------------------------------------------------------
 
 
-def make_taps(target: int, source: int, clamp_weight: bool) -> torch.Tensor:
-    """As make_taps of kernels/resize_taps.hpp."""
-    position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
-    first = np.floor(position).astype(np.int32)
-    fraction = (position - first).astype(np.float32)
-    if clamp_weight:
-        outside = (first < 0) | (first >= source - 1)
-        fraction[outside] = 0
-        first = np.where(outside, first.clip(0, source - 1), first)
-    taps = np.zeros(target, TAP)
-    taps["first"], taps["second"] = first.clip(0, source - 1), (first + 1).clip(0, source - 1)
-    taps["weights"][:, 0] = np.rint((1 - fraction) * np.float32(2048))
-    taps["weights"][:, 1] = np.rint(fraction * np.float32(2048))
-    return to_device(taps.tobytes())
-
-
 def preprocess_row(image: NDArray[np.uint8], repeats: int) -> dict[str, Any]:
     """Resize, normalise and pad one image into half precision."""
     plan = SizePolicy().plan(*image.shape[:2])
-    pixels = torch.from_numpy(image).cuda()
-    taps = (
-        make_taps(plan.resized[1], image.shape[1], True),
-        make_taps(plan.resized[0], image.shape[0], False),
-    )
-    struct = to_device(
-        DeviceImage(
-            pixels.data_ptr(),
-            None,
-            3 * image.shape[1],
-            0,
-            *(tap.data_ptr() for tap in taps),
-            *plan.resized,
-        )
-    )
+    frame = write_frame([(image, plan.resized)], PostprocessParams())
     out = torch.empty((3, *plan.padded), dtype=torch.half, device="cuda")
     scale, bias = (values.tolist() for values in scale_and_bias(CARD))
 
     def run() -> None:
         shape = (1, *plan.padded)
         _core.kernels.preprocess(
-            struct.data_ptr(), shape, scale, bias, False, True, out.data_ptr(), current_stream()
+            frame.images, shape, scale, bias, False, True, out.data_ptr(), current_stream()
         )
 
     run()
@@ -169,30 +128,21 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
     values = torch.from_numpy(prob_map).half().cuda()
     on_host = values.float().cpu().numpy()
     shape = (1, *prob_map.shape)
-    sizes = to_device(np.array(prob_map.shape, np.int32).tobytes())
     params = PostprocessParams(max_candidates=CAPACITY)
-    struct = to_device(
-        BoxParams(
-            params.binary_threshold,
-            MIN_SIDE_PX**2,
-            params.score_threshold,
-            params.unclip_ratio,
-            MIN_SIDE_PX,
-            CAPACITY,
-            False,
-        )
-    )
+    whole = ((0, 0, 0, 0, *prob_map.shape), prob_map.shape)  # no pixels: the map is the image
+    frame = write_frame([whole], params)
     workspace = torch.zeros(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
+    text_box = _core.kernels.TEXT_BOX
     counts = torch.zeros(2, dtype=torch.int32, device="cuda")
-    boxes = torch.zeros(CAPACITY * TEXT_BOX.itemsize, dtype=torch.uint8, device="cuda")
+    boxes = torch.zeros(CAPACITY * text_box.itemsize, dtype=torch.uint8, device="cuda")
     labels = torch.zeros(prob_map.shape, dtype=torch.int32, device="cuda")
-    maps = (values.data_ptr(), True, sizes.data_ptr(), shape)
+    maps = (values.data_ptr(), True, frame.map_sizes, shape)
 
     def run() -> None:
         _core.kernels.find_boxes(
             maps,
-            sizes.data_ptr(),
-            struct.data_ptr(),
+            frame.image_sizes,
+            frame.params,
             workspace.data_ptr(),
             counts.data_ptr(),
             boxes.data_ptr(),
@@ -205,7 +155,7 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
         _core.kernels.write_labels(maps, workspace.data_ptr(), labels.data_ptr(), current_stream())
 
     run_with_labels()
-    found = np.frombuffer(boxes.cpu().numpy().tobytes(), TEXT_BOX)[: int(counts[0])]
+    found = np.frombuffer(boxes.cpu().numpy().tobytes(), text_box)[: int(counts[0])]
     plan = Plan(prob_map.shape, prob_map.shape, prob_map.shape)
     (expected,) = postprocess(on_host[None], [plan], params, logits=False)
     assert len(found) == len(expected), f"{len(found)} boxes, the CPU finds {len(expected)}"

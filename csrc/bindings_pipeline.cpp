@@ -88,7 +88,18 @@ FrameImage to_frame_image(const DeviceAddress& address, Size resized) {
             chroma_pitch};
 }
 
-std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, Size padded) {
+std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items) {
+    if (items.empty()) throw py::value_error("a frame must have at least one image");
+    std::vector<FrameImage> images;
+    for (const auto& [source, size] : items) {
+        const Size resized{size.first, size.second};
+        images.push_back(
+            std::visit([&](const auto& image) { return to_frame_image(image, resized); }, source));
+    }
+    return images;
+}
+
+void check_sizes(const std::vector<FrameImage>& images, Size padded) {
     constexpr int kMaxSide = 1 << 13, kMultiple = 32;
     if (padded.height < 1 || padded.width < 1 || padded.height > kMaxSide ||
         padded.width > kMaxSide || padded.height % kMultiple || padded.width % kMultiple) {
@@ -96,18 +107,12 @@ std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, 
             "the network's input must have sides that are multiples of 32, 32 to 8192, got (" +
             std::to_string(padded.height) + ", " + std::to_string(padded.width) + ")");
     }
-    if (items.empty()) throw py::value_error("a frame must have at least one image");
-    std::vector<FrameImage> images;
-    for (const auto& [source, size] : items) {
-        const Size resized{size.first, size.second};
-        images.push_back(
-            std::visit([&](const auto& image) { return to_frame_image(image, resized); }, source));
+    for (const auto& [view, resized, on_device, chroma, chroma_pitch] : images) {
         if (resized.height < 1 || resized.width < 1 || resized.height > padded.height ||
             resized.width > padded.width) {
             throw py::value_error("an image must be resized to fit the network's input");
         }
     }
-    return images;
 }
 
 std::unique_ptr<Pipeline> open_pipeline(const py::object& network, int device,
@@ -129,7 +134,8 @@ Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
               std::pair<int, int> padded, const PostprocessParams& params, bool wants_maps,
               bool wants_labels, std::vector<std::uintptr_t> streams) {
     const Size size{padded.first, padded.second};
-    const std::vector<FrameImage> images = to_frame_images(items, size);
+    const std::vector<FrameImage> images = to_frame_images(items);
+    check_sizes(images, size);
     const FrameOptions options{params, wants_maps, wants_labels, std::move(streams)};
     const py::gil_scoped_release release;
     return pipeline.submit(images, size, options);
@@ -185,6 +191,28 @@ void bind_kernels(py::module_ m) {
         const auto& [values, is_half, sizes, shape] = maps;
         return kernel_calls::Maps{values, is_half, sizes, to_shape(shape)};
     };
+    // struct TextBox of kernels/boxes.hpp.
+    py::list fields;
+    fields.append(py::make_tuple("quad", "f4", py::make_tuple(4, 2)));
+    fields.append(py::make_tuple("score", "f4"));
+    fields.append(py::make_tuple("label", "u4"));
+    m.attr("TEXT_BOX") = py::dtype::from_args(fields);
+
+    m.def(
+        "frame_bytes",
+        [](const std::vector<ImageAndSize>& items) {
+            return kernel_calls::frame_bytes(to_frame_images(items));
+        },
+        "images"_a);
+    m.def(
+        "write_frame",
+        [](const std::vector<ImageAndSize>& items, const PostprocessParams& params, Address host,
+           Address device) {
+            const auto [of_params, images, map_sizes, image_sizes] =
+                kernel_calls::write_frame(to_frame_images(items), params, host, device);
+            return py::make_tuple(of_params, images, map_sizes, image_sizes);
+        },
+        "images"_a, "params"_a, "host"_a, "device"_a);
     m.def(
         "preprocess",
         [](Address images, const ShapeTuple& shape, std::array<float, 3> scale,
@@ -223,8 +251,6 @@ void bind_pipeline(py::module_& m) {
     py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
 
     m.def("cuda_available", &cuda_available);
-    bind_kernels(m.def_submodule("kernels"));
-
     using Params = PostprocessParams;
     py::class_<Params>(m, "PostprocessParams", py::module_local())
         .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
@@ -242,6 +268,7 @@ void bind_pipeline(py::module_& m) {
         .def_readwrite("max_candidates", &Params::max_candidates)
         .def_readwrite("min_side", &Params::min_side)
         .def_readwrite("logits", &Params::logits);
+    bind_kernels(m.def_submodule("kernels"));
 
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())

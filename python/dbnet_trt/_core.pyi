@@ -156,6 +156,22 @@ def draw_targets(
 class kernels:
     """A module: the launchers of csrc/kernel_calls.hpp. Numbers are addresses and handles."""
 
+    TEXT_BOX: np.dtype[np.void]
+    """A text as `find_boxes` writes it: quad (4, 2) and score float32, label uint32."""
+
+    @staticmethod
+    def frame_bytes(images: Sequence[tuple[_PipelineImage, tuple[int, int]]]) -> int: ...
+    @staticmethod
+    def write_frame(
+        images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
+        params: PostprocessParams,
+        host: int,
+        device: int,
+    ) -> tuple[int, int, int, int]:
+        """Images as `Pipeline.submit` takes them; addresses of params, images, sizes of the parts
+        of the maps that show them, and their own sizes.
+        """
+
     @staticmethod
     def preprocess(
         images: int,
