@@ -35,6 +35,23 @@ from .preprocess import SizePolicy
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
 
+EXTRAS = {
+    "rapidocr": "pretrained",
+    "supervision": "supervision",
+    "pycuda": "pycuda",
+    "shapely": "eval",
+    "scipy": "eval",
+    "PIL": "eval",
+    "torch": "train",
+    "safetensors": "train",
+    "onnxslim": "train",
+    "tensorboard": "train",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "modelopt": "quantize",
+}
+"""The extra of this package that brings an optional library, by the name that is imported."""
+
 app = App(
     name="dbnet",
     help="Find text in photos, documents and video.",
@@ -327,7 +344,10 @@ def _escape(text: str) -> str:
 
 def _missing_extra(error: ModuleNotFoundError) -> str:
     """What installs a library that a command needs."""
-    return f"this command needs {error.name}; pip install 'dbnet-trt[train]'"
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return f"this command needs {error.name or error}, which is not installed"
+    return f"this command needs {error.name}; pip install 'dbnet-trt[{EXTRAS[module]}]'"
 
 
 def main(arguments: list[str] | None = None) -> int:
