@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, ImageError
+from dbnet_trt.building.build import BuildConfig, build_engine
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
+from dbnet_trt.building.verify import draw_samples
 from dbnet_trt.images import write_image
 from tiny import CARD, make_model, scene
 
@@ -91,3 +93,21 @@ def test_network_too_small_to_quantize(pictures: Path, rng: np.random.Generator)
     network = lower(read_network(conv_model(pictures / "a.onnx", rng, channels=4)), half=False)
     with pytest.raises(BuildError, match="finds nothing to compute in fp8"):
         quantize(network, "fp8", load_calibration(pictures, CARD, (64, 96)))
+
+
+def test_int8_engine_of_the_default_model(rtx: Any, no_gpu: None, folder: Path) -> None:
+    """Calibrated on drawn pages, built by TensorRT-RTX; other pages give the boxes of fp32."""
+    pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
+    pytest.importorskip("rapidocr", reason="the default model is not installed")
+    for i, page in enumerate(draw_samples(12)[3:]):  # the build compares the first three
+        write_image(folder / "pages" / f"{i}.png", page)
+    shapes = "32x32/320x416/640x640"
+    config = BuildConfig(
+        "int8", shapes, calibration=folder / "pages", rtx=True, compute_capability="86"
+    )
+    built = build_engine("ppocrv6-small", config=config)
+    layers = dict(built.layers)
+    assert layers["quantize int8"] > 20
+    same, _, expected = map(str.strip, built.checked.partition(": ")[2].split()[:3])
+    assert int(expected) > 10
+    assert int(same) >= 0.9 * int(expected)
