@@ -29,6 +29,7 @@ from . import __version__, images, weights
 from .card import ModelCard, read_card
 from .detections import Detections
 from .detector import Detector
+from .engines.engine_card import EngineCard, read_engine_card
 from .errors import DBNetError, ImageError
 from .images import Image
 from .preprocess import SizePolicy
@@ -174,22 +175,35 @@ def info(model: str = weights.DEFAULT_MODEL, /, *, card: str | None = None) -> N
     Parameters
     ----------
     model
-        Name of a model, or path of an .onnx file.
+        Name of a model, or path of an .onnx file or of an .engine file, which needs no GPU here.
     card
         For another project's ONNX file: paddleocr, mmocr, doctr or opencv.
     """
-    detector = Detector(model, card=card, backend="onnxruntime")
-    table = Table(title=detector.card.name, show_header=False, title_justify="left")
+    if Path(model).suffix.lower() == ".engine":
+        engine = read_engine_card(Path(model))
+        _print_card(engine.model, engine.model.name)
+        _print_card(engine, f"built by {engine.backend} {engine.version}")
+    else:
+        detector = Detector(model, card=card, backend="onnxruntime")
+        _print_card(detector.card, detector.card.name)
+
+
+def _print_card(card: ModelCard | EngineCard, title: str) -> None:
+    table = Table(title=_escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for each in fields(ModelCard):
-        value = getattr(detector.card, each.name)
-        if each.name != "name" and value != "":
-            shown = ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple) else value
-            table.add_row(
-                each.name, f"{shown:.6g}" if isinstance(shown, float) else _escape(str(shown))
-            )
+    for each in fields(card):
+        value = getattr(card, each.name)
+        if each.name not in ("name", "model") and value != "":
+            shown = ", ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
+            table.add_row(each.name, _escape(shown))
     out.print(table)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):  # a shape
+        return "x".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @app.command
@@ -208,7 +222,12 @@ def models() -> None:
 app.command("dbnet_trt.training.commands:train_app", name="train", help="Train a detector.")
 app.command("dbnet_trt.training.commands:export", name="export", help="Checkpoint to ONNX.")
 app.command("dbnet_trt.training.commands:synth", name="synth", help="Draw synthetic scenes.")
-app.command("dbnet_trt.building.command:build", name="build", help="Build a TensorRT engine.")
+app.command(
+    "dbnet_trt.building.command:build",
+    name="build",
+    help="Build a TensorRT engine.",
+    help_epilogue="Example: dbnet-build ppocrv6-small --precision fp16",
+)
 app.command("dbnet_trt.evaluation.command:evaluate", name="eval", help="Score a detector.")
 
 

@@ -51,7 +51,11 @@ def test_interrupted_build_leaves_nothing(
 
 
 def test_full_disk_leaves_the_old_engine(
-    rtx: Any, no_gpu: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+    rtx: Any,
+    no_gpu: None,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = make_model(folder / "a.onnx")
     built = build_engine(source, config=SMALL)
@@ -61,14 +65,29 @@ def test_full_disk_leaves_the_old_engine(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(BuildError, match=r"\.engine cannot be written: no space left"):
         build_engine(make_model(source, weight=3.0), built.path, config=SMALL)
+    assert "not kept in the cache: no space left" in caplog.text
     assert built.path.read_bytes() == before
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
         "a.onnx",
         built.path.name,
         card_path(built.path).name,
     ]
+
+
+def test_output_is_looked_at_before_the_build(no_gpu: None, folder: Path) -> None:
+    (folder / "file").touch()
+    for output, message in [("file/a.engine", "no folder"), (".", "is a folder; --output names")]:
+        with pytest.raises(BuildError, match=message):
+            build_engine("never-looked-for", Path(output), config=SMALL)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "model.pdparams", "file"])
+def test_files_that_are_no_models(name: str, folder: Path) -> None:
+    (folder / "file").touch()
+    with pytest.raises(BuildError, match=r"\.onnx file, a \.safetensors checkpoint or the name"):
+        build_engine(name, config=SMALL)
 
 
 def test_operator_that_no_one_knows(rtx: Any, no_gpu: None, folder: Path) -> None:
