@@ -58,6 +58,7 @@ app = App(
     help="Find text in photos, documents and video.",
     version=__version__,
     help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
+    suppress_keyboard_interrupt=False,  # `main` says so
 )
 app.command("dbnet_trt.training.data_command:app", name="data", help="Look after data sets.")
 out = Console()

@@ -33,7 +33,11 @@ def ctrl_c_interrupts() -> Iterator[None]:
 
 
 def test_interrupted_build_leaves_nothing(
-    rtx: Any, no_gpu: None, ctrl_c_interrupts: None, folder: Path
+    rtx: Any,
+    no_gpu: None,
+    ctrl_c_interrupts: None,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = make_model(folder / "a.onnx")
     steps = []
@@ -46,6 +50,7 @@ def test_interrupted_build_leaves_nothing(
 
     with pytest.raises(KeyboardInterrupt):
         build_engine(source, config=SMALL, progress=press_ctrl_c)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert not any(phase == "Computing profile costs" for phase, *_ in steps)  # it stopped early
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["a.onnx"]
 

@@ -109,6 +109,8 @@ def make_logger(library: Any) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels.get(severity, logging.DEBUG)
+            if "BuildCanceled" in msg:  # by Ctrl-C: what was asked for is no error
+                level = logging.DEBUG
             if level == logging.ERROR:
                 self._errors.append(msg)
             if level == logging.WARNING:
