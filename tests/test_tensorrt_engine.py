@@ -289,6 +289,7 @@ def test_built_engine_runs(tmp_path: Path, rng: np.random.Generator) -> None:
 
     if not cuda_available():
         pytest.skip("no CUDA device")
+    pytest.importorskip("tensorrt")
     source = make_model(tmp_path / "a.onnx")
     config = BuildConfig("fp32", "32x32/64x64/128x128", cache=False)
     built = build_engine(source, tmp_path / "a.engine", config=config)
