@@ -192,7 +192,7 @@ def cupy_rows(
         from cupyx.scipy import ndimage
     except ImportError:
         return []
-    binary = cupy.from_dlpack(values > threshold)
+    binary = cupy.from_dlpack((values > threshold).to(torch.uint8))
     structure = cupy.ones((3, 3), int)
     times = []
     for _ in range(max(3, repeats // 5) + 3):
