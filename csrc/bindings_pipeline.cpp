@@ -22,9 +22,12 @@ using namespace pybind11::literals;
 namespace dbnet {
 namespace {
 
-using DeviceAddress = std::tuple<std::uintptr_t, int, int, std::ptrdiff_t>;
-using ImageAndSize =
-    std::pair<std::variant<py::array_t<std::uint8_t>, DeviceAddress>, std::pair<int, int>>;
+using Bytes = py::array_t<std::uint8_t>;
+using Nv12Planes = std::pair<Bytes, Bytes>;
+// Pixels, their pitch, chroma or 0, its pitch, height, width.
+using DeviceAddress =
+    std::tuple<std::uintptr_t, std::ptrdiff_t, std::uintptr_t, std::ptrdiff_t, int, int>;
+using ImageAndSize = std::pair<std::variant<Bytes, Nv12Planes, DeviceAddress>, std::pair<int, int>>;
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
@@ -50,26 +53,53 @@ Network make_network(const py::object& engine) {
             with_shape("release"), call("warn")};
 }
 
-FrameImage to_frame_image(const ImageAndSize& item) {
-    const auto& [source, resized] = item;
-    FrameImage image{{}, {resized.first, resized.second}, false};
-    if (const auto* address = std::get_if<DeviceAddress>(&source)) {
-        const auto [pixels, height, width, pitch] = *address;
-        image.view = {reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch};
-        image.on_device = true;
-    } else {
-        const auto& array = std::get<py::array_t<std::uint8_t>>(source);
-        if (array.ndim() != 3 || array.shape(2) != 3 || array.size() == 0 ||
-            array.strides(2) != 1 || array.strides(1) != 3) {
-            throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
-        }
-        image.view = {array.data(), static_cast<int>(array.shape(0)),
-                      static_cast<int>(array.shape(1)), array.strides(0)};
-    }
-    return image;
+ImageView to_view(const Bytes& array) {
+    return {array.data(), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
+            array.strides(0)};
 }
 
-std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, Size padded) {
+FrameImage to_frame_image(const Bytes& bgr, Size resized) {
+    if (bgr.ndim() != 3 || bgr.shape(2) != 3 || bgr.size() == 0 || bgr.strides(2) != 1 ||
+        bgr.strides(1) != 3) {
+        throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
+    }
+    return {to_view(bgr), resized, false};
+}
+
+FrameImage to_frame_image(const Nv12Planes& planes, Size resized) {
+    const auto& [luma, chroma] = planes;
+    const auto is_plane = [](const Bytes& array) {
+        return array.ndim() == 2 && array.size() > 0 && array.strides(1) == 1;
+    };
+    if (!is_plane(luma) || !is_plane(chroma) || luma.shape(0) % 2 || luma.shape(1) % 2 ||
+        2 * chroma.shape(0) != luma.shape(0) || chroma.shape(1) != luma.shape(1)) {
+        throw py::value_error(
+            "NV12 must be (H, W) and (H / 2, W) uint8 of even sides with contiguous rows");
+    }
+    return {to_view(luma), resized, false, chroma.data(), chroma.strides(0)};
+}
+
+FrameImage to_frame_image(const DeviceAddress& address, Size resized) {
+    const auto [pixels, pitch, chroma, chroma_pitch, height, width] = address;
+    return {{reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch},
+            resized,
+            true,
+            reinterpret_cast<const std::uint8_t*>(chroma),
+            chroma_pitch};
+}
+
+std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items) {
+    if (items.empty()) throw py::value_error("a frame must have at least one image");
+    std::vector<FrameImage> images;
+    for (const auto& [source, size] : items) {
+        const Size resized{size.first, size.second};
+        images.push_back(
+            std::visit([&](const auto& image) { return to_frame_image(image, resized); }, source));
+    }
+    return images;
+}
+
+void check_sizes(const std::vector<FrameImage>& images, Size padded) {
     constexpr int kMaxSide = 1 << 13, kMultiple = 32;
     if (padded.height < 1 || padded.width < 1 || padded.height > kMaxSide ||
         padded.width > kMaxSide || padded.height % kMultiple || padded.width % kMultiple) {
@@ -77,17 +107,12 @@ std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items, 
             "the network's input must have sides that are multiples of 32, 32 to 8192, got (" +
             std::to_string(padded.height) + ", " + std::to_string(padded.width) + ")");
     }
-    if (items.empty()) throw py::value_error("a frame must have at least one image");
-    std::vector<FrameImage> images;
-    for (const ImageAndSize& item : items) {
-        images.push_back(to_frame_image(item));
-        const Size resized = images.back().resized;
+    for (const auto& [view, resized, on_device, chroma, chroma_pitch] : images) {
         if (resized.height < 1 || resized.width < 1 || resized.height > padded.height ||
             resized.width > padded.width) {
             throw py::value_error("an image must be resized to fit the network's input");
         }
     }
-    return images;
 }
 
 std::unique_ptr<Pipeline> open_pipeline(const py::object& network, int device,
@@ -109,7 +134,8 @@ Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
               std::pair<int, int> padded, const PostprocessParams& params, bool wants_maps,
               bool wants_labels, std::vector<std::uintptr_t> streams) {
     const Size size{padded.first, padded.second};
-    const std::vector<FrameImage> images = to_frame_images(items, size);
+    const std::vector<FrameImage> images = to_frame_images(items);
+    check_sizes(images, size);
     const FrameOptions options{params, wants_maps, wants_labels, std::move(streams)};
     const py::gil_scoped_release release;
     return pipeline.submit(images, size, options);
@@ -165,6 +191,28 @@ void bind_kernels(py::module_ m) {
         const auto& [values, is_half, sizes, shape] = maps;
         return kernel_calls::Maps{values, is_half, sizes, to_shape(shape)};
     };
+    // struct TextBox of kernels/boxes.hpp.
+    py::list fields;
+    fields.append(py::make_tuple("quad", "f4", py::make_tuple(4, 2)));
+    fields.append(py::make_tuple("score", "f4"));
+    fields.append(py::make_tuple("label", "u4"));
+    m.attr("TEXT_BOX") = py::dtype::from_args(fields);
+
+    m.def(
+        "frame_bytes",
+        [](const std::vector<ImageAndSize>& items) {
+            return kernel_calls::frame_bytes(to_frame_images(items));
+        },
+        "images"_a);
+    m.def(
+        "write_frame",
+        [](const std::vector<ImageAndSize>& items, const PostprocessParams& params, Address host,
+           Address device) {
+            const auto [of_params, images, map_sizes, image_sizes] =
+                kernel_calls::write_frame(to_frame_images(items), params, host, device);
+            return py::make_tuple(of_params, images, map_sizes, image_sizes);
+        },
+        "images"_a, "params"_a, "host"_a, "device"_a);
     m.def(
         "preprocess",
         [](Address images, const ShapeTuple& shape, std::array<float, 3> scale,
@@ -203,8 +251,6 @@ void bind_pipeline(py::module_& m) {
     py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
 
     m.def("cuda_available", &cuda_available);
-    bind_kernels(m.def_submodule("kernels"));
-
     using Params = PostprocessParams;
     py::class_<Params>(m, "PostprocessParams", py::module_local())
         .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
@@ -222,6 +268,7 @@ void bind_pipeline(py::module_& m) {
         .def_readwrite("max_candidates", &Params::max_candidates)
         .def_readwrite("min_side", &Params::min_side)
         .def_readwrite("logits", &Params::logits);
+    bind_kernels(m.def_submodule("kernels"));
 
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())

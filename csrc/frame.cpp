@@ -6,21 +6,24 @@
 namespace dbnet {
 namespace {
 
+// Bytes of a row, without padding, of BGR pixels or of either plane of NV12.
 std::size_t row_bytes(const FrameImage& image) {
-    return 3 * static_cast<std::size_t>(image.view.width);
+    return (image.chroma == nullptr ? 3 : 1) * static_cast<std::size_t>(image.view.width);
 }
 
-// Copies pixels behind what is cut already; returns where.
-std::byte* write_pixels(const FrameImage& image, Cutter& at) {
-    const std::size_t bytes = row_bytes(image);
-    std::byte* const rows = at.cut<std::byte>(bytes * image.view.height);
-    if (image.view.pitch == static_cast<std::ptrdiff_t>(bytes)) {
-        std::memcpy(rows, image.view.data, bytes * image.view.height);
+int num_chroma_rows(const FrameImage& image) {
+    return image.chroma == nullptr ? 0 : image.view.height / 2;
+}
+
+// Copies rows behind what is cut already; returns where.
+std::uint8_t* write_rows(const std::uint8_t* from, std::ptrdiff_t pitch, std::size_t bytes,
+                         int num_rows, Cutter& at) {
+    std::uint8_t* const rows = at.cut<std::uint8_t>(bytes * num_rows);
+    if (pitch == static_cast<std::ptrdiff_t>(bytes)) {
+        std::memcpy(rows, from, bytes * num_rows);
         return rows;
     }
-    for (int y = 0; y < image.view.height; ++y) {
-        std::memcpy(rows + y * bytes, image.view.data + y * image.view.pitch, bytes);
-    }
+    for (int y = 0; y < num_rows; ++y) std::memcpy(rows + y * bytes, from + y * pitch, bytes);
     return rows;
 }
 
@@ -39,7 +42,9 @@ std::size_t frame_bytes(std::span<const FrameImage> images) {
     for (const FrameImage& image : images) {
         at.cut<ResizeTap>(image.resized.width);
         at.cut<ResizeTap>(image.resized.height);
-        if (!image.on_device) at.cut<std::byte>(row_bytes(image) * image.view.height);
+        if (image.on_device) continue;
+        at.cut<std::uint8_t>(row_bytes(image) * image.view.height);
+        at.cut<std::uint8_t>(row_bytes(image) * num_chroma_rows(image));
     }
     return at.size();
 }
@@ -60,16 +65,22 @@ void write_frame(std::span<const FrameImage> images, const PostprocessParams& pa
         params.max_candidates,
         params.logits};
     for (std::size_t i = 0; i < images.size(); ++i) {
-        const auto& [view, resized, is_there] = images[i];
+        const auto& [view, resized, is_there, chroma, chroma_pitch] = images[i];
         DeviceImage& image = header.images[i];
-        image = {view.data, nullptr, view.pitch,     0,
+        image = {view.data, chroma,  view.pitch,     chroma_pitch,
                  nullptr,   nullptr, resized.height, resized.width};
         image.column_taps = on_device(write_taps(resized.width, view.width, Axis::kColumns, at));
         image.row_taps = on_device(write_taps(resized.height, view.height, Axis::kRows, at));
         if (!is_there) {
-            image.pixels =
-                reinterpret_cast<const std::uint8_t*>(on_device(write_pixels(images[i], at)));
-            image.pitch = static_cast<std::ptrdiff_t>(row_bytes(images[i]));
+            const std::size_t bytes = row_bytes(images[i]);
+            image.pixels = on_device(write_rows(view.data, view.pitch, bytes, view.height, at));
+            image.pitch = static_cast<std::ptrdiff_t>(bytes);
+        }
+        if (!is_there && chroma != nullptr) {
+            const int num_rows = num_chroma_rows(images[i]);
+            image.chroma =
+                on_device(write_rows(chroma, chroma_pitch, row_bytes(images[i]), num_rows, at));
+            image.chroma_pitch = image.pitch;
         }
         header.map_sizes[i] = {resized.height, resized.width};
         header.image_sizes[i] = {view.height, view.width};

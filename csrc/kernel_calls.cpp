@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "csrc/kernel_calls.hpp"
 
+#include "csrc/frame.hpp"
 #include "kernels/boxes.hpp"
 #include "kernels/preprocess.hpp"
 
@@ -23,7 +24,24 @@ DeviceMaps to_device_maps(const Maps& maps) {
             maps.shape.width};
 }
 
+Address address_of(const void* pointer) { return reinterpret_cast<Address>(pointer); }
+
+static_assert(offsetof(TextBox, quad) == 0 && offsetof(TextBox, score) == 32 &&
+                  offsetof(TextBox, label) == 36 && sizeof(TextBox) == 40,
+              "TEXT_BOX of bindings_pipeline.cpp tells Python otherwise");
+
 }  // namespace
+
+std::size_t frame_bytes(std::span<const FrameImage> images) { return dbnet::frame_bytes(images); }
+
+FrameAddresses write_frame(std::span<const FrameImage> images, const PostprocessParams& params,
+                           Address host, Address device) {
+    dbnet::write_frame(images, params, at<std::byte>(host), at<std::byte>(device));
+    Cutter cutter(at<void>(device));
+    const FrameHeader header(cutter, static_cast<int>(images.size()));
+    return {address_of(header.params), address_of(header.images), address_of(header.map_sizes),
+            address_of(header.image_sizes)};
+}
 
 void preprocess(Address images, const Shape& shape, const Normalization& normalization,
                 bool out_is_half, Address out, Address stream) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "csrc/pipeline.hpp"
 
@@ -21,6 +22,20 @@ struct Maps {
     Address sizes;
     Shape shape;
 };
+
+/// What the kernels read of a frame beside pixels and maps.
+struct FrameAddresses {
+    Address params;                  // a struct BoxParams
+    Address images;                  // (batch) structs DeviceImage
+    Address map_sizes, image_sizes;  // (batch, 2) int32
+};
+
+/// The bytes of that, as the pipeline uploads it; images in host memory are part of it.
+std::size_t frame_bytes(std::span<const FrameImage> images);
+
+/// Writes it at `host`; it is to be copied to `device`, where the addresses returned lie.
+FrameAddresses write_frame(std::span<const FrameImage> images, const PostprocessParams& params,
+                           Address host, Address device);
 
 /// `images`: (batch) structs DeviceImage; `out`: (batch, 3, height, width).
 void preprocess(Address images, const Shape& shape, const Normalization& normalization,

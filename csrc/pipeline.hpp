@@ -49,11 +49,14 @@ struct PipelineConfig {
     Normalization normalization{};
 };
 
-/// An image, BGR, in host memory or on the device, and its size within the network's input.
+/// An image in host memory or on the device, and its size within the network's input. It is BGR,
+/// or, with `chroma`, NV12: the view is then its plane of luma, a byte a pixel.
 struct FrameImage {
     ImageView view;
     Size resized;
     bool on_device;
+    const std::uint8_t* chroma = nullptr;  // half as many rows of as many bytes as the luma has
+    std::ptrdiff_t chroma_pitch = 0;
 };
 
 struct FrameOptions {

@@ -21,6 +21,11 @@ std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, Network) { refuse
 
 namespace kernel_calls {
 
+std::size_t frame_bytes(std::span<const FrameImage>) { refuse(); }
+FrameAddresses write_frame(std::span<const FrameImage>, const PostprocessParams&, Address,
+                           Address) {
+    refuse();
+}
 void preprocess(Address, const Shape&, const Normalization&, bool, Address, Address) { refuse(); }
 std::size_t workspace_bytes(const Shape&) { refuse(); }
 void find_boxes(const Maps&, Address, Address, Address, Address, Address, int, Address) {

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import ModelCard
-from dbnet_trt.engine_card import EngineCard, card_path
 from dbnet_trt.engines import cuda_driver, tensorrt
+from dbnet_trt.engines.engine_card import EngineCard, card_path
 
 VERSION = "10.9.0"
 

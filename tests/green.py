@@ -35,6 +35,13 @@ def photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+def nv12_photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(height * 3 / 2, width) uint8, NV12 as decoders give it, with bars bright in green."""
+    luma = photo(height, width, rng)[:, :, 1]
+    chroma = rng.integers(112, 145, (height // 2, width), dtype=np.uint8)
+    return np.concatenate([luma, chroma])
+
+
 def assert_same(found: Detections, expected: Detections) -> None:
     assert len(found) == len(expected)
     np.testing.assert_allclose(found.quads, expected.quads, atol=1e-2)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -215,3 +216,39 @@ def test_complaints_of_opencv_stay_out(
     assert cli.main(["detect", str(broken), "--model", model]) == 1
     lines = capfd.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["skipped", "0 images, 0 texts, 1 skipped"]
+
+
+# ---- libraries that are not there ----------------------------------------------------------------
+
+
+def test_every_extra_is_known() -> None:
+    """Those of pyproject.toml, but for the developers' own."""
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert set(cli.EXTRAS.values()) == set(extras) - {"dev"}
+    for module, extra in cli.EXTRAS.items():
+        library = {"PIL": "pillow"}.get(module, module).replace("_", "-")
+        assert any(library in requirement for requirement in extras[extra]), module
+
+
+@pytest.mark.parametrize(
+    ("module", "remedy"),
+    [
+        ("shapely", "needs shapely; pip install 'dbnet-trt[eval]'"),
+        ("torch", "needs torch; pip install 'dbnet-trt[train]'"),
+        ("modelopt.onnx", "needs modelopt.onnx; pip install 'dbnet-trt[quantize]'"),
+        ("somewhere.else", "needs somewhere.else, which is not installed"),
+    ],
+)
+def test_missing_library_names_its_extra(
+    module: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def miss() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(cli, "app", lambda *_, **__: miss())
+    assert cli.main(["models"]) == 2
+    assert capsys.readouterr().err.strip() == f"error: this command {remedy}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from dbnet_trt import EngineError
-from dbnet_trt.engine_card import EngineCard, card_path, read_engine_card
+from dbnet_trt.engines.engine_card import EngineCard, card_path, read_engine_card
 from tiny import CARD
 
 ENGINE = EngineCard(

@@ -199,7 +199,7 @@ def used_names(file: str) -> set[str]:
     return names | {value for value in constants if isinstance(value, str)}
 
 
-MODULES = ("compile.py", "engines/tensorrt.py")
+MODULES = ("building/compile.py", "engines/tensorrt.py")
 
 
 def flat(*tables: dict[str, set[str]]) -> set[str]:

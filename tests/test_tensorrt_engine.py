@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dbnet_trt import Detector, EngineError
-from dbnet_trt.engine_card import card_path
 from dbnet_trt.engines import tensorrt
 from dbnet_trt.engines.cuda_driver import Device
+from dbnet_trt.engines.engine_card import card_path
 from dbnet_trt.engines.onnx import load_onnx
 from dbnet_trt.engines.tensorrt import MAX_SHAPES, HostEngine, load_library, open_engine
 from fake_gpu import VERSION, FakeTensorRT, install, write_engine
@@ -145,7 +145,8 @@ def test_logger_passes_warnings_on(
 ) -> None:
     open_engine(path)
     with caplog.at_level(logging.WARNING, "dbnet_trt"):
-        library.logger.log(library.ILogger.WARNING, "beware")
+        for _ in range(3):
+            library.logger.log(library.ILogger.WARNING, "beware")
         library.logger.log(library.ILogger.VERBOSE, "by the way")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "tensorrt: beware")
@@ -284,10 +285,11 @@ def test_driver_copies_memory(rng: np.random.Generator) -> None:
 @pytest.mark.gpu
 def test_built_engine_runs(tmp_path: Path, rng: np.random.Generator) -> None:
     from dbnet_trt import cuda_available
-    from dbnet_trt.build import BuildConfig, build_engine
+    from dbnet_trt.building.build import BuildConfig, build_engine
 
     if not cuda_available():
         pytest.skip("no CUDA device")
+    pytest.importorskip("tensorrt")
     source = make_model(tmp_path / "a.onnx")
     config = BuildConfig("fp32", "32x32/64x64/128x128", cache=False)
     built = build_engine(source, tmp_path / "a.engine", config=config)

@@ -6,12 +6,13 @@
 """
 
 from ._core import cuda_available
-from .build import BuildConfig, build_engine
+from .building.build import BuildConfig, build_engine
 from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector
 from .errors import BuildError, DBNetError, EngineError, ImageError
 from .gpu import GpuConfig
+from .nv12 import Nv12Frame
 from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "GpuConfig",
     "ImageError",
     "ModelCard",
+    "Nv12Frame",
     "SizePolicy",
     "build_engine",
     "cuda_available",

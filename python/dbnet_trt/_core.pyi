@@ -91,6 +91,9 @@ class Network(Protocol):
 
 class Ticket: ...
 
+_Bytes = NDArray[np.uint8]
+_PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int, int]
+
 class Pipeline:
     """Images in, text out, on the GPU. Releases the GIL while it waits."""
 
@@ -109,7 +112,7 @@ class Pipeline:
     ) -> None: ...
     def submit(
         self,
-        images: Sequence[tuple[NDArray[np.uint8] | tuple[int, int, int, int], tuple[int, int]]],
+        images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
         padded: tuple[int, int],
         params: PostprocessParams,
         wants_maps: bool = False,
@@ -118,7 +121,8 @@ class Pipeline:
     ) -> Ticket:
         """Enqueue images, each with the size that it takes within the padded size.
 
-        An image is (H, W, 3) uint8, or its device address, height, width and bytes a row.
+        An image is (H, W, 3) uint8, BGR; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
+        address and bytes a row of the pixels, those of the chroma or 0, 0, height, width.
         """
 
     def collect(
@@ -153,6 +157,22 @@ def draw_targets(
 
 class kernels:
     """A module: the launchers of csrc/kernel_calls.hpp. Numbers are addresses and handles."""
+
+    TEXT_BOX: np.dtype[np.void]
+    """A text as `find_boxes` writes it: quad (4, 2) and score float32, label uint32."""
+
+    @staticmethod
+    def frame_bytes(images: Sequence[tuple[_PipelineImage, tuple[int, int]]]) -> int: ...
+    @staticmethod
+    def write_frame(
+        images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
+        params: PostprocessParams,
+        host: int,
+        device: int,
+    ) -> tuple[int, int, int, int]:
+        """Images as `Pipeline.submit` takes them; addresses of params, images, sizes of the parts
+        of the maps that show them, and their own sizes.
+        """
 
     @staticmethod
     def preprocess(

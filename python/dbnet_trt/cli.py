@@ -29,17 +29,36 @@ from . import __version__, images, weights
 from .card import ModelCard, read_card
 from .detections import Detections
 from .detector import Detector
+from .engines.engine_card import EngineCard, read_engine_card
 from .errors import DBNetError, ImageError
 from .images import Image
 from .preprocess import SizePolicy
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
 
+EXTRAS = {
+    "rapidocr": "pretrained",
+    "supervision": "supervision",
+    "pycuda": "pycuda",
+    "shapely": "eval",
+    "scipy": "eval",
+    "PIL": "eval",
+    "torch": "train",
+    "safetensors": "train",
+    "onnxslim": "train",
+    "tensorboard": "train",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "modelopt": "quantize",
+}
+"""The extra of this package that brings an optional library, by the name that is imported."""
+
 app = App(
     name="dbnet",
     help="Find text in photos, documents and video.",
     version=__version__,
     help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
+    suppress_keyboard_interrupt=False,  # `main` says so
 )
 app.command("dbnet_trt.training.data_command:app", name="data", help="Look after data sets.")
 out = Console()
@@ -157,22 +176,35 @@ def info(model: str = weights.DEFAULT_MODEL, /, *, card: str | None = None) -> N
     Parameters
     ----------
     model
-        Name of a model, or path of an .onnx file.
+        Name of a model, or path of an .onnx file or of an .engine file, which needs no GPU here.
     card
         For another project's ONNX file: paddleocr, mmocr, doctr or opencv.
     """
-    detector = Detector(model, card=card, backend="onnxruntime")
-    table = Table(title=detector.card.name, show_header=False, title_justify="left")
+    if Path(model).suffix.lower() == ".engine":
+        engine = read_engine_card(Path(model))
+        _print_card(engine.model, engine.model.name)
+        _print_card(engine, f"built by {engine.backend} {engine.version}")
+    else:
+        detector = Detector(model, card=card, backend="onnxruntime")
+        _print_card(detector.card, detector.card.name)
+
+
+def _print_card(card: ModelCard | EngineCard, title: str) -> None:
+    table = Table(title=_escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for each in fields(ModelCard):
-        value = getattr(detector.card, each.name)
-        if each.name != "name" and value != "":
-            shown = ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple) else value
-            table.add_row(
-                each.name, f"{shown:.6g}" if isinstance(shown, float) else _escape(str(shown))
-            )
+    for each in fields(card):
+        value = getattr(card, each.name)
+        if each.name not in ("name", "model") and value != "":
+            shown = ", ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
+            table.add_row(each.name, _escape(shown))
     out.print(table)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):  # a shape
+        return "x".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @app.command
@@ -191,7 +223,12 @@ def models() -> None:
 app.command("dbnet_trt.training.commands:train_app", name="train", help="Train a detector.")
 app.command("dbnet_trt.training.commands:export", name="export", help="Checkpoint to ONNX.")
 app.command("dbnet_trt.training.commands:synth", name="synth", help="Draw synthetic scenes.")
-app.command("dbnet_trt.build_command:build", name="build", help="Build a TensorRT engine.")
+app.command(
+    "dbnet_trt.building.command:build",
+    name="build",
+    help="Build a TensorRT engine.",
+    help_epilogue="Example: dbnet-build ppocrv6-small --precision fp16",
+)
 app.command("dbnet_trt.evaluation.command:evaluate", name="eval", help="Score a detector.")
 
 
@@ -327,7 +364,10 @@ def _escape(text: str) -> str:
 
 def _missing_extra(error: ModuleNotFoundError) -> str:
     """What installs a library that a command needs."""
-    return f"this command needs {error.name}; pip install 'dbnet-trt[train]'"
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return f"this command needs {error.name or error}, which is not installed"
+    return f"this command needs {error.name}; pip install 'dbnet-trt[{EXTRAS[module]}]'"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,7 +27,7 @@ class CpuPath:
 
     def load(self, source: Any, stream: int | None) -> Image:
         """The image in host memory."""
-        if not isinstance(source, np.ndarray) and is_on_device(source):
+        if is_on_device(source):
             raise ImageError(
                 "the image is in GPU memory, but this detector runs on the CPU; "
                 'open it with device="cuda", or give a NumPy array'

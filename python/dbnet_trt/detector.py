@@ -20,6 +20,7 @@ from .engines import DeviceEngine, Engine
 from .errors import EngineError, ImageError
 from .gpu import GpuConfig, GpuPath
 from .images import ImageSource
+from .nv12 import Nv12Frame
 from .postprocess import PostprocessParams
 from .preprocess import SizePolicy
 from .weights import DEFAULT_MODEL, FAMILIES, find_model
@@ -134,8 +135,9 @@ class Detector:
 
         Args:
             image: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA uint8 array; the path or the bytes of
-                an image file; a PIL image; or, with device="cuda", a (H, W, 3) BGR uint8 array in
-                GPU memory (torch, CuPy, PyCUDA, JAX), which is not copied.
+                an image file; a PIL image; an `Nv12Frame` of a video; or, with device="cuda", a
+                (H, W, 3) BGR uint8 array in GPU memory (torch, CuPy, PyCUDA, JAX), which is not
+                copied.
             size: As in the constructor, for this call; likewise those that follow.
             binary_threshold: As in the constructor.
             score_threshold: As in the constructor.
@@ -264,7 +266,7 @@ class Detector:
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         one_array = len(getattr(images, "shape", (0,) * 4)) < 4
-        if one_array or isinstance(images, (str, bytes, bytearray, memoryview)):
+        if one_array or isinstance(images, (str, bytes, bytearray, memoryview, Nv12Frame)):
             raise TypeError(
                 f"images must be an iterable of images, got one {type(images).__name__}; "
                 "call detect for one image, or give a list"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ImageError
+from .nv12 import Nv12Frame, frame_size
 
 CUDA_DEVICE_TYPE = 2  # of DLPack
 LEGACY_STREAM = 1
@@ -15,19 +16,25 @@ LEGACY_STREAM = 1
 
 @dataclass(frozen=True, slots=True)
 class DeviceImage:
-    """A BGR image in GPU memory."""
+    """An image in GPU memory, BGR or NV12."""
 
-    pointer: int
-    """Device address of (H, W, 3) uint8, the values of a row next to each other."""
-
-    shape: tuple[int, int, int]
-    """(H, W, 3)."""
+    pixels: int
+    """Device address of (H, W, 3) uint8, or of NV12's luma, (H, W); rows are dense."""
 
     pitch: int
     """Bytes from one row to the next."""
 
-    stream: int | None
-    """Handle of the stream in whose order the image is read; None where its owner saw to that."""
+    chroma: int
+    """Device address of NV12's chroma, (H / 2, W) uint8; 0 for BGR."""
+
+    chroma_pitch: int
+    """Bytes from one row of the chroma to the next."""
+
+    shape: tuple[int, int, int]
+    """(H, W, 3)."""
+
+    streams: tuple[int, ...]
+    """Handles of the streams in whose order the image is read; none where its owner saw to it."""
 
     owner: Any
     """Keeps the memory alive."""
@@ -35,6 +42,8 @@ class DeviceImage:
 
 def is_on_device(source: Any) -> bool:
     """Whether an image is an array in CUDA memory."""
+    if isinstance(source, Nv12Frame):
+        return any(map(is_on_device, source.planes))
     if hasattr(source, "__cuda_array_interface__"):
         return True
     device = getattr(source, "__dlpack_device__", None)
@@ -42,49 +51,98 @@ def is_on_device(source: Any) -> bool:
 
 
 def read_device_image(source: Any, stream: int | None, reader: int) -> DeviceImage:
-    """Where an array in CUDA memory lies.
+    """Where an image in CUDA memory lies.
 
     Args:
-        source: Has `__dlpack__` or `__cuda_array_interface__`.
+        source: Has `__dlpack__` or `__cuda_array_interface__`; or an `Nv12Frame` of such.
         stream: Handle of the stream that the caller works on; None asks the array.
         reader: Handle of the stream that will read the image.
 
     Raises:
-        ImageError: It is no (H, W, 3) uint8 image with dense rows.
+        ImageError: It is no (H, W, 3) uint8 image or no NV12, or a row's values lie apart.
     """
+    if isinstance(source, Nv12Frame):
+        return _read_nv12(source, stream, reader)
+    array = _read_array(source, stream, reader)
+    if not array.is_bytes or len(array.shape) != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(
+            "an image in GPU memory must be (H, W, 3) uint8, BGR, or an Nv12Frame, got "
+            f"{array.kind} of shape {array.shape}"
+        )
+    array.check_rows()
+    height, width, _ = array.shape
+    return DeviceImage(
+        array.pointer, array.strides[0], 0, 0, (height, width, 3), array.streams, array.owner
+    )
+
+
+def _read_nv12(frame: Nv12Frame, stream: int | None, reader: int) -> DeviceImage:
+    if not all(map(is_on_device, frame.planes)):
+        raise ImageError("one plane of the Nv12Frame is in GPU memory, the other is not")
+    planes = [_read_array(plane, stream, reader) for plane in frame.planes]
+    for plane in planes:
+        if not plane.is_bytes:
+            raise ImageError(f"NV12 must be uint8, got {plane.kind}; P010 and P016 are not read")
+    height, width = frame_size([plane.shape for plane in planes])
+    for plane in planes:
+        plane.check_rows()
+    luma, last = planes[0], planes[-1]
+    return DeviceImage(
+        luma.pointer,
+        luma.strides[0],
+        last.pointer if frame.chroma is not None else luma.pointer + height * luma.strides[0],
+        last.strides[0],
+        (height, width, 3),
+        tuple({stream for plane in planes for stream in plane.streams}),
+        [plane.owner for plane in planes],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """What an owner says of an array in CUDA memory."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # bytes, where the values are bytes
+    is_bytes: bool
+    streams: tuple[int, ...]
+    owner: Any
+
+    @property
+    def kind(self) -> str:
+        return "uint8" if self.is_bytes else "other numbers"
+
+    def check_rows(self) -> None:
+        """The values of a row lie next to each other, and rows one behind the other."""
+        dense = _dense_strides(self.shape)
+        apart = [
+            axis
+            for axis, side in enumerate(self.shape)
+            if side > 1  # the stride of a single value means nothing, and libraries differ
+            and (self.strides[axis] < dense[0] if axis == 0 else self.strides[axis] != dense[axis])
+        ]
+        if apart:
+            raise ImageError(
+                "an image in GPU memory must have dense rows, as `.contiguous()` of torch or "
+                f"`cupy.ascontiguousarray` gives, got shape {self.shape}, strides {self.strides} "
+                "bytes"
+            )
+
+
+def _read_array(source: Any, stream: int | None, reader: int) -> _Array:
     if hasattr(source, "__dlpack__"):
         # -1: no synchronisation by the owner of the array; the pipeline does it.
         capsule = source.__dlpack__(stream=reader if stream is None else -1)
-        pointer, shape, strides, is_bytes = _read_capsule(capsule)
-        return _checked(pointer, shape, strides, is_bytes, stream, (source, capsule))
+        streams = () if stream is None else (stream,)
+        return _Array(*_read_capsule(capsule), streams, (source, capsule))
     interface = source.__cuda_array_interface__
     shape = tuple(interface["shape"])
-    strides = interface.get("strides") or _dense_strides(shape)
+    strides = tuple(interface.get("strides") or _dense_strides(shape))
     if stream is None:
         stream = interface.get("stream") or LEGACY_STREAM
     is_bytes = interface["typestr"] == "|u1"
-    return _checked(interface["data"][0], shape, tuple(strides), is_bytes, stream, source)
-
-
-def _checked(
-    pointer: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    is_bytes: bool,
-    stream: int | None,
-    owner: Any,
-) -> DeviceImage:
-    if not is_bytes or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        kind = "uint8" if is_bytes else "other numbers"
-        raise ImageError(
-            f"an image in GPU memory must be (H, W, 3) uint8, BGR, got {kind} of shape {shape}"
-        )
-    if strides[1:] != (3, 1) or strides[0] < 3 * shape[1]:
-        raise ImageError(
-            "an image in GPU memory must have dense rows (H, W, 3), as `.contiguous()` of torch "
-            f"or `cupy.ascontiguousarray` gives, got strides {strides} bytes"
-        )
-    return DeviceImage(pointer, (shape[0], shape[1], 3), strides[0], stream, owner)
+    return _Array(interface["data"][0], shape, strides, is_bytes, (stream,), source)
 
 
 def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

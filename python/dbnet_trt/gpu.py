@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from .detections import Detections
 from .device_arrays import DeviceImage, is_on_device, read_device_image
 from .engines import DeviceEngine
 from .images import Image, load_image
+from .nv12 import Nv12Frame, Nv12Image, read_nv12
 from .postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
 from .preprocess import Plan, scale_and_bias
 
 logger = logging.getLogger("dbnet_trt")
+
+LoadedImage: TypeAlias = Image | Nv12Image | DeviceImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class _Pending:
     """A frame on its way; it keeps images in GPU memory alive."""
 
     ticket: _core.Ticket
-    images: Sequence[Image | DeviceImage]
+    images: Sequence[DeviceImage]
     plans: Sequence[Plan]
     params: PostprocessParams
     prob_map: bool
@@ -82,15 +85,15 @@ class GpuPath:
             max_bytes=config.max_memory_mb << 20,
         )
 
-    def load(self, source: Any, stream: int | None) -> Image | DeviceImage:
+    def load(self, source: Any, stream: int | None) -> LoadedImage:
         """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""
-        if not isinstance(source, np.ndarray) and is_on_device(source):
+        if is_on_device(source):
             return read_device_image(source, stream, self._pipeline.stream)
-        return load_image(source)
+        return read_nv12(source) if isinstance(source, Nv12Frame) else load_image(source)
 
     def submit(
         self,
-        images: Sequence[Image | DeviceImage],
+        images: Sequence[LoadedImage],
         plans: Sequence[Plan],
         params: PostprocessParams,
         prob_map: bool,
@@ -110,7 +113,7 @@ class GpuPath:
             ),
             wants_maps=params.polygons or prob_map,
             wants_labels=params.polygons,
-            streams=sorted({image.stream for image in on_device if image.stream is not None}),
+            streams=sorted({stream for image in on_device for stream in image.streams}),
         )
         return _Pending(ticket, on_device, plans, params, prob_map)
 
@@ -137,7 +140,8 @@ class GpuPath:
         return self._pipeline.usage()
 
 
-def _to_core(image: Image | DeviceImage) -> Image | tuple[int, int, int, int]:
+def _to_core(image: LoadedImage) -> _core._PipelineImage:
     if isinstance(image, DeviceImage):
-        return (image.pointer, *image.shape[:2], image.pitch)
-    return image
+        planes = image.pixels, image.pitch, image.chroma, image.chroma_pitch
+        return (*planes, *image.shape[:2])
+    return (image.luma, image.chroma) if isinstance(image, Nv12Image) else image

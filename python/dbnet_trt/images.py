@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
+from .nv12 import Nv12Frame, read_nv12
 
 Image: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | memoryview | Any
@@ -32,8 +33,9 @@ def load_image(source: ImageSource) -> Image:
 
     Args:
         source: An array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; the path of a
-            file or its bytes, whose EXIF orientation is followed; or a PIL image. Alpha is
-            ignored; 16-bit files are brought to 8 bits. An array that is BGR already is not copied.
+            file or its bytes, whose EXIF orientation is followed; a PIL image; or an `Nv12Frame`.
+            Alpha is ignored; 16-bit files are brought to 8 bits. An array that is BGR already is
+            not copied.
 
     Raises:
         ImageError: The file is missing or broken, or the array is no image.
@@ -41,6 +43,8 @@ def load_image(source: ImageSource) -> Image:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if isinstance(source, Nv12Frame):
+        return read_nv12(source).to_bgr()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source), "the bytes given")
     if isinstance(source, (str, os.PathLike)):
@@ -48,8 +52,8 @@ def load_image(source: ImageSource) -> Image:
     if any(kind.__module__.startswith("PIL.") for kind in type(source).__mro__):
         return _from_pil(source)
     raise TypeError(
-        "an image must be a NumPy array, a path, the bytes of a file, or a PIL image, "
-        f"got {type(source).__name__}"
+        "an image must be a NumPy array, a path, the bytes of a file, a PIL image, or an "
+        f"Nv12Frame, got {type(source).__name__}"
     )
 
 

@@ -6,9 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/boxes.hpp"
 #include "kernels/components.hpp"
-#include "kernels/preprocess.hpp"
 #include "tests/emulator/faults.hpp"
 
 namespace {
@@ -59,61 +57,30 @@ const char* run_fault(const char* name, unsigned* out) {
     return guarded([&] { faults::run(name, out); });
 }
 
-const char* run_preprocess(const unsigned char* pixels, const unsigned char* chroma, int pitch,
-                           int chroma_pitch, int height, int width, int resized_height,
-                           int resized_width, int padded_height, int padded_width,
-                           const float* scale, const float* bias, int swap_red_blue, int half,
-                           void* out) {
-    return guarded([&] {
-        const auto columns = dbnet::make_taps(resized_width, width, dbnet::Axis::kColumns);
-        const auto rows = dbnet::make_taps(resized_height, height, dbnet::Axis::kRows);
-        const dbnet::DeviceImage image{pixels,         chroma,      pitch,          chroma_pitch,
-                                       columns.data(), rows.data(), resized_height, resized_width};
-        const dbnet::PreprocessParams params{1,
-                                             padded_height,
-                                             padded_width,
-                                             {scale[0], scale[1], scale[2]},
-                                             {bias[0], bias[1], bias[2]},
-                                             swap_red_blue != 0,
-                                             half != 0};
-        dbnet::preprocess(&image, params, out, nullptr);
-    });
-}
-
 // Labels of the maps, and the first pixel of each listed component; `firsts` takes every pixel.
-const char* run_components(const dbnet::DeviceMaps* maps, float threshold, float min_area,
+const char* run_components(const void* values, int is_half, const std::int32_t* sizes, int num_maps,
+                           int height, int width, float threshold, float min_area,
                            std::uint32_t* labels, std::uint32_t* firsts,
                            std::uint32_t* num_firsts) {
     return guarded([&] {
-        DeviceBuffer buffer(
-            dbnet::component_workspace_bytes(maps->num_maps, maps->height, maps->width));
+        const dbnet::DeviceMaps maps{
+            values,   is_half != 0, reinterpret_cast<const dbnet::MapSize*>(sizes),
+            num_maps, height,       width};
+        DeviceBuffer buffer(dbnet::component_workspace_bytes(num_maps, height, width));
         const dbnet::ComponentWorkspace workspace =
-            dbnet::component_workspace(buffer.data(), maps->num_maps, maps->height, maps->width);
-        std::fill_n(workspace.counters, maps->num_maps, dbnet::ComponentCounters{});
+            dbnet::component_workspace(buffer.data(), num_maps, height, width);
+        std::fill_n(workspace.counters, num_maps, dbnet::ComponentCounters{});
         const dbnet::ComponentParams params{threshold, min_area};
-        dbnet::find_components(*maps, &params, workspace, nullptr);
-        dbnet::write_labels(*maps, workspace, labels, nullptr);
+        dbnet::find_components(maps, &params, workspace, nullptr);
+        dbnet::write_labels(maps, workspace, labels, nullptr);
         const int max_roots = workspace.words_per_row * workspace.tile_rows * dbnet::kNodesPerTile;
-        for (int i = 0; i < maps->num_maps; ++i) {
+        for (int i = 0; i < num_maps; ++i) {
             num_firsts[i] = workspace.counters[i].num_roots;
             for (std::uint32_t k = 0; k < num_firsts[i]; ++k) {
                 const std::uint32_t root = workspace.roots[i * max_roots + k];
-                firsts[i * maps->height * maps->width + k] = workspace.nodes[root].first;
+                firsts[i * height * width + k] = workspace.nodes[root].first;
             }
         }
-    });
-}
-
-std::size_t box_workspace_bytes(int num_maps, int height, int width) {
-    return dbnet::box_workspace_bytes(num_maps, height, width);
-}
-
-const char* run_boxes(const dbnet::DeviceMaps* maps, const dbnet::MapSize* image_sizes,
-                      const dbnet::BoxParams* params, void* workspace,
-                      const dbnet::FoundBoxes* found, std::uint32_t* labels) {
-    return guarded([&] {
-        dbnet::find_boxes(*maps, image_sizes, params, workspace, *found, nullptr);
-        dbnet::write_box_labels(*maps, workspace, labels, nullptr);
     });
 }
 }

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import Detections, Detector, EngineError, SizePolicy
-from green import CARD, GreenOnCpu, photo
+from dbnet_trt import Detections, Detector, EngineError, Nv12Frame, SizePolicy
+from green import CARD, GreenOnCpu, nv12_photo, photo
 from maps import ADVERSARIAL, noise, text_map
 
 pytestmark = pytest.mark.gpu
@@ -157,6 +153,25 @@ def test_tensor_written_on_a_stream(
             assert_agrees(ticket.collect()[0], other)
 
 
+def test_frames_of_decoders(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
+    """From host memory and from the GPU's, in one array, in two, and with rows that lie apart."""
+    for height, width in [(720, 1280), (90, 130)]:
+        frame = nv12_photo(height, width, rng)
+        expected = on_cpu.detect(Nv12Frame(frame))
+        assert len(expected) > 0
+        there = torch.from_numpy(frame).cuda()
+        apart = torch.zeros((len(frame), width + 62), dtype=torch.uint8, device="cuda")[:, :width]
+        apart.copy_(there)
+        chroma = apart[height:].reshape(height // 2, width // 2, 2)
+        for given in [
+            Nv12Frame(frame),
+            Nv12Frame(there),
+            Nv12Frame(apart),
+            Nv12Frame(there[:height], chroma),
+        ] * 2:
+            assert_agrees(on_gpu.detect(given), expected)
+
+
 def test_cupy(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
     cupy = pytest.importorskip("cupy")
     image = photo(720, 1280, rng)
@@ -206,29 +221,3 @@ def test_out_of_memory_is_an_error_and_no_more(
     del hog
     torch.cuda.empty_cache()
     assert_agrees(on_gpu.detect(image), on_cpu.detect(image))
-
-
-SMALL_RUN = """
-import numpy as np
-from green import photo
-from gpu.test_gpu import open_green
-image = photo(96, 160, np.random.default_rng(0))
-detector = open_green()
-for _ in range(3):
-    detector.detect(image, polygons=True)
-"""
-
-
-@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
-def test_compute_sanitizer(tool: str) -> None:
-    sanitizer = shutil.which("compute-sanitizer")
-    if sanitizer is None:
-        pytest.skip("no compute-sanitizer")
-    command = [sanitizer, "--tool", tool, "--error-exitcode", "9"]
-    command += ["--kernel-name", "kernel_substring=dbnet", sys.executable, "-c", SMALL_RUN]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
-    )
-    if "Device not supported" in done.stdout:
-        pytest.skip("compute-sanitizer does not run on this machine")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

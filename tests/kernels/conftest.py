@@ -13,11 +13,13 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pybind11
 import pytest
-from dbnet_trt import gpu
+from dbnet_trt import _core, gpu
+from dbnet_trt._core import PostprocessParams
 
 from kernels.fake_cuda import FakeCuda
 from kernels.pairs import Pair, make_pair
@@ -34,30 +36,9 @@ CORE = [
 ]  # of csrc, for the pipeline
 
 
-class DeviceMaps(ctypes.Structure):
-    """struct DeviceMaps of kernels/components.hpp."""
-
-    _fields_ = (
-        ("values", ctypes.c_void_p),
-        ("is_half", ctypes.c_bool),
-        ("sizes", ctypes.c_void_p),
-        ("num_maps", ctypes.c_int),
-        ("height", ctypes.c_int),
-        ("width", ctypes.c_int),
-    )
-
+NO_STREAM = 0  # kernels run at once
 
 Sizes = Sequence[tuple[int, int]]
-
-
-def device_maps(maps: np.ndarray, sizes: np.ndarray) -> DeviceMaps:
-    """(B, h, w) float32 or float16 maps, and (B, 2) int32 sizes; both must outlive the result."""
-    return DeviceMaps(maps.ctypes.data, maps.dtype == np.float16, sizes.ctypes.data, *maps.shape)
-
-
-def size_array(maps: np.ndarray, sizes: Sizes | None) -> np.ndarray:
-    """(B, 2) int32; the whole maps where `sizes` is None."""
-    return np.array([maps.shape[1:]] * len(maps) if sizes is None else sizes, np.int32)
 
 
 @dataclass(frozen=True)
@@ -68,38 +49,11 @@ class Components:
     firsts: list[np.ndarray]  # for each map, sorted: y * w + x of the first pixel of each component
 
 
-class BoxParams(ctypes.Structure):
-    """struct BoxParams of kernels/boxes.hpp."""
-
-    _fields_ = (
-        ("map_threshold", ctypes.c_float),
-        ("min_area", ctypes.c_float),
-        ("score_threshold", ctypes.c_float),
-        ("unclip_ratio", ctypes.c_float),
-        ("min_side", ctypes.c_float),
-        ("max_boxes", ctypes.c_int),
-        ("logits", ctypes.c_bool),
-    )
-
-
-class FoundBoxes(ctypes.Structure):
-    """struct FoundBoxes of kernels/boxes.hpp."""
-
-    _fields_ = (
-        ("counts", ctypes.c_void_p),
-        ("boxes", ctypes.c_void_p),
-        ("capacity", ctypes.c_int),
-    )
-
-
-TEXT_BOX = np.dtype([("quad", np.float32, (4, 2)), ("score", np.float32), ("label", np.uint32)])
-
-
 @dataclass(frozen=True)
 class Boxes:
     """What the kernels found in a batch of maps."""
 
-    found: list[np.ndarray]  # for each map, (N,) TEXT_BOX
+    found: list[np.ndarray]  # for each map, (N,) of kernels.TEXT_BOX
     num_dropped: list[int]
     labels: np.ndarray  # (B, h, w) uint32
 
@@ -107,10 +61,10 @@ class Boxes:
 class BoxFinder:
     """find_boxes for maps of one shape, with the device memory that it keeps between calls."""
 
-    def __init__(self, library: ctypes.CDLL, shape: tuple[int, int, int]) -> None:
-        self._library = library
+    def __init__(self, core: Any, shape: tuple[int, int, int]) -> None:
+        self._core = core
         self._shape = shape
-        num_bytes = library.box_workspace_bytes(*shape)
+        num_bytes = core.kernels.workspace_bytes(shape)
         memory: np.ndarray = np.zeros(num_bytes + 1024, np.uint8)
         start = 256 + -memory.ctypes.data % 256
         self._workspace = memory[start : start + num_bytes]
@@ -119,47 +73,74 @@ class BoxFinder:
     def __call__(
         self,
         maps: np.ndarray,
-        params: BoxParams,
+        params: PostprocessParams,
         sizes: Sizes | None = None,
         image_sizes: Sizes | None = None,
     ) -> Boxes:
         """Boxes of (B, h, w) maps; in pixels of the map where `image_sizes` is None."""
         assert maps.shape == self._shape
-        size_of_maps = size_array(maps, sizes)
-        size_of_images = size_of_maps if image_sizes is None else size_array(maps, image_sizes)
+        sizes = [self._shape[1:]] * len(maps) if sizes is None else sizes
+        kernels = self._core.kernels
+        images = [
+            ((0, 0, 0, 0, *image), size)
+            for image, size in zip(image_sizes or sizes, sizes, strict=True)
+        ]
+        frame = write_frame(self._core, images, params)
+        capacity = params.max_candidates
         counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
-        boxes: np.ndarray = np.zeros((len(maps), params.max_boxes), TEXT_BOX)
+        boxes: np.ndarray = np.zeros((len(maps), capacity), kernels.TEXT_BOX)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        out = FoundBoxes(counts.ctypes.data, boxes.ctypes.data, params.max_boxes)
-        status = self._library.run_boxes(
-            ctypes.byref(device_maps(maps, size_of_maps)),
-            ctypes.c_void_p(size_of_images.ctypes.data),
-            ctypes.byref(params),
-            ctypes.c_void_p(self._workspace.ctypes.data),
-            ctypes.byref(out),
-            ctypes.c_void_p(labels.ctypes.data),
+        batch = (maps.ctypes.data, maps.dtype == np.float16, frame.map_sizes, maps.shape)
+        workspace = self._workspace.ctypes.data
+        kernels.find_boxes(
+            batch,
+            frame.image_sizes,
+            frame.params,
+            workspace,
+            counts.ctypes.data,
+            boxes.ctypes.data,
+            capacity,
+            NO_STREAM,
         )
-        Emulator.check(status)
+        kernels.write_labels(batch, workspace, labels.ctypes.data, NO_STREAM)
         assert not any(guard.any() for guard in self._around)
         found = [row[:num] for row, num in zip(boxes, counts[:, 0], strict=True)]
         return Boxes(found, counts[:, 1].tolist(), labels)
 
 
+class Frame(NamedTuple):
+    """What the kernels read beside pixels and maps: addresses in `memory`."""
+
+    memory: np.ndarray
+    params: int
+    images: int
+    map_sizes: int
+    image_sizes: int
+
+
+def write_frame(core: Any, images: Sequence[Any], params: PostprocessParams) -> Frame:
+    """As the pipeline writes it, for images with the size that each takes within the network."""
+    own = core.PostprocessParams(
+        params.binary_threshold,
+        params.score_threshold,
+        params.unclip_ratio,
+        params.max_candidates,
+        params.min_side,
+        params.logits,
+    )
+    memory = np.zeros(core.kernels.frame_bytes(images) + 256, np.uint8)
+    start = memory.ctypes.data + -memory.ctypes.data % 256
+    return Frame(memory, *core.kernels.write_frame(images, own, start, start))
+
+
 class Emulator:
     """The compiled kernels and the machine that runs them."""
 
-    def __init__(self, library: Path) -> None:
-        self.library = library
-        self._library = ctypes.CDLL(str(library))
-        for name in (
-            "emulator_first_race",
-            "run_fault",
-            "run_preprocess",
-            "run_components",
-            "run_boxes",
-        ):
+    def __init__(self, cuda: FakeCuda) -> None:
+        self._core = cuda.core
+        self._library = ctypes.CDLL(str(cuda.library))
+        for name in ("emulator_first_race", "run_fault", "run_components"):
             getattr(self._library, name).restype = ctypes.c_char_p
-        self._library.box_workspace_bytes.restype = ctypes.c_size_t
 
     def configure(
         self,
@@ -196,22 +177,25 @@ class Emulator:
     ) -> np.ndarray:
         """(3, h, w) of the preprocess kernel for sizes (resized, padded)."""
         resized, padded = sizes
-        out: np.ndarray = np.full((3, *padded), np.nan, dtype)
-        status = self._library.run_preprocess(
-            ctypes.c_void_p(image.ctypes.data),
-            ctypes.c_void_p(chroma.ctypes.data if chroma is not None else 0),
+        address = (
+            image.ctypes.data,
             image.strides[0],
+            chroma.ctypes.data if chroma is not None else 0,
             chroma.strides[0] if chroma is not None else 0,
             *image.shape[:2],
-            *resized,
-            *padded,
-            ctypes.c_void_p(scale.ctypes.data),
-            ctypes.c_void_p(bias.ctypes.data),
-            int(swap_red_blue),
-            int(dtype is np.float16),
-            ctypes.c_void_p(out.ctypes.data),
         )
-        self.check(status)
+        frame = write_frame(self._core, [(address, resized)], _core.PostprocessParams())
+        out: np.ndarray = np.full((3, *padded), np.nan, dtype)
+        self._core.kernels.preprocess(
+            frame.images,
+            (1, *padded),
+            scale.tolist(),
+            bias.tolist(),
+            swap_red_blue,
+            dtype is np.float16,
+            out.ctypes.data,
+            NO_STREAM,
+        )
         return out
 
     def components(
@@ -225,9 +209,12 @@ class Emulator:
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
         firsts: np.ndarray = np.zeros((len(maps), maps[0].size), np.uint32)
         num_firsts: np.ndarray = np.zeros(len(maps), np.uint32)
-        size_of_maps = size_array(maps, sizes)
+        size_of_maps = np.array([maps.shape[1:]] * len(maps) if sizes is None else sizes, np.int32)
         status = self._library.run_components(
-            ctypes.byref(device_maps(maps, size_of_maps)),
+            ctypes.c_void_p(maps.ctypes.data),
+            int(maps.dtype == np.float16),
+            ctypes.c_void_p(size_of_maps.ctypes.data),
+            *maps.shape,
             ctypes.c_float(threshold),
             ctypes.c_float(min_area),
             *(ctypes.c_void_p(array.ctypes.data) for array in (labels, firsts, num_firsts)),
@@ -238,7 +225,7 @@ class Emulator:
 
     def box_finder(self, shape: tuple[int, int, int]) -> BoxFinder:
         """For maps of shape (B, h, w)."""
-        return BoxFinder(self._library, shape)
+        return BoxFinder(self._core, shape)
 
     @staticmethod
     def check(message: bytes) -> None:
@@ -248,7 +235,7 @@ class Emulator:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
     sources = [*ROOT.glob("tests/emulator/*.cpp"), *ROOT.glob("kernels/*.cu")]
     sources += [ROOT / "csrc" / f"{name}.cpp" for name in CORE]
@@ -257,7 +244,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_source, sources, objects))
     run_compiler(["-shared", *map(str, objects), "-o", str(library)])
-    return Emulator(library)
+    return FakeCuda(library)
 
 
 def compile_source(source: Path, target: Path) -> None:
@@ -276,8 +263,8 @@ def run_compiler(arguments: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def fake_cuda(compiled: Emulator) -> FakeCuda:
-    return FakeCuda(compiled.library)
+def compiled(fake_cuda: FakeCuda) -> Emulator:
+    return Emulator(fake_cuda)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ class FakeCuda:
     """The fake CUDA runtime, and the package's compiled module with the pipeline in it."""
 
     def __init__(self, library: Path) -> None:
+        self.library = library
         self._library = ctypes.CDLL(str(library))
         self._library.runtime_copy.argtypes = [ctypes.c_size_t] * 4
         loader = importlib.machinery.ExtensionFileLoader("emulated._core", str(library))

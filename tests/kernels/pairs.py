@@ -46,6 +46,27 @@ class GreenOnGpu:
             self._cuda.copy(output_pointer + i * plane, source, plane, stream)
 
 
+class OnDevice:
+    """Host memory that says it is on the device, as the fake runtime's is."""
+
+    def __init__(self, array: np.ndarray, **interface: Any) -> None:
+        self.array = array
+        self.__cuda_array_interface__ = {**array.__array_interface__, "version": 2, **interface}
+
+
+class OnDeviceByDLPack:
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, stream: int) -> Any:
+        self.streams.append(stream)
+        return self.array.__dlpack__()
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """A detector on the fake GPU, and the same on the CPU."""

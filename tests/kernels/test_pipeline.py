@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from dbnet_trt import ImageError, SizePolicy
 from green import assert_same, photo
+from numpy.lib.stride_tricks import as_strided
 
 from kernels.fake_cuda import FakeCuda
-from kernels.pairs import Pair, make_pair
+from kernels.pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]
 
@@ -157,27 +158,6 @@ def test_threads_share_a_detector(cuda: FakeCuda, rng: np.random.Generator) -> N
 # ---- images in GPU memory ------------------------------------------------------------------------
 
 
-class OnDevice:
-    """Host memory that says it is on the device, as the fake runtime's is."""
-
-    def __init__(self, array: np.ndarray, **interface: Any) -> None:
-        self.array = array
-        self.__cuda_array_interface__ = {**array.__array_interface__, "version": 2, **interface}
-
-
-class OnDeviceByDLPack:
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        self.streams: list[int] = []
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0
-
-    def __dlpack__(self, stream: int) -> Any:
-        self.streams.append(stream)
-        return self.array.__dlpack__()
-
-
 @pytest.mark.parametrize("kind", [OnDevice, OnDeviceByDLPack])
 def test_images_on_the_device_are_read_where_they_are(
     pair: Pair, kind: type, rng: np.random.Generator
@@ -224,6 +204,10 @@ def test_dlpack_hears_of_the_stream(pair: Pair, rng: np.random.Generator) -> Non
         (np.zeros((0, 4, 3), np.uint8), "shape"),
         (np.zeros((4, 8, 3), np.uint8)[:, ::2], "dense rows"),
         (np.zeros((4, 8, 3), np.uint8)[::-1], "dense rows"),
+        (
+            as_strided(np.zeros(99, np.uint8), (4, 4, 3), (9, 3, 1)),
+            "dense rows",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", [OnDevice, OnDeviceByDLPack])
@@ -232,3 +216,11 @@ def test_wrong_arrays_on_the_device(
 ) -> None:
     with pytest.raises(ImageError, match=message):
         pair.gpu.detect(kind(array))
+
+
+def test_strides_of_single_values_mean_nothing(pair: Pair, rng: np.random.Generator) -> None:
+    """Libraries write what they like there; torch's DLPack writes 1."""
+    for shape, strides in [((1, 90, 3), (1, 3, 1)), ((90, 1, 3), (3, 1, 1))]:
+        image = photo(*shape[:2], rng)
+        found = pair.gpu.detect(OnDevice(image, strides=strides))
+        assert_same(found, pair.cpu.detect(image))

@@ -107,7 +107,7 @@ def test_missing_library_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert cli.main(["data", "check", str(folder)]) == 2
-    assert "PIL is not installed: pip install 'dbnet-trt[train]'" in capsys.readouterr().err
+    assert "needs PIL; pip install 'dbnet-trt[eval]'" in capsys.readouterr().err
 
 
 def test_health_counts(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .._core import cuda_available
 from ..card import ModelCard
-from ..engine_card import EngineCard, Shape, read_engine_card
 from ..errors import EngineError
 from .cuda_driver import Device, DeviceMemory, device_ordinal
+from .engine_card import EngineCard, Shape, read_engine_card
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -90,7 +90,8 @@ def load_library(backend: str) -> Any:
 def make_logger(library: Any) -> Any:
     """The library's logger that feeds ours; one for all objects, as TensorRT wants it.
 
-    Its method `take_errors` gives, once, what went wrong since the last call.
+    Its method `take_errors` gives, once, what went wrong since the last call. A warning is logged
+    once: of a quantized network there are hundreds that say the same.
     """
     levels = {
         library.ILogger.INTERNAL_ERROR: logging.ERROR,
@@ -104,11 +105,17 @@ def make_logger(library: Any) -> Any:
         def __init__(self) -> None:
             library.ILogger.__init__(self)
             self._errors: list[str] = []
+            self._warnings: set[str] = set()
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels.get(severity, logging.DEBUG)
+            if "BuildCanceled" in msg:  # by Ctrl-C: what was asked for is no error
+                level = logging.DEBUG
             if level == logging.ERROR:
                 self._errors.append(msg)
+            if level == logging.WARNING:
+                level = logging.DEBUG if msg in self._warnings else level
+                self._warnings.add(msg)
             logger.log(level, "%s: %s", library.__name__, msg)
 
         def take_errors(self) -> str:

@@ -51,12 +51,7 @@ def check(
     if pictures < 0 or (limit is not None and limit < 0):
         raise ValueError(f"expected 0 or more, got --pictures {pictures}, --limit {limit}")
     name = f"{format}:{data}" if format else data
-    try:
-        found = read_as_is(name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{error.name} is not installed: pip install 'dbnet-trt[train]'"
-        ) from error
+    found = read_as_is(name)
     looked_at = found.samples if limit is None else spread(found.samples, limit)
     progress = track(
         looked_at, "decoding", console=err, transient=True, disable=not err.is_terminal

@@ -7,14 +7,16 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, ImageError
+from dbnet_trt.building.build import BuildConfig, build_engine
+from dbnet_trt.building.lowering import lower, read_network
+from dbnet_trt.building.quantize import load_calibration, quantize
+from dbnet_trt.building.verify import draw_samples
 from dbnet_trt.images import write_image
-from dbnet_trt.lowering import lower, read_network
-from dbnet_trt.quantize import load_calibration, quantize
 from tiny import CARD, make_model, scene
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def pictures(tmp_path: Path) -> Path:
     """Three pictures, in folders of their own."""
     for i, size in enumerate([(60, 200), (200, 60), (33, 47)]):
         (tmp_path / str(i)).mkdir()
@@ -22,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_calibration_images_fit_and_keep_their_shape(folder: Path) -> None:
-    images = load_calibration(folder, CARD, (64, 96))
+def test_calibration_images_fit_and_keep_their_shape(pictures: Path) -> None:
+    images = load_calibration(pictures, CARD, (64, 96))
     assert images.shape == (3, 3, 64, 96)
     assert images.min() == -1  # black
     assert images.max() == 1  # white, by mean and standard deviation of 0.5
@@ -33,10 +35,10 @@ def test_calibration_images_fit_and_keep_their_shape(folder: Path) -> None:
 
 
 def test_calibration_looks_at_so_many_images_at_most(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbnet_trt.quantize.MAX_IMAGES", 2)
-    assert len(load_calibration(folder, CARD, (32, 32))) == 2
+    monkeypatch.setattr("dbnet_trt.building.quantize.MAX_IMAGES", 2)
+    assert len(load_calibration(pictures, CARD, (32, 32))) == 2
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -44,9 +46,9 @@ def test_empty_folder(tmp_path: Path) -> None:
         load_calibration(tmp_path, CARD, (32, 32))
 
 
-def test_missing_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "modelopt.onnx.quantization", None)
-    network = lower(read_network(make_model(folder / "a.onnx")), half=False)
+    network = lower(read_network(make_model(pictures / "a.onnx")), half=False)
     with pytest.raises(BuildError, match=r"pip install 'dbnet-trt\[quantize\]'"):
         quantize(network, "int8", np.zeros((1, 3, 32, 32), np.float32))
 
@@ -69,12 +71,14 @@ def conv_model(path: Path, rng: np.random.Generator, channels: int = 64) -> Path
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
-def test_quantized_network_is_close(precision: str, folder: Path, rng: np.random.Generator) -> None:
+def test_quantized_network_is_close(
+    precision: str, pictures: Path, rng: np.random.Generator
+) -> None:
     pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
     from dbnet_trt.engines.onnx import load_model
 
-    network = lower(read_network(conv_model(folder / "a.onnx", rng)), half=False)
-    images = load_calibration(folder, CARD, (64, 96))
+    network = lower(read_network(conv_model(pictures / "a.onnx", rng)), half=False)
+    images = load_calibration(pictures, CARD, (64, 96))
     quantized = quantize(network, precision, images)
     assert "DequantizeLinear" in {node.op_type for node in quantized.model.graph.node}
     maps: list[Any] = []
@@ -84,8 +88,26 @@ def test_quantized_network_is_close(precision: str, folder: Path, rng: np.random
     assert dataclasses.replace(quantized, model=network.model) == network
 
 
-def test_network_too_small_to_quantize(folder: Path, rng: np.random.Generator) -> None:
+def test_network_too_small_to_quantize(pictures: Path, rng: np.random.Generator) -> None:
     pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
-    network = lower(read_network(conv_model(folder / "a.onnx", rng, channels=4)), half=False)
+    network = lower(read_network(conv_model(pictures / "a.onnx", rng, channels=4)), half=False)
     with pytest.raises(BuildError, match="finds nothing to compute in fp8"):
-        quantize(network, "fp8", load_calibration(folder, CARD, (64, 96)))
+        quantize(network, "fp8", load_calibration(pictures, CARD, (64, 96)))
+
+
+def test_int8_engine_of_the_default_model(rtx: Any, no_gpu: None, folder: Path) -> None:
+    """Calibrated on drawn pages, built by TensorRT-RTX; other pages give the boxes of fp32."""
+    pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
+    pytest.importorskip("rapidocr", reason="the default model is not installed")
+    for i, page in enumerate(draw_samples(12)[3:]):  # the build compares the first three
+        write_image(folder / "pages" / f"{i}.png", page)
+    shapes = "32x32/320x416/640x640"
+    config = BuildConfig(
+        "int8", shapes, calibration=folder / "pages", rtx=True, compute_capability="86"
+    )
+    built = build_engine("ppocrv6-small", config=config)
+    layers = dict(built.layers)
+    assert layers["quantize int8"] > 20
+    same, _, expected = map(str.strip, built.checked.partition(": ")[2].split()[:3])
+    assert int(expected) > 10
+    assert int(same) >= 0.9 * int(expected)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .card import ModelCard
-from .errors import EngineError
+from ..card import ModelCard
+from ..errors import EngineError
 
 Shape = tuple[int, int, int]
 """(batch, height, width) of a network's input."""

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dbnet_trt import Detections, SizePolicy
+from dbnet_trt.building.verify import Comparison, compare, count_same, draw_samples
 from dbnet_trt.engines.onnx import load_onnx
-from dbnet_trt.verify import Comparison, compare, count_same, draw_samples
 from tiny import make_model, scene
 
 

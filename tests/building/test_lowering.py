@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
+from dbnet_trt.building.lowering import Network, halve_edges, lower, read_network
 from dbnet_trt.engines.onnx import load_model
-from dbnet_trt.lowering import Network, halve_edges, lower, read_network
 from onnx import TensorProto, helper
 from tiny import CARD, make_model
 

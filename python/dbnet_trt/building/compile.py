@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .engine_card import Shape
-from .engines.tensorrt import BACKENDS, load_library, make_logger
-from .errors import BuildError
-from .files import write_atomically
+from ..engines.engine_card import Shape
+from ..engines.tensorrt import BACKENDS, load_library, make_logger
+from ..errors import BuildError
+from ..files import write_atomically
 from .lowering import Network
 
 logger = logging.getLogger("dbnet_trt")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .detections import Detections
-from .detector import Detector
-from .engine_card import EngineCard, card_path
-from .errors import ImageError
+from ..detections import Detections
+from ..detector import Detector
+from ..engines.engine_card import EngineCard, card_path
+from ..errors import ImageError
 
 CONFIG = """\
 name: "{name}"
@@ -37,7 +37,7 @@ parameters [ {{ key: "model", value: {{ string_value: "{file}" }} }} ]
 
 MODEL = """\
 # SPDX-License-Identifier: Apache-2.0
-from dbnet_trt.triton import TritonPythonModel as TritonPythonModel
+from dbnet_trt.building.triton import TritonPythonModel as TritonPythonModel
 """
 
 
@@ -118,7 +118,7 @@ def pack(found: list[Detections]) -> dict[str, np.ndarray]:
 
 def _get_images(pb_utils: Any, request: Any) -> Any:
     """The images of a request, decoded; or the error that one of them gives."""
-    from .images import load_image
+    from ..images import load_image
 
     encoded = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy()
     try:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .card import ModelCard
-from .engines.onnx import flush_denormals, read_model
-from .errors import BuildError
+from ..card import ModelCard
+from ..engines.onnx import flush_denormals, read_model
+from ..errors import BuildError
 
 if TYPE_CHECKING:
     import onnx
@@ -92,7 +92,7 @@ def _export(
     path: Path, precision: Literal["fp32", "fp16"], dcn: Literal["gridsample", "plugin"]
 ) -> Network:
     try:
-        from .training.export import export_checkpoint
+        from ..training.export import export_checkpoint
     except ImportError as error:
         raise BuildError(
             f"{path} is a training checkpoint and needs PyTorch ({error}); "

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..card import ModelCard, read_card
+from ..weights import FAMILIES
 from .build import BuildConfig, BuiltEngine, build_engine
-from .card import ModelCard, read_card
-from .weights import FAMILIES
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -65,7 +65,7 @@ def build(
 
 def main() -> int:
     """Run `dbnet-build`."""
-    from .cli import main as run
+    from ..cli import main as run
 
     return run(["build", *sys.argv[1:]])
 

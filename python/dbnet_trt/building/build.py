@@ -7,24 +7,25 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._core import cuda_available
-from .card import ModelCard
+from .._core import cuda_available
+from ..card import ModelCard
+from ..engines import Engine
+from ..engines.cuda_driver import Device
+from ..engines.engine_card import EngineCard, Shape, card_path
+from ..engines.onnx import cache_folder, load_model, prune_cache
+from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
+from ..errors import BuildError
+from ..files import write_atomically
+from ..preprocess import MULTIPLE, SizePolicy
+from ..weights import FAMILIES, MODELS, find_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
-from .engine_card import EngineCard, Shape, card_path
-from .engines import Engine
-from .engines.cuda_driver import Device
-from .engines.onnx import cache_folder, load_model, prune_cache
-from .engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
-from .errors import BuildError
-from .files import write_atomically
 from .lowering import Network, lower, read_network
-from .preprocess import MULTIPLE, SizePolicy
-from .weights import FAMILIES, find_model
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -152,10 +153,13 @@ def build_engine(
 
     Raises:
         EngineError: The model or the library is not there.
-        BuildError: The model cannot be built, or the engine does not find the same text.
+        BuildError: The model cannot be built, the engine does not find the same text, or cannot be
+            written.
         ValueError: There is no such model or family of cards.
     """
     config = config or BuildConfig()
+    if output is not None:
+        _check_output(output)
     source, card = _find_source(model, card)
     target = choose_target(config)
     version = load_library(target.backend).__version__
@@ -172,11 +176,12 @@ def build_engine(
         checked = "no"
         if config.check:
             checked = _check(compiled.data, engine_card, network, read_network(source, card))
-        _write_pair(entry, compiled.data, engine_card)
-        if entry is not None:
-            prune_cache(entry.parent, MAX_CACHE_BYTES)
+        _keep(entry, compiled.data, engine_card)
     path = output or Path(default_name(engine_card))
-    _write_pair(path, compiled.data, engine_card)
+    try:
+        _write_pair(path, compiled.data, engine_card)
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error.strerror or error}") from error
     return BuiltEngine(path, engine_card, cached is not None, checked, compiled.layers)
 
 
@@ -233,6 +238,11 @@ def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path,
         if not path.is_file():
             raise BuildError(f"there is no file {path}")
         return path, card
+    if path.suffix or (path.exists() and str(model) not in MODELS):
+        raise BuildError(
+            "an engine is built from an .onnx file, a .safetensors checkpoint or the name of a "
+            f"model (`dbnet models`), got {model}"
+        )
     path, named_card = find_model(str(model))
     return path, card or named_card
 
@@ -343,10 +353,28 @@ def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard] | None:
     return (data, card) if hashlib.sha256(data).hexdigest() == card.sha256 else None
 
 
-def _write_pair(path: Path | None, data: bytes, card: EngineCard) -> None:
-    """An engine, then its card: what is stopped in between is an engine that no one opens."""
-    if path is None:
+def _keep(entry: Path | None, data: bytes, card: EngineCard) -> None:
+    """Put an engine into the cache; where that cannot be written, the engine is none the worse."""
+    if entry is None:
         return
+    try:
+        _write_pair(entry, data, card)
+        prune_cache(entry.parent, MAX_CACHE_BYTES)
+    except OSError as error:
+        logger.warning("the engine is not kept in the cache: %s", error)
+
+
+def _check_output(path: Path) -> None:
+    """See whether a file can be written, before minutes are spent on it."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir():
+        raise BuildError(f"{path} is a folder; --output names the .engine file")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise BuildError(f"{path} cannot be written: {folder} is no folder that can be written to")
+
+
+def _write_pair(path: Path, data: bytes, card: EngineCard) -> None:
+    """An engine, then its card: what is stopped in between is an engine that no one opens."""
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
     text = card.to_json() + "\n"
     write_atomically(card_path(path), lambda temporary: temporary.write_text(text, "utf-8"))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .detections import Detections
-from .detector import Detector
-from .engines import Engine
-from .images import Image
-from .preprocess import SizePolicy
+from ..detections import Detections
+from ..detector import Detector
+from ..engines import Engine
+from ..images import Image
+from ..preprocess import SizePolicy
 
 MIN_IOU = 0.8
 """Two upright boxes that overlap so far are the same."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import Detections, Detector
-from dbnet_trt.engine_card import read_engine_card
+from dbnet_trt.building.triton import TritonPythonModel, pack, write_repository
+from dbnet_trt.engines.engine_card import read_engine_card
 from dbnet_trt.engines.tensorrt import HostEngine, open_engine
 from dbnet_trt.images import write_image
-from dbnet_trt.triton import TritonPythonModel, pack, write_repository
 from fake_gpu import install, write_engine
 from tiny import CARD, make_model, scene
 
@@ -58,7 +58,7 @@ def open_without_kernels(path: Path, device: str) -> Detector:
 @pytest.fixture
 def model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> TritonPythonModel:
     """As Triton starts it: the class from model.py, the arguments from config.pbtxt."""
-    monkeypatch.setattr("dbnet_trt.triton.Detector", open_without_kernels)
+    monkeypatch.setattr("dbnet_trt.building.triton.Detector", open_without_kernels)
     folder = repository / "tiny"
     text = (folder / "config.pbtxt").read_text()
     (file,) = re.findall(r'string_value: "(.*?)"', text)

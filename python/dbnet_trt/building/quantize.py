@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import ModelCard
-from .errors import BuildError
-from .images import find_sources, is_video, load_image
+from ..card import ModelCard
+from ..errors import BuildError
+from ..images import find_sources, is_video, load_image
+from ..preprocess import Plan, preprocess
 from .lowering import Network, halve_edges
-from .preprocess import Plan, preprocess
 
 logger = logging.getLogger("dbnet_trt")
 

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where engines are built without a GPU, in a folder of the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbnet_trt.building import build
+from dbnet_trt.building.build import BuildConfig
+
+SMALL = BuildConfig("fp32", "32x32/64x96/128x160", 2, rtx=True, compute_capability="86,75")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tests leave the user's cache folder and the checkout alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def rtx() -> Any:
+    return pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "cuda_available", lambda: False)

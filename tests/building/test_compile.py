@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbnet_trt.building import compile as compile_module
+
+
+def test_timing_cache_is_read_and_written(
+    rtx: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TensorRT itself; here its calls are watched through a library that has no GPUs."""
+    calls = []
+
+    class Config:
+        def create_timing_cache(self, data: bytes) -> str:
+            calls.append(data)
+            return "cache"
+
+        def set_timing_cache(self, cache: str, ignore_mismatch: bool) -> bool:
+            return len(calls) != 2  # the second build's first cache is of another GPU
+
+        def get_timing_cache(self) -> Any:
+            return type("Cache", (), {"serialize": lambda _: b"measured"})()
+
+    path = folder / "a.timing"
+    for _ in range(2):
+        with compile_module._timing_cache(object(), Config(), path):
+            pass
+    assert calls == [b"", b"measured", b""]
+    assert path.read_bytes() == b"measured"
