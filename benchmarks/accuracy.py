@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 from cyclopts import App
 from dbnet_trt import Detections, Detector, ModelCard, cuda_available
-from dbnet_trt.build import BuildConfig, build_engine
+from dbnet_trt.building.build import BuildConfig, build_engine
+from dbnet_trt.building.lowering import lower, read_network
+from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.engines.onnx import load_model
 from dbnet_trt.errors import DBNetError, EngineError
-from dbnet_trt.lowering import lower, read_network
-from dbnet_trt.quantize import load_calibration, quantize
 from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
 from measure import machine, write_report
 from numpy.typing import NDArray

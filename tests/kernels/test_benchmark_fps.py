@@ -13,8 +13,7 @@ from dbnet_trt.gpu import GpuConfig
 from green import photo
 
 from kernels.fake_cuda import FakeCuda
-from kernels.pairs import GreenOnGpu, Pair
-from kernels.test_pipeline import OnDevice
+from kernels.pairs import GreenOnGpu, OnDevice, Pair
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # behind tests: `kernels` is theirs
 
