@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import hashlib
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
-from dbnet_trt import EngineError, weights
+from dbnet_trt import Detector, EngineError, weights
+from dbnet_trt.engines.onnx import load_onnx
+
+DEMO = Path(__file__).parent / "data" / "demo.jpg"
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
@@ -40,3 +44,12 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
     assert card.name == name
     assert card.license
     assert card.training_data
+
+
+def test_own_model_finds_text_without_an_extra() -> None:
+    """All straight texts of the demo, drawn by tests/data/make_demo.py, are 12."""
+    found = Detector("dbnet-mobile", backend="onnxruntime").detect(DEMO)
+    assert len(found) >= 10
+    path, card = weights.find_model("dbnet-mobile")
+    inside = load_onnx(path).card
+    assert inside == dataclasses.replace(card, sha256="")

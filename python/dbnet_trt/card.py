@@ -77,6 +77,9 @@ class ModelCard:
     source: str = ""
     """Where the weights come from, and why one would take them."""
 
+    scores: str = ""
+    """What the weights reach on public data, each with the command that tells."""
+
     sha256: str = ""
     """Of the ONNX file this card describes; "" where the card is inside it, or not known."""
 

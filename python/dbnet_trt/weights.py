@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models by name. The weights stay in the packages that ship them; only the cards are ours."""
+"""Models by name: our own, which come with this package, and those that other packages ship."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from .card import ModelCard
+from .card import ModelCard, read_card
 from .errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A model that another package ships."""
+    """A model that a package ships, this one or another."""
 
     card: ModelCard
     package: str
@@ -25,6 +25,20 @@ class PackagedModel:
 
     install: str
     """What installs it."""
+
+
+OWN_MODEL = "dbnet-mobile"
+"""Needs no other package."""
+
+
+def _own_model(name: str) -> PackagedModel:
+    """A model of ours: models/NAME.onnx and, beside it, its card."""
+    return PackagedModel(
+        read_card(Path(__file__).parent / "models" / f"{name}.json"),
+        package="dbnet_trt",
+        file=f"models/{name}.onnx",
+        install="pip install --force-reinstall dbnet-trt",
+    )
 
 
 _PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole); finds lines of text"
@@ -59,6 +73,7 @@ MODELS = {
         file="models/ch_PP-OCRv4_det_infer.onnx",
         install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
     ),
+    OWN_MODEL: _own_model(OWN_MODEL),
 }
 
 DEFAULT_MODEL = "ppocrv6-small"
@@ -111,7 +126,8 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(
             f'the weights of "{name}" come with the package {model.package}, '
-            f"which is not installed; {model.install}"
+            f"which is not installed; {model.install}, or take \"{OWN_MODEL}\", which comes with "
+            "dbnet_trt itself and finds less"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / model.file
     if not path.is_file():
