@@ -49,7 +49,7 @@ def draw_stages(axes: Any, rows: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("median time of a detection, ms")
     axes.set_title("Where the time of a detection goes")
-    axes.legend(frameon=False, ncols=len(stages), loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    _legend_below(axes)
 
 
 def draw_gpu(axes: Any, rows: dict[str, Any]) -> None:
@@ -99,7 +99,13 @@ def draw_sweep(axes: Any, sweep: dict[str, Any]) -> None:
     axes.set_xlabel(X_LABELS[x_name])
     axes.set_ylabel("images a second" if rates else "median time, ms")
     axes.set_title(f"Growth with {sweep['title']}")
-    axes.legend(frameon=False)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Any) -> None:
+    """Under the axes, where it hides nothing."""
+    columns = len(axes.get_legend_handles_labels()[0])
+    axes.legend(frameon=False, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _decades(axes: Any) -> tuple[list[float], list[str]]:
