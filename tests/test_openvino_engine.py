@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,29 @@ def test_compiled_models_are_kept_on_disk(cache: Path, tmp_path: Path) -> None:
     engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
     engine(np.zeros((1, 3, 32, 32), np.float32))
     assert any((cache / "dbnet_trt" / "openvino").iterdir())
+
+
+SIGNAL_AFTER_TWO_ENGINES = """
+import gc, signal, sys
+from pathlib import Path
+import numpy as np
+from dbnet_trt.engines.onnx import CpuConfig, load_onnx
+
+engines = [load_onnx(Path(sys.argv[1]), config=CpuConfig("openvino")) for _ in range(2)]
+for engine in engines:
+    engine(np.zeros((1, 3, 32, 32), np.float32))
+del engine
+while engines:  # the first one first
+    del engines[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_signals_are_handled_when_engines_are_gone(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a.onnx")
+    command = [sys.executable, "-c", SIGNAL_AFTER_TWO_ENGINES, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

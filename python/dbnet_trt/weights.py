@@ -126,7 +126,7 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(
             f'the weights of "{name}" come with the package {model.package}, '
-            f"which is not installed; {model.install}, or take \"{OWN_MODEL}\", which comes with "
+            f'which is not installed; {model.install}, or take "{OWN_MODEL}", which comes with '
             "dbnet_trt itself and finds less"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / model.file
