@@ -382,8 +382,8 @@ def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
 def _check_device(device: str) -> None:
     if device.startswith("cuda"):
         reason = (
-            "this version runs .onnx models on the CPU only"
+            "ONNX files run on the CPU; build an engine with dbnet-build and open that, or"
             if cuda_available()
-            else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA)"
+            else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA);"
         )
-        raise EngineError(f'device "{device}" was asked for, but {reason}; use device="cpu"')
+        raise EngineError(f'device "{device}" was asked for, but {reason} use device="cpu"')
