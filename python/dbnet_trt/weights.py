@@ -129,10 +129,11 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
             f'which is not installed; {model.install}, or take "{OWN_MODEL}", which comes with '
             "dbnet_trt itself and finds less"
         )
-    path = Path(next(iter(spec.submodule_search_locations))) / model.file
-    if not path.is_file():
-        raise EngineError(
-            f'the installed package {model.package} has no {model.file}, the weights of "{name}"; '
-            f"another version has: {model.install}"
-        )
-    return path, model.card
+    for folder in spec.submodule_search_locations:  # of an editable installation there are two
+        path = Path(folder) / model.file
+        if path.is_file():
+            return path, model.card
+    raise EngineError(
+        f'the installed package {model.package} has no {model.file}, the weights of "{name}"; '
+        f"another version has: {model.install}"
+    )
