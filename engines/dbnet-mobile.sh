@@ -6,7 +6,7 @@
 # (Debian: fonts-noto-cjk). Started again, it goes on where it was stopped.
 set -euo pipefail
 data=$(realpath "$1") work=$2 here=$(realpath "$(dirname "$0")")
-scenes=${SCENES:-3000} steps=${STEPS:-6000}
+scenes=${SCENES:-3000} steps=${STEPS:-5500}
 mkdir -p "$work"
 cd "$work"
 
