@@ -52,6 +52,26 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
     assert again[0].texts[0].content == "Größe"
 
 
+def test_jsonl_with_prob_maps(tmp_path: Path) -> None:
+    for name in ("a.png", "map.png"):
+        write_photo(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    records: list[dict[str, Any]] = [
+        {"image": "a.png", "texts": [], "prob_map": name}
+        for name in ("map.png", "none.png", "broken.png")
+    ]
+    file = write_lines(tmp_path / "labels.jsonl", *map(json.dumps, records))
+    found = READERS["jsonl"](file)
+    assert [sample.prob_map for sample in found.samples] == [tmp_path / "map.png"]
+    messages = [problem.message for problem in found.problems]
+    assert len(messages) == 2
+    assert "expected the map" in messages[0]
+    assert "none.png" in messages[0]
+    assert "cannot be read" in messages[1]
+    write_jsonl(file, found.samples)
+    assert READERS["jsonl"](file).samples == found.samples
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dbnet_trt.training.augment import AugmentConfig, augment, clip_polygon
+from dbnet_trt.training.augment import AugmentConfig, augment, clip_polygon, cut_prob_map
 from dbnet_trt.training.datasets import Text, read_dataset
 from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 
@@ -95,7 +95,7 @@ def marked_image() -> tuple[np.ndarray, list[Text]]:
 def test_polygons_move_with_the_pixels(seed: int) -> None:
     image, texts = marked_image()
     config = AugmentConfig(crop_size=256, color_prob=0, degrade_prob=0, quarter_turn_prob=0.3)
-    crop, moved = augment(image, texts, (1.2, 0.9), config, np.random.default_rng(seed))
+    crop, moved, _ = augment(image, texts, (1.2, 0.9), config, np.random.default_rng(seed))
     assert crop.shape == (256, 256, 3)
     inside = np.zeros((256, 256), np.uint8)
     for text in moved:
@@ -105,6 +105,34 @@ def test_polygons_move_with_the_pixels(seed: int) -> None:
     if moved and white.any():
         overlap = (white & (inside > 0)).sum() / (white | (inside > 0)).sum()
         assert overlap > 0.9
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 1.25])
+def test_prob_maps_move_with_the_pixels(factor: float) -> None:
+    image, texts = marked_image()
+    prob_map = cv2.resize(image[:, :, 0], None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    config = AugmentConfig(crop_size=256, color_prob=0, degrade_prob=0, quarter_turn_prob=0.3)
+    largest = 0.0
+    for seed in range(10):
+        crop, _, matrix = augment(image, texts, (1.2, 0.9), config, np.random.default_rng(seed))
+        cut = cut_prob_map(prob_map, image.shape[:2], matrix, 256)
+        assert cut.shape == (256, 256)
+        assert cut.dtype == np.float32
+        inside = warp_inside(image.shape[:2], matrix)
+        white = crop[:, :, 0].astype(np.float32) / 255
+        difference = np.where(inside, cut - white, 0.0)
+        # Edges are as soft as the map is coarse, but on both sides alike.
+        assert abs(float(difference.sum())) < 0.02 * float(white[inside].sum() + 100)
+        assert (cut[~inside] < 1).all()
+        largest = max(largest, float(cut.max()))
+    assert largest > 0.99
+
+
+def warp_inside(size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
+    """(256, 256) bool: the crop's pixels that lie well inside the image."""
+    whole = np.zeros(size, np.uint8)
+    whole[2:-2, 2:-2] = 255
+    return np.asarray(cv2.warpAffine(whole, matrix, (256, 256)) == 255)
 
 
 def test_crops_keep_text() -> None:
@@ -118,7 +146,7 @@ def test_text_cut_off_is_ignored() -> None:
     image, texts = marked_image()
     config = AugmentConfig(crop_size=128, scale=(3.0, 3.0), min_visible=1.1)
     for seed in range(20):
-        _, found = augment(image, texts, (1, 1), config, np.random.default_rng(seed))
+        _, found, _ = augment(image, texts, (1, 1), config, np.random.default_rng(seed))
         assert all(text.ignore for text in found)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training stops and goes on, skips what is not finite, and does the same in several processes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,8 +20,9 @@ from dbnet_trt.training import losses as losses_module
 from dbnet_trt.training import train as training
 from dbnet_trt.training.checkpoints import load_model
 from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig
+from dbnet_trt.training.datasets import load_sample_image
 from dbnet_trt.training.distributed import ALONE
-from dbnet_trt.training.loader import CropStream, load_crops
+from dbnet_trt.training.loader import CropStream, Source, load_crops
 from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step
 
 from .scenes import draw_scenes, tiny_run
@@ -150,6 +153,25 @@ def _stream(config: TrainConfig) -> Any:
     return CropStream(
         training._read_sources(config.data), config.augmentation, config.targets, config.seed
     )
+
+
+def test_a_prob_map_is_learnt_in_place_of_the_shrunk_texts(data: str, tmp_path: Path) -> None:
+    config = tiny_run(data, tmp_path)
+    (source,) = training._read_sources(config.data)
+    file = tmp_path / "map.png"
+    height, width = load_sample_image(source.samples[0]).shape[:2]
+    cv2.imwrite(str(file), np.full((height // 2, width // 2), 102, np.uint8))
+    sample = dataclasses.replace(source.samples[0], prob_map=file)
+    plain, taught = (
+        CropStream([Source([each], 1.0)], config.augmentation, config.targets, 0)
+        for each in (source.samples[0], sample)
+    )
+    for position in range(5):
+        expected, crop = plain[position], taught[position]
+        torch.testing.assert_close(crop.image, expected.image)
+        torch.testing.assert_close(crop.labels.thresh_map, expected.labels.thresh_map)
+        assert crop.labels.shrink_map.max() == pytest.approx(0.4)
+        assert (crop.labels.shrink_mask == 1).all()
 
 
 def test_several_processes_do_what_one_does(data: str, tmp_path: Path) -> None:

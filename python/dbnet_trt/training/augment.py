@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .datasets import Polygon, Text
 
 Image = NDArray[np.uint8]
+Affine = NDArray[np.float64]
+"""(2, 3): times (x, y, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def augment(
     stretch: tuple[float, float],
     config: AugmentConfig,
     rng: np.random.Generator,
-) -> tuple[Image, list[Text]]:
+) -> tuple[Image, list[Text], Affine]:
     """Cut a random crop out of an image.
 
     Args:
@@ -74,7 +76,8 @@ def augment(
         rng: Where chance comes from.
 
     Returns:
-        (crop_size, crop_size, 3) uint8 BGR, and the texts in it, cut off at its border.
+        (crop_size, crop_size, 3) uint8 BGR; the texts in it, cut off at its border; and the map
+        from pixels of the image to pixels of the crop.
     """
     matrix = _random_affine(image.shape[:2], texts, stretch, config, rng)
     size = config.crop_size
@@ -93,7 +96,30 @@ def augment(
         crop = jitter_color(crop, rng)
     if rng.random() < config.degrade_prob:
         crop = degrade(crop, rng)
-    return crop, found
+    return crop, found, matrix
+
+
+def cut_prob_map(
+    prob_map: Image, image_size: tuple[int, int], matrix: Affine, crop_size: int
+) -> NDArray[np.float32]:
+    """Cut the crop of an image out of its probability map.
+
+    Args:
+        prob_map: (h, w) uint8, 255 for P = 1, over the whole image.
+        image_size: (height, width) of the image.
+        matrix: From pixels of the image to pixels of the crop.
+        crop_size: Side of the crop, in pixels.
+
+    Returns:
+        (crop_size, crop_size) float32 in [0, 1]; 0 outside the image.
+    """
+    height, width = prob_map.shape
+    # Centres of pixels lie at whole numbers, so that half a pixel has to go before and come after.
+    scale = np.array([image_size[1] / width, image_size[0] / height])
+    linear = matrix[:, :2] * scale
+    offset = matrix[:, 2] + matrix[:, :2] @ (scale - 1) / 2
+    crop = cv2.warpAffine(prob_map, np.column_stack([linear, offset]), (crop_size, crop_size))
+    return np.divide(crop, 255, dtype=np.float32)
 
 
 def _random_affine(

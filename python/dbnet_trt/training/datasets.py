@@ -75,12 +75,15 @@ class Sample:
         texts: Its texts.
         stretch: Factors (x, y) that give the image the aspect it was taken in.
         part: "train", "val" or "test" where the data set's own file says so, else "".
+        prob_map: Path of a grey picture of P over the whole image, 0 to 255, of any size, such as
+            another detector's: learnt in place of the shrunk texts.
     """
 
     image: Path
     texts: tuple[Text, ...]
     stretch: tuple[float, float] = (1.0, 1.0)
     part: str = ""
+    prob_map: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Draft:
         texts: What was found, each with its line in the file.
         problems: What could not be read.
         complete: Every text has a place.
+        prob_map: Path of the sample's probability map, if it has one.
     """
 
     image: Path
@@ -129,6 +133,7 @@ class Draft:
     texts: list[tuple[int, Text]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
+    prob_map: Path | None = None
 
     def read(self, line: int, parse: Callable[[Any], Text], raw: Any, what: str = "") -> None:
         """Add the text that `parse` makes of `raw`; its ValueError becomes a problem of the line.
@@ -162,16 +167,10 @@ class DataSet:
     def add(self, draft: Draft, stretch: tuple[float, float] = (1.0, 1.0), part: str = "") -> None:
         """Check an image and its texts, and add what is sound by the rule of this module."""
         self.problems += draft.problems
-        if not draft.image.is_file():
-            message = f"expected the image {draft.image}, found none; skipped"
-            self._report(draft, draft.line, message, "image missing")
+        size = self._check_picture(draft, "image", draft.image)
+        if size is None:
             return
-        try:
-            size = image_size(draft.image)
-        except ImageError as error:
-            reason = type(error.__cause__).__name__
-            message = f"expected an image, got a file that cannot be read ({reason}); skipped"
-            self.problems.append(Problem(draft.image, 0, message, "image unreadable", draft.image))
+        if draft.prob_map is not None and not self._check_picture(draft, "map", draft.prob_map):
             return
         texts = []
         complete = draft.complete
@@ -186,7 +185,21 @@ class DataSet:
             if checked is not None:
                 texts.append(checked)
         if complete:
-            self.samples.append(Sample(draft.image, tuple(texts), stretch, part))
+            self.samples.append(Sample(draft.image, tuple(texts), stretch, part, draft.prob_map))
+
+    def _check_picture(self, draft: Draft, what: str, path: Path) -> tuple[int, int] | None:
+        """(height, width) of a picture; None, and a problem, where it cannot be had."""
+        if not path.is_file():
+            message = f"expected the {what} {path}, found none; skipped"
+            self._report(draft, draft.line, message, "image missing")
+            return None
+        try:
+            return image_size(path)
+        except ImageError as error:
+            reason = type(error.__cause__).__name__
+            message = f"expected an image, got a file that cannot be read ({reason}); skipped"
+            self.problems.append(Problem(path, 0, message, "image unreadable", draft.image))
+            return None
 
     def _report(self, draft: Draft, line: int, message: str, kind: Kind) -> None:
         self.problems.append(Problem(draft.file, line, message, kind, draft.image))
@@ -346,8 +359,10 @@ def write_jsonl(file: Path, samples: list[Sample]) -> None:
                 }
                 for text in sample.texts
             ]
-            name = sample.image.relative_to(file.parent).as_posix()
-            lines.write(json.dumps({"image": name, "texts": texts}) + "\n")
+            record = {"image": sample.image.relative_to(file.parent).as_posix(), "texts": texts}
+            if sample.prob_map is not None:
+                record["prob_map"] = sample.prob_map.relative_to(file.parent).as_posix()
+            lines.write(json.dumps(record) + "\n")
 
 
 def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
@@ -360,6 +375,18 @@ def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
     if image is None:
         raise ImageError(f"{sample.image} cannot be read as an image; remove it from the data set")
     return np.asarray(image, np.uint8)
+
+
+def load_prob_map(path: Path) -> NDArray[np.uint8]:
+    """(h, w) uint8, of a sample's `prob_map`.
+
+    Raises:
+        ImageError: It is missing or no image.
+    """
+    prob_map = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if prob_map is None:
+        raise ImageError(f"{path} cannot be read as an image; remove it from the data set")
+    return np.asarray(prob_map, np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import AugmentConfig, augment
-from .datasets import Sample, load_sample_image
+from .augment import AugmentConfig, augment, cut_prob_map
+from .datasets import Sample, load_prob_map, load_sample_image
 from .losses import LabelMaps
 from .targets import TargetConfig, make_targets
 
@@ -54,15 +54,18 @@ class CropStream(Dataset[Crop]):
         rng = np.random.default_rng((self._seed, position))
         source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
         sample = source.samples[int(rng.integers(len(source.samples)))]
-        image, texts = augment(
-            load_sample_image(sample), sample.texts, sample.stretch, self._augmentation, rng
-        )
+        whole = load_sample_image(sample)
+        image, texts, matrix = augment(whole, sample.texts, sample.stretch, self._augmentation, rng)
         maps = make_targets(
             [text.polygon for text in texts],
             [text.ignore for text in texts],
             image.shape[:2],
             self._targets,
         )
+        if sample.prob_map is not None:
+            prob_map = load_prob_map(sample.prob_map)
+            cut = cut_prob_map(prob_map, whole.shape[:2], matrix, self._augmentation.crop_size)
+            maps = maps._replace(shrink_map=cut, shrink_mask=np.ones_like(cut))
         pixels = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
         return Crop(torch.from_numpy(pixels), LabelMaps(*map(torch.from_numpy, maps)))
 

@@ -48,7 +48,7 @@ class LabelMaps(NamedTuple):
     """Ground truth, each (B, h, w) float32."""
 
     shrink_map: Tensor
-    """1 inside shrunk text, else 0."""
+    """1 inside shrunk text, else 0; or between, where another detector's P is learnt."""
 
     shrink_mask: Tensor
     """0 where text is to be ignored, else 1."""
@@ -107,7 +107,7 @@ def hard_negative_bce(
 
     Args:
         logits: (B, h, w) float32.
-        target: (B, h, w) float32, 1 is positive, 0 negative.
+        target: (B, h, w) float32, 1 is positive, 0 negative, and a share of each between.
         mask: (B, h, w) float32, 0 where a pixel does not count.
         negative_ratio: At most so many negatives for each positive.
     """

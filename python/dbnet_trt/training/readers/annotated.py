@@ -31,8 +31,9 @@ UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 def read_jsonl(path: Path) -> DataSet:
     """Read JSON Lines: {"image": path, "texts": [{"polygon": [[x, y], ...], "ignore": false}]}.
 
-    Paths are relative to the file; a text may have a "content". This is also what `dbnet synth`
-    writes. The path is the file's, or a folder's that holds one such file.
+    Paths are relative to the file; a text may have a "content". An image may have a "prob_map", the
+    path of a grey picture of P to learn in place of the shrunk texts (see `Sample`). This is also
+    what `dbnet synth` writes. The path is the file's, or a folder's that holds one such file.
     """
     file = only_file(path, "*.jsonl")
     found = DataSet()
@@ -40,6 +41,8 @@ def read_jsonl(path: Path) -> DataSet:
         try:
             record = json.loads(line)
             draft = Draft(file.parent / record["image"], file, number)
+            if "prob_map" in record:
+                draft.prob_map = file.parent / record["prob_map"]
             texts = list(record["texts"])
         except (ValueError, KeyError, TypeError) as error:
             message = f'expected {{"image": path, "texts": [...]}}, got {error!r}; skipped'
