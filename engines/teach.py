@@ -3,13 +3,15 @@
 
 python engines/teach.py TEACHER FORMAT:PATH OUTPUT own|teacher
 
-OUTPUT gets images/ (in the aspect they were taken in), maps/ and samples.jsonl. The last argument
-says whose outlines samples.jsonl has: the data set's own, where they follow the convention to be
-learnt (those that the teacher does not see are drawn into its map), or the teacher's.
+OUTPUT gets images/ (in the aspect they were taken in), maps/, and two data sets: outlines.jsonl,
+and taught.jsonl, which has the maps beside the outlines. The last argument says whose outlines: the
+data set's own, where they follow the convention to be learnt (those that the teacher does not see
+are drawn into its map), or the teacher's, of which the unsure ones are ignored.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from numpy.typing import NDArray
 
 SEEN = 0.3
 """Least mean probability inside a shrunk text that the teacher sees."""
+SURE, MAYBE = 0.62, 0.4
+"""Least score of a teacher's outline to learn from, and of one to ignore."""
 SHRINK = TargetConfig(shrink_ratio=0.7)
 
 
@@ -46,9 +50,8 @@ def add_unseen(
     return prob_map
 
 
-def main(teacher: str, data: str, output: Path, outlines: str) -> None:
-    """Label the photos of a data set."""
-    detector = Detector(teacher)
+def teach(detector: Detector, data: str, output: Path, outlines: str) -> None:
+    """Label the photos of a data set; `outlines` is "own" or "teacher"."""
     for name in ("images", "maps"):
         (output / name).mkdir(parents=True, exist_ok=True)
     samples = []
@@ -58,7 +61,7 @@ def main(teacher: str, data: str, output: Path, outlines: str) -> None:
         if (stretch != 1).any():
             size = np.rint(stretch * image.shape[1::-1]).astype(int).tolist()
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        found = detector.detect(image, prob_map=True)
+        found = detector.detect(image, score_threshold=MAYBE, prob_map=True)
         prob_map = found.prob_map
         assert prob_map is not None
         if outlines == "own":
@@ -66,16 +69,18 @@ def main(teacher: str, data: str, output: Path, outlines: str) -> None:
             scale = np.array(prob_map.shape[::-1]) / image.shape[1::-1]
             prob_map = add_unseen(prob_map, texts, scale)
         else:
-            texts = tuple(Text(text.quad.astype(float)) for text in found)
+            texts = tuple(Text(text.quad.astype(float), text.score < SURE) for text in found)
         image_file = output / "images" / f"{number}.jpg"
         map_file = output / "maps" / f"{number}.png"
         cv2.imwrite(str(image_file), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
         cv2.imwrite(str(map_file), np.rint(prob_map * 255).astype(np.uint8))
         samples.append(Sample(image_file, texts, prob_map=map_file))
-    write_jsonl(output / "samples.jsonl", samples)
+    write_jsonl(output / "taught.jsonl", samples)
+    outlines_only = [dataclasses.replace(sample, prob_map=None) for sample in samples]
+    write_jsonl(output / "outlines.jsonl", outlines_only)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[4] not in ("own", "teacher"):
         raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    teach(Detector(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])

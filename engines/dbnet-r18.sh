@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The paper's network for lines of text, ResNet-18, on a GPU: engines/dbnet-r18.sh DATA WORK
+#
+# No weights of it come with the package yet. Started again, it goes on where it was stopped, so that
+# it can be run a few minutes at a time. What it needs is in prepare.sh; no ImageNet weights.
+source "$(dirname "$0")/prepare.sh" "$@"
+
+# run OUTPUT STEPS OPTIONS...
+run() {
+    dbnet train --output "$1" --steps "$2" --preset finetune --loss-preset official --epochs 0 \
+        --optimizer adamw --warmup-steps 200 --clip-norm 10 --batch-size 16 \
+        --precision "${PRECISION:-bf16}" --workers "${WORKERS:-12}" --validation "$validation" \
+        --augmentation.quarter-turn-prob 0.1 --targets.shrink-ratio 0.7 --unclip-ratio 0.85 "${@:3}"
+}
+
+run scenes-only "${STEPS:-15000}" --learning-rate 0.001 --data jsonl:scenes/samples.jsonl
+run taught "${TAUGHT_STEPS:-15000}" --learning-rate 0.0005 --init scenes-only/last.safetensors \
+    --data "jsonl:td500/taught.jsonl*2" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/taught.jsonl
+
+dbnet export taught/last.safetensors dbnet-r18.onnx --precision fp16
+dbnet eval dbnet-r18.onnx --data "$validation"
