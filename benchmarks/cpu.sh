@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the CPU shows, in one go and in ten minutes: benchmarks/cpu.sh [RESULTS]
+# What the CPU shows, in one go, in about ten minutes: benchmarks/cpu.sh [RESULTS]
 #
 # RESULTS gets numbers, pictures and what was printed. Shorter than the single commands of README.md
 # where those take long; without its three longest, which are --paper, memory.py over 10,000
@@ -18,13 +18,13 @@ picture() { run "$@" --plot "$results/$1.png"; }
 picture fps fps --repeats 8
 picture compare fps --compare --repeats 6
 picture density fps --sweep density --repeats 8
-picture size fps --sweep size --repeats 5
+picture size fps --sweep size --repeats 3
 picture concurrency fps --sweep concurrency --repeats 6
 picture threads fps --sweep threads --repeats 8
 picture start fps --start --repeats 5
-picture postprocess postprocess --repeats 10
+picture postprocess postprocess --repeats 4
 run accuracy accuracy --limit 5
 run roofline roofline ppocrv6-small untrained-mobilenetv2 --measure
-picture training training --seconds 3 --repeats 10
+picture training training --seconds 3 --repeats 10 --size 320
 picture memory memory --backend onnxruntime --detections 1000
 printf '\n== done (%ss)\n' "$SECONDS"
