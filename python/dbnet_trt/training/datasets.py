@@ -46,7 +46,6 @@ Kind = Literal[
 OUTSIDE_LIMIT = 0.1
 """Text may reach so far out of its image, in the image's width or height: annotators overshoot."""
 
-
 COORDINATE_LIMIT = 1e6
 """Pixels from the image's corner; what is further away, or not a number, is no place."""
 
@@ -371,10 +370,7 @@ def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
     Raises:
         ImageError: It is missing or no image.
     """
-    image = cv2.imread(str(sample.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise ImageError(f"{sample.image} cannot be read as an image; remove it from the data set")
-    return np.asarray(image, np.uint8)
+    return _load(sample.image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def load_prob_map(path: Path) -> NDArray[np.uint8]:
@@ -383,10 +379,14 @@ def load_prob_map(path: Path) -> NDArray[np.uint8]:
     Raises:
         ImageError: It is missing or no image.
     """
-    prob_map = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if prob_map is None:
+    return _load(path, cv2.IMREAD_GRAYSCALE)
+
+
+def _load(path: Path, flags: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flags)
+    if image is None:
         raise ImageError(f"{path} cannot be read as an image; remove it from the data set")
-    return np.asarray(prob_map, np.uint8)
+    return np.asarray(image, np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:
