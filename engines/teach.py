@@ -75,9 +75,9 @@ def teach(detector: Detector, data: str, output: Path, outlines: str) -> None:
         cv2.imwrite(str(image_file), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
         cv2.imwrite(str(map_file), np.rint(prob_map * 255).astype(np.uint8))
         samples.append(Sample(image_file, texts, prob_map=map_file))
-    write_jsonl(output / "taught.jsonl", samples)
     outlines_only = [dataclasses.replace(sample, prob_map=None) for sample in samples]
     write_jsonl(output / "outlines.jsonl", outlines_only)
+    write_jsonl(output / "taught.jsonl", samples)  # last: the recipes take it for done
 
 
 if __name__ == "__main__":
