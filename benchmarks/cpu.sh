@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the CPU shows, in one go, in about ten minutes: benchmarks/cpu.sh [RESULTS]
+# What the CPU shows, in one go, in less than ten minutes on two cores: benchmarks/cpu.sh [RESULTS]
 #
 # RESULTS gets numbers, pictures and what was printed. Shorter than the single commands of README.md
 # where those take long; without its three longest, which are --paper, memory.py over 10,000
