@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,11 +47,12 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def device_mb() -> float:
-    """Memory of the current GPU that is taken, in MB: by others, too, so let none be there."""
+def device_mb(device: Device) -> float:
+    """Memory of a GPU that is taken, in MB: by others, too, so let none be there."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    if load_driver().cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
-        raise SystemExit("the CUDA driver does not tell how much memory is free")
+    with device.current():
+        if load_driver().cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+            raise SystemExit("the CUDA driver does not tell how much memory is free")
     return (total.value - free.value) / 1e6
 
 
@@ -58,8 +60,7 @@ def probes(detector: Detector) -> dict[str, Callable[[], float]]:
     """What to read after each detection, in MB, by name."""
     read: dict[str, Callable[[], float]] = {"resident_mb": resident_mb}
     if isinstance(detector._engine, DeviceEngine):
-        Device().activate()
-        read["device_mb"] = device_mb
+        read["device_mb"] = partial(device_mb, Device())
         read["pipeline_mb"] = lambda: detector.gpu_usage.get("device_bytes", 0) / 1e6
     return read
 

@@ -279,7 +279,7 @@ void bind_pipeline(py::module_& m) {
              "wants_labels"_a = false, "streams"_a = std::vector<std::uintptr_t>{})
         .def("collect", &collect, "ticket"_a)
         .def("usage", &usage)
-        .def_property_readonly("stream", &Pipeline::stream);
+        .def_property_readonly("import_stream", &Pipeline::import_stream);
 }
 
 }  // namespace dbnet

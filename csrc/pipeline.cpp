@@ -2,13 +2,16 @@
 //
 // Two streams and two slots. A frame's upload runs on one stream while the frame before it computes
 // on the other. A shape's first frame runs by plain launches, which also warms the network up; with
-// its second frame the same launches are captured, and from then on a frame is one graph launch.
+// its second frame from the same thread the same launches are captured, and from then on a frame is
+// one graph launch.
 #include "csrc/pipeline.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <list>
 #include <mutex>
+#include <thread>
 
 #include "csrc/errors.hpp"
 #include "csrc/frame.hpp"
@@ -17,6 +20,7 @@ namespace dbnet {
 namespace {
 
 constexpr int kMinCapacity = 1024;  // texts of an image: 40 kB, a few microseconds to copy
+constexpr int kMaxCaptures = 3;     // of a shape: what fails may be another thread's doing
 
 std::string remedy(cudaError_t code) {
     switch (code) {
@@ -54,13 +58,17 @@ decltype(auto) on_device(int device, Function function) {
 }
 
 cudaStream_t to_stream(std::uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }
+std::uintptr_t to_handle(cudaStream_t stream) { return reinterpret_cast<std::uintptr_t>(stream); }
 
 /// A shape that is ready to run, and its graph.
 struct ReadyShape {
     DeviceBuffer memory, labels;
     ShapeBuffers buffers;
     UniqueGraphExec graph;
-    int num_runs;  // 2 stands for more
+    int num_captures = 0;  // that were tried
+    // Threads that have run it by plain launches. What libraries make for a thread at its first run
+    // (cuDNN and cuBLAS their handles) cannot be made while capturing.
+    std::vector<std::thread::id> warm_threads;
 
     std::size_t num_bytes() const { return memory.size() + labels.size(); }
 };
@@ -74,9 +82,7 @@ public:
     Ticket submit(std::span<const FrameImage> images, Size padded,
                   const FrameOptions& options) override;
     const FrameResult& collect(const Ticket& ticket) override;
-    std::uintptr_t stream() const override {
-        return reinterpret_cast<std::uintptr_t>(compute_.get());
-    }
+    std::uintptr_t import_stream() const override { return to_handle(import_.get()); }
     PipelineUsage usage() const override;
 
 private:
@@ -98,7 +104,7 @@ private:
     Network network_;
     mutable std::mutex mutex_;
     bool has_warned_ = false;
-    UniqueStream upload_ = make_stream(), compute_ = make_stream();
+    UniqueStream upload_ = make_stream(), compute_ = make_stream(), import_ = make_stream();
     std::array<FrameSlot, 2> slots_;
     std::size_t num_frames_ = 0;
     std::list<ReadyShape> shapes_;  // the one used last comes first
@@ -144,7 +150,7 @@ ReadyShape CudaPipeline::make_shape(const Shape& shape, int capacity) {
     const ShapeBuffers buffers(at, config_, shape, capacity);
     network_.prepare(shape);
     cuda_check(cudaMemsetAsync(buffers.workspace, 0, buffers.workspace_bytes(), compute_.get()));
-    return {std::move(memory), {}, buffers, nullptr, 0};
+    return {std::move(memory), {}, buffers, nullptr, 0, {}};
 }
 
 // The shape with its buffers, made the first one of the list.
@@ -183,14 +189,15 @@ void CudaPipeline::enqueue_shape(const ShapeBuffers& buffers) {
                                   normal.swap_red_blue,
                                   config_.input_is_half};
     preprocess(buffers.header.images, params, buffers.input, compute_.get());
-    network_.enqueue(buffers.input, buffers.output, buffers.shape, stream());
+    network_.enqueue(buffers.input, buffers.output, buffers.shape, to_handle(compute_.get()));
     find_boxes(maps_of(buffers), buffers.header.image_sizes, buffers.header.params,
                buffers.workspace, {buffers.found.counts, buffers.found.boxes, buffers.capacity},
                compute_.get());
 }
 
-// Makes the graph; where that fails, the shape goes on without, and the log says so once.
+// Makes the graph; where that fails for good, the shape goes on without, and the log says so once.
 void CudaPipeline::capture(ReadyShape& ready) {
+    ++ready.num_captures;
     std::string problem;
     cudaGraph_t captured = nullptr;
     cuda_check(cudaStreamSynchronize(compute_.get()));
@@ -213,7 +220,7 @@ void CudaPipeline::capture(ReadyShape& ready) {
     }
     cudaGetLastError();
     if (problem.empty()) problem = cudaGetErrorString(status);
-    if (std::exchange(has_warned_, true)) return;
+    if (ready.num_captures < kMaxCaptures || std::exchange(has_warned_, true)) return;
     network_.warn("work on the GPU could not be captured in a graph (" + problem +
                   "); it goes on with plain launches, which take some more CPU time");
 }
@@ -224,13 +231,17 @@ void CudaPipeline::compute(FrameSlot& slot, ReadyShape& ready) {
     cuda_check(cudaMemcpyAsync(ready.buffers.header.params, slot.upload.data(),
                                FrameHeader::num_bytes(ready.buffers.shape.batch), cudaMemcpyDefault,
                                compute_.get()));
-    if (config_.captures && ready.num_runs == 1) capture(ready);
+    const bool wants_graph = config_.captures && !ready.graph && ready.num_captures < kMaxCaptures;
+    std::vector<std::thread::id>& warm = ready.warm_threads;
+    const std::thread::id thread = std::this_thread::get_id();
+    const bool is_warm = std::find(warm.begin(), warm.end(), thread) != warm.end();
+    if (wants_graph && is_warm) capture(ready);
     if (ready.graph) {
         cuda_check(cudaGraphLaunch(ready.graph.get(), compute_.get()));
-    } else {
-        enqueue_shape(ready.buffers);
+        return;
     }
-    ready.num_runs = std::min(ready.num_runs + 1, 2);
+    enqueue_shape(ready.buffers);
+    if (wants_graph && !is_warm) warm.push_back(thread);
 }
 
 // ---- frames

@@ -103,8 +103,9 @@ public:
     /// Waits for a frame. May be called again. Throws EngineError.
     virtual const FrameResult& collect(const Ticket& ticket) = 0;
 
-    /// Handle of the stream that the kernels run on.
-    virtual std::uintptr_t stream() const = 0;
+    /// Handle of a stream in whose order owners may bring images on the device; it is then one of
+    /// the caller's streams. Nothing is captured on it: any thread may use it at any time.
+    virtual std::uintptr_t import_stream() const = 0;
 
     virtual PipelineUsage usage() const = 0;
 };

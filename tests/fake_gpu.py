@@ -27,11 +27,19 @@ class FakeDriver:
         self.log: list[str] = []
         self.capability = (8, 6)
         self.out_of_memory = False
+        self.contexts: list[int] = []
+        """Of the calling thread; the last one is current."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("cuInit", "cuCtxSetCurrent", "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"):
-            raise AttributeError(name)
-        return lambda *_: self.log.append(name)
+    def cuInit(self, _: Any) -> int:
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: Any) -> int:
+        self.contexts.append(context.value)
+        return 0
+
+    def cuCtxPopCurrent_v2(self, _: Any) -> int:
+        self.contexts.pop()
+        return 0
 
     def cuDeviceGet(self, handle: Any, ordinal: Any) -> int:
         handle._obj.value = ordinal.value
@@ -46,6 +54,7 @@ class FakeDriver:
         return 0
 
     def cuMemAlloc_v2(self, pointer: Any, num_bytes: Any) -> int:
+        assert self.contexts
         if self.out_of_memory:
             return 2
         buffer = ctypes.create_string_buffer(num_bytes.value)
@@ -58,6 +67,7 @@ class FakeDriver:
         return 0
 
     def cuMemcpyHtoD_v2(self, target: Any, source: Any, num_bytes: Any) -> int:
+        assert self.contexts
         self.log.append("upload")
         ctypes.memmove(target.value, source.value, num_bytes.value)
         return 0
@@ -68,6 +78,7 @@ class FakeDriver:
         return 0
 
     def cuStreamCreate(self, stream: Any, _: Any) -> int:
+        assert self.contexts
         stream._obj.value = 77
         return 0
 
@@ -168,6 +179,7 @@ class _Engine:
         return [(1, 3, 32, 32), (1, 3, 64, 64), (4, 3, 256, 320)]
 
     def create_execution_context(self, config: Any) -> _Context:
+        assert self.library.driver.contexts
         self.contexts.append(_Context(self, config))
         return self.contexts[-1]
 
@@ -213,6 +225,7 @@ class FakeTensorRT(types.ModuleType):
         return runtime
 
     def _deserialize(self, data: bytes) -> Any:
+        assert self.driver.contexts
         if not self.accepts:
             self.logger.log(_Logger.ERROR, "bytes of another world")
             return None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dbnet_trt import Detector, EngineError
+from dbnet_trt import Detector, EngineError, SizePolicy
 from dbnet_trt.engines import tensorrt
 from dbnet_trt.engines.cuda_driver import Device
 from dbnet_trt.engines.engine_card import card_path
@@ -65,8 +65,8 @@ def test_work_is_enqueued_on_the_stream_between_the_copies(
     engine = HostEngine(open_engine(path))
     library.driver.log.clear()
     engine(np.zeros((1, 3, 32, 32), np.float32))
-    order = [line for line in library.driver.log if not line.startswith("cuCtx")]
-    assert order == ["upload", "enqueue on 77", "synchronize 77", "download"]
+    assert library.driver.log == ["upload", "enqueue on 77", "synchronize 77", "download"]
+    assert library.driver.contexts == []  # the thread's GPU is the one before
 
 
 def test_plugins_are_known_before_the_engine_is_loaded(library: FakeTensorRT, path: Path) -> None:
@@ -275,10 +275,11 @@ def test_driver_copies_memory(rng: np.random.Generator) -> None:
         pytest.skip("no CUDA device")
     device = Device()
     values = rng.random(1000, np.float32)
-    memory = device.allocate(values.nbytes)
-    device.upload(values, memory.pointer)
     copy = np.zeros_like(values)
-    device.download(memory.pointer, copy)
+    with device.current():
+        memory = device.allocate(values.nbytes)
+        device.upload(values, memory.pointer)
+        device.download(memory.pointer, copy)
     np.testing.assert_array_equal(copy, values)
 
 
@@ -296,3 +297,9 @@ def test_built_engine_runs(tmp_path: Path, rng: np.random.Generator) -> None:
     batch = rng.random((1, 3, 64, 96), np.float32)
     expected = load_onnx(source)(batch)
     np.testing.assert_allclose(HostEngine(open_engine(built.path))(batch), expected, atol=1e-2)
+    image, size = scene(64, 96), SizePolicy(64, 128)
+    expected_quads = Detector(source).detect(image, size=size).quads
+    detector = Detector(built.path)
+    for _ in range(3):
+        np.testing.assert_allclose(detector.detect(image, size=size).quads, expected_quads, atol=1)
+    assert detector.gpu_usage["num_graphs"] == 1

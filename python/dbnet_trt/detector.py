@@ -17,6 +17,7 @@ from .cpu import CpuPath
 from .detections import Detections
 from .device_arrays import stream_handle
 from .engines import DeviceEngine, Engine
+from .engines.cuda_driver import device_ordinal
 from .errors import EngineError, ImageError
 from .gpu import GpuConfig, GpuPath
 from .images import ImageSource
@@ -359,9 +360,13 @@ def _open_path(
     engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
 ) -> CpuPath | GpuPath:
     """The GPU's way for engines that enqueue, the CPU's for the others."""
-    if isinstance(engine, DeviceEngine):
-        return GpuPath(engine, int(device.partition(":")[2] or 0), gpu)
-    return CpuPath(engine)
+    if not isinstance(engine, DeviceEngine):
+        return CpuPath(engine)
+    ordinal = getattr(engine, "ordinal", None)
+    asked = device_ordinal(device) if ":" in device else ordinal
+    if ordinal is not None and asked != ordinal:
+        raise EngineError(f'the engine is on cuda:{ordinal}, and device "{device}" was asked for')
+    return GpuPath(engine, asked or 0, gpu)
 
 
 def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:

@@ -34,7 +34,7 @@ class DeviceImage:
     """(H, W, 3)."""
 
     streams: tuple[int, ...]
-    """Handles of the streams in whose order the image is read; none where its owner saw to it."""
+    """Handles of the streams in whose order the image is read."""
 
     owner: Any
     """Keeps the memory alive."""
@@ -50,17 +50,23 @@ def is_on_device(source: Any) -> bool:
     return device is not None and int(device()[0]) == CUDA_DEVICE_TYPE
 
 
-def read_device_image(source: Any, stream: int | None, reader: int) -> DeviceImage:
+def read_device_image(
+    source: Any, stream: int | None, reader: int, ordinal: int = 0
+) -> DeviceImage:
     """Where an image in CUDA memory lies.
 
     Args:
         source: Has `__dlpack__` or `__cuda_array_interface__`; or an `Nv12Frame` of such.
         stream: Handle of the stream that the caller works on; None asks the array.
-        reader: Handle of the stream that will read the image.
+        reader: Handle of the stream in whose order an array that is asked brings itself.
+        ordinal: Number of the GPU that will read it.
 
     Raises:
-        ImageError: It is no (H, W, 3) uint8 image or no NV12, or a row's values lie apart.
+        ImageError: It is no (H, W, 3) uint8 image or no NV12, or a row's values lie apart, or it
+            is on another GPU.
     """
+    for array in source.planes if isinstance(source, Nv12Frame) else (source,):
+        _check_gpu(array, ordinal)
     if isinstance(source, Nv12Frame):
         return _read_nv12(source, stream, reader)
     array = _read_array(source, stream, reader)
@@ -74,6 +80,19 @@ def read_device_image(source: Any, stream: int | None, reader: int) -> DeviceIma
     return DeviceImage(
         array.pointer, array.strides[0], 0, 0, (height, width, 3), array.streams, array.owner
     )
+
+
+def _check_gpu(source: Any, ordinal: int) -> None:
+    """By what DLPack tells; the other interface tells nothing."""
+    device = getattr(source, "__dlpack_device__", None)
+    if device is None:
+        return
+    kind, number = map(int, device())
+    if kind == CUDA_DEVICE_TYPE and number != ordinal:
+        raise ImageError(
+            f"the image is in the memory of cuda:{number} and the detector runs on cuda:{ordinal}; "
+            f'copy the image, or open the detector with device="cuda:{number}"'
+        )
 
 
 def _read_nv12(frame: Nv12Frame, stream: int | None, reader: int) -> DeviceImage:
@@ -134,7 +153,7 @@ def _read_array(source: Any, stream: int | None, reader: int) -> _Array:
     if hasattr(source, "__dlpack__"):
         # -1: no synchronisation by the owner of the array; the pipeline does it.
         capsule = source.__dlpack__(stream=reader if stream is None else -1)
-        streams = () if stream is None else (stream,)
+        streams = (reader if stream is None else stream,)
         return _Array(*_read_capsule(capsule), streams, (source, capsule))
     interface = source.__cuda_array_interface__
     shape = tuple(interface["shape"])

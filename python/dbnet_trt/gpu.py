@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +44,19 @@ class _Network:
     """An engine as the compiled pipeline calls it."""
 
     def __init__(self, engine: DeviceEngine) -> None:
-        self.prepare, self.enqueue = engine.prepare, engine.enqueue
+        self.prepare, self._enqueue = engine.prepare, engine.enqueue
         self.release = getattr(engine, "release", lambda batch, height, width: None)
         self.warn = logger.warning
+
+    def enqueue(self, *arguments: Any) -> None:
+        """Without the garbage collector: memory that it frees on the GPU would break a capture."""
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            self._enqueue(*arguments)
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class GpuPath:
         card = engine.card
         self._is_half = engine.output_is_half
         self._logits = card.output == "logit"
+        self._ordinal = device
         scale, bias = scale_and_bias(card)
         self._pipeline = _core.Pipeline(
             _Network(engine),
@@ -88,7 +100,7 @@ class GpuPath:
     def load(self, source: Any, stream: int | None) -> LoadedImage:
         """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""
         if is_on_device(source):
-            return read_device_image(source, stream, self._pipeline.stream)
+            return read_device_image(source, stream, self._pipeline.import_stream, self._ordinal)
         return read_nv12(source) if isinstance(source, Nv12Frame) else load_image(source)
 
     def submit(

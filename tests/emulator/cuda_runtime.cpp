@@ -276,6 +276,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     const Lock lock(runtime.mutex);
     if (const cudaError_t code = begin_call("cudaStreamWaitEvent")) return code;
+    if (stream_of(stream).capture != nullptr) {  // for work that is not captured
+        stream->capture_is_broken = true;
+        return fail(cudaErrorStreamCaptureUnsupported);
+    }
     add(stream_of(stream), {nullptr, event->state, event->state->recorded});
     return cudaSuccess;
 }
@@ -383,6 +387,18 @@ void runtime_fail(const char* name, int code, int after) {
 int runtime_copy(void* to, const void* from, std::size_t num_bytes, std::size_t stream) {
     return cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault,
                            reinterpret_cast<cudaStream_t>(stream));
+}
+
+/// Makes a stream wait for the default one, as owners of images do.
+int runtime_wait(std::size_t stream) {
+    cudaEvent_t event = nullptr;
+    if (const cudaError_t code = cudaEventCreateWithFlags(&event, 0)) return code;
+    cudaError_t code = cudaEventRecord(event, nullptr);
+    if (code == cudaSuccess) {
+        code = cudaStreamWaitEvent(reinterpret_cast<cudaStream_t>(stream), event);
+    }
+    cudaEventDestroy(event);
+    return code;
 }
 
 /// What is in use: bytes on the device, pinned bytes, streams, events, graphs; graph launches.

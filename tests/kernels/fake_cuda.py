@@ -17,6 +17,7 @@ class FakeCuda:
         self.library = library
         self._library = ctypes.CDLL(str(library))
         self._library.runtime_copy.argtypes = [ctypes.c_size_t] * 4
+        self._library.runtime_wait.argtypes = [ctypes.c_size_t]
         loader = importlib.machinery.ExtensionFileLoader("emulated._core", str(library))
         spec = importlib.util.spec_from_loader("emulated._core", loader)
         assert spec is not None
@@ -38,6 +39,11 @@ class FakeCuda:
         """Enqueue a copy."""
         if self._library.runtime_copy(to, source, num_bytes, stream) != 0:
             raise RuntimeError("the copy failed")
+
+    def wait(self, stream: int) -> None:
+        """Make a stream wait for the default one."""
+        if self._library.runtime_wait(stream) != 0:
+            raise RuntimeError("the stream cannot wait")
 
     def usage(self) -> Usage:
         """What is in use."""

@@ -25,7 +25,7 @@ class GreenOnGpu:
         self._cuda, self.input_is_half, self.output_is_half = cuda, is_half, is_half
         self.prepared: list[tuple[int, int, int]] = []
         self.num_enqueues = 0
-        self.before_enqueue: Callable[[], None] = lambda: None
+        self.before_enqueue: Callable[[], object] = lambda: None
 
     def prepare(self, batch: int, height: int, width: int) -> None:
         self.prepared.append((batch, height, width))

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import ImageError, SizePolicy
+from dbnet_trt import Detector, EngineError, ImageError, SizePolicy
+from dbnet_trt.gpu import GpuPath
 from green import assert_same, photo
 from numpy.lib.stride_tricks import as_strided
 
 from kernels.fake_cuda import FakeCuda
-from kernels.pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
+from kernels.pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]
 
@@ -155,6 +157,31 @@ def test_threads_share_a_detector(cuda: FakeCuda, rng: np.random.Generator) -> N
             assert_same(found, other)
 
 
+def test_thread_runs_a_shape_before_it_captures_it(
+    cuda: FakeCuda, rng: np.random.Generator
+) -> None:
+    """Libraries make handles at a thread's first run, which a capture forbids."""
+    pair = make_pair(cuda)
+    image = photo(64, 96, rng)
+    pair.gpu.detect(image)
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        for expected in (0, 1, 1):
+            found = other.submit(pair.gpu.detect, image).result()
+            assert_same(found, pair.cpu.detect(image))
+            assert pair.gpu.gpu_usage["num_graphs"] == expected
+
+
+def test_nothing_is_collected_while_the_network_is_enqueued(
+    pair: Pair, rng: np.random.Generator
+) -> None:
+    seen = []
+    pair.engine.before_enqueue = lambda: seen.append(gc.isenabled())
+    for _ in range(2):
+        pair.gpu.detect(photo(64, 96, rng))
+    assert seen == [False] * 2
+    assert gc.isenabled()
+
+
 # ---- images in GPU memory ------------------------------------------------------------------------
 
 
@@ -192,7 +219,7 @@ def test_dlpack_hears_of_the_stream(pair: Pair, rng: np.random.Generator) -> Non
     source = OnDeviceByDLPack(photo(64, 96, rng))
     pair.gpu.detect(source)
     pair.gpu.detect(source, stream=1)
-    assert source.streams == [pair.gpu._path._pipeline.stream, -1]  # type: ignore[union-attr]
+    assert source.streams == [pair.gpu._path._pipeline.import_stream, -1]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +251,40 @@ def test_strides_of_single_values_mean_nothing(pair: Pair, rng: np.random.Genera
         image = photo(*shape[:2], rng)
         found = pair.gpu.detect(OnDevice(image, strides=strides))
         assert_same(found, pair.cpu.detect(image))
+
+
+def test_images_may_come_while_a_graph_is_captured(
+    pair: Pair, cuda: FakeCuda, rng: np.random.Generator
+) -> None:
+    """From other threads: their owners put waits into a stream."""
+    image = photo(64, 96, rng)
+    path = pair.gpu._path
+    assert isinstance(path, GpuPath)
+
+    class Waiting(OnDeviceByDLPack):
+        def __dlpack__(self, stream: int) -> Any:
+            cuda.wait(stream)
+            return super().__dlpack__(stream)
+
+    pair.engine.before_enqueue = lambda: path.load(Waiting(image), None)
+    for _ in range(3):
+        assert_same(pair.gpu.detect(Waiting(image)), pair.cpu.detect(image))
+    assert pair.gpu.gpu_usage["num_graphs"] == 1
+
+
+def test_image_on_another_gpu(pair: Pair) -> None:
+    class OnSecond(OnDeviceByDLPack):
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 1
+
+    with pytest.raises(ImageError, match=r'cuda:1 and the detector runs on cuda:0.*"cuda:1"'):
+        pair.gpu.detect(OnSecond(np.zeros((32, 32, 3), np.uint8)))
+
+
+def test_engine_on_another_gpu(cuda: FakeCuda) -> None:
+    engine = GreenOnGpu(cuda)
+    engine.ordinal = 1  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match='on cuda:1, and device "cuda:0"'):
+        Detector(engine, device="cuda:0")
+    with pytest.raises(EngineError, match="CUDA failed"):  # the fake runtime has one GPU
+        Detector(engine)

@@ -61,6 +61,8 @@ class DeviceEngine(Protocol):
 
     # An engine that frees what it prepared has a method `release(batch, height, width)`, too. It is
     # called when no graph uses the shape any more; until then graphs hold addresses of its memory.
+    # One that is bound to a GPU tells its number by an attribute `ordinal`. Detectors do not share
+    # engines: one engine, one detector.
 
     def enqueue(
         self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int

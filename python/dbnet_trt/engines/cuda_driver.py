@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -30,7 +32,10 @@ def load_driver() -> Any:
 
 
 class Device:
-    """A GPU, by its primary context: the one that the CUDA runtime uses, too."""
+    """A GPU, by its primary context: the one that the CUDA runtime uses, too.
+
+    Memory, copies and streams are for `with device.current():`.
+    """
 
     def __init__(self, ordinal: int = 0) -> None:
         """Open GPU number `ordinal`.
@@ -45,11 +50,15 @@ class Device:
         self._call("cuDeviceGet", ctypes.byref(self._handle), ctypes.c_int(ordinal))
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._handle)
         self.ordinal = ordinal
-        self.activate()
 
-    def activate(self) -> None:
-        """Make it the calling thread's GPU."""
-        self._call("cuCtxSetCurrent", self._context)
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make it the calling thread's GPU; afterwards the one before is so again."""
+        self._call("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            self._call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     @property
     def compute_capability(self) -> str:

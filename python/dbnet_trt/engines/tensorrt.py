@@ -67,7 +67,8 @@ def engine_from_bytes(
     library = load_library(card.backend)
     gpu = Device(ordinal)
     card.check(name, library.__version__, gpu.compute_capability)
-    return TensorRTEngine(_deserialize(library, name, data), library, card, gpu)
+    with gpu.current():
+        return TensorRTEngine(_deserialize(library, name, data), library, card, gpu)
 
 
 def load_library(backend: str) -> Any:
@@ -133,7 +134,8 @@ class TensorRTEngine:
     """
 
     def __init__(self, engine: Any, library: Any, card: EngineCard, device: Device) -> None:
-        self._engine, self._library, self.device = engine, library, device
+        self._engine, self._library = engine, library
+        self.device, self.ordinal = device, device.ordinal
         self._logger = make_logger(library)
         self.card: ModelCard = card.model
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -158,7 +160,11 @@ class TensorRTEngine:
         if shape in self._contexts:
             return
         self._check_range(shape)
-        self.device.activate()
+        with self.device.current():
+            self._contexts[shape] = self._prepare_context(shape)
+
+    def _prepare_context(self, shape: Shape) -> tuple[Any, DeviceMemory]:
+        batch, height, width = shape
         context = self._create_context()
         context.set_input_shape(self._input, (batch, 3, height, width))
         missing = context.infer_shapes()
@@ -175,7 +181,7 @@ class TensorRTEngine:
             context.set_device_memory(memory.pointer, memory.num_bytes)
         else:
             context.device_memory = memory.pointer
-        self._contexts[shape] = context, memory
+        return context, memory
 
     def release(self, batch: int, height: int, width: int) -> None:
         """Give up a shape's context and memory; no graph that was captured with it may run again.
@@ -262,7 +268,8 @@ class HostEngine:
     def __init__(self, engine: TensorRTEngine) -> None:
         self._engine, self._device = engine, engine.device
         self.card, self.description = engine.card, engine.description
-        self._stream = self._device.create_stream()
+        with self._device.current():
+            self._stream = self._device.create_stream()
         self._lock = threading.Lock()
         self._shapes: OrderedDict[Shape, None] = OrderedDict()
 
@@ -272,8 +279,7 @@ class HostEngine:
         engine, device = self._engine, self._device
         images = np.ascontiguousarray(batch, np.float16 if engine.input_is_half else np.float32)
         maps = np.empty(shape, np.float16 if engine.output_is_half else np.float32)
-        with self._lock:
-            device.activate()
+        with self._lock, device.current():
             self._prepare(shape)
             source, target = device.allocate(images.nbytes), device.allocate(maps.nbytes)
             device.upload(images, source.pointer)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,17 @@ from numpy.typing import NDArray
 from .._core import cuda_available
 from ..card import ModelCard
 from ..errors import EngineError
+from .cuda_driver import device_ordinal
 
 if TYPE_CHECKING:
     import torch
+
+_ALLOCATING = threading.Lock()
+"""Held while PyTorch allocates from a pool of ours: one thread may at a time, and PyTorch ends the
+process if any pool goes meanwhile."""
+
+_retired: list[Any] = []
+"""Pools of engines that are gone, until nothing is allocated or captured."""
 
 
 class TorchEngine:
@@ -59,15 +68,27 @@ class TorchDeviceEngine:
         """
         import torch
 
-        self._device = torch.device(device)
+        self.ordinal = device_ordinal(device)
+        self._device = torch.device("cuda", self.ordinal)
         self._model = model.to(self._device, torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card = card
-        self.description = f"PyTorch {torch.__version__}, {device}, fp16"
+        self.description = f"PyTorch {torch.__version__}, {self._device}, fp16"
         # Graphs hold addresses of what the network works in: memory of its own, never given back.
         # Shapes share it, as they run one after the other.
-        self._pool = torch.cuda.MemPool()
+        with torch.cuda.device(self._device):
+            self._pool = torch.cuda.MemPool()
         self._tensors: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
         torch.cuda.synchronize(self._device)  # the weights are there, whatever stream comes next
+
+    def __del__(self) -> None:
+        if "_pool" not in self.__dict__:
+            return
+        _retired.append(self.__dict__.pop("_pool"))
+        if _ALLOCATING.acquire(blocking=False):  # otherwise the next frame frees it
+            try:
+                _retired.clear()
+            finally:
+                _ALLOCATING.release()
 
     def prepare(self, batch: int, height: int, width: int) -> None:
         """PyTorch takes every shape as it comes."""
@@ -82,25 +103,29 @@ class TorchDeviceEngine:
         """Run the network from one device address to another."""
         import torch
 
+        on_stream = torch.cuda.stream(torch.cuda.ExternalStream(stream, self._device))
         try:
-            self._run(input_pointer, output_pointer, shape, stream)
+            with _ALLOCATING, torch.inference_mode(), on_stream:
+                if torch.cuda.is_current_stream_capturing():
+                    self._run(input_pointer, output_pointer, shape)
+                    return
+                _retired.clear()
+                try:
+                    self._run(input_pointer, output_pointer, shape)
+                except torch.cuda.OutOfMemoryError:
+                    torch.cuda.empty_cache()  # it is not emptied for a pool of its own
+                    self._run(input_pointer, output_pointer, shape)
         except torch.cuda.OutOfMemoryError as error:
             raise EngineError(
                 f"the GPU has no memory left for the network at batch, height, width {shape}; "
                 "use a smaller batch_size or size, or end other programs on this GPU"
             ) from error
 
-    def _run(
-        self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int
-    ) -> None:
+    def _run(self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int]) -> None:
         import torch
 
         batch, height, width = shape
-        with (
-            torch.inference_mode(),
-            torch.cuda.stream(torch.cuda.ExternalStream(stream, self._device)),
-            torch.cuda.use_mem_pool(self._pool, self._device),
-        ):
+        with torch.cuda.use_mem_pool(self._pool, self._device):
             images = self._tensor(input_pointer, (batch, 3, height, width))
             values = self._model(images.contiguous(memory_format=torch.channels_last))
             self._tensor(output_pointer, shape).copy_(values.reshape(shape))
