@@ -22,6 +22,8 @@ def test_defaults_are_read_as_params() -> None:
     ("fields", "message"),
     [
         ({"mean": (0.5, 0.5)}, "mean must have 3"),
+        ({"mean": 0.5}, "mean must have 3"),
+        ({"std": (float("nan"), 1.0, 1.0)}, "std must have 3"),
         ({"std": (0.0, 1.0, 1.0)}, "std must not be 0"),
         ({"channel_order": "gbr"}, "channel_order must be"),
         ({"output": "map"}, "output must be"),

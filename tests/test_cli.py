@@ -252,3 +252,103 @@ def test_missing_library_names_its_extra(
     monkeypatch.setattr(cli, "app", lambda *_, **__: miss())
     assert cli.main(["models"]) == 2
     assert capsys.readouterr().err.strip() == f"error: this command {remedy}"
+
+
+def test_missing_library_of_a_command_that_is_loaded_late() -> None:
+    """As it comes out of the library that reads the command line, in a process of its own."""
+    code = "import sys; sys.modules['torch'] = None; from dbnet_trt import cli; "
+    code += "sys.exit(cli.main(['train', '--help']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: this command needs torch; pip install 'dbnet-trt[train]'\n"
+
+
+# ---- nothing is lost -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["--save", "scans"],
+        ["--save", "scans/a.png"],
+        ["--json", "scans/a.png"],
+        ["--save", "scans/../scans"],
+    ],
+)
+def test_inputs_are_not_overwritten(
+    outputs: list[str],
+    model: str,
+    photo: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scan = tmp_path / "scans" / "a.png"
+    scan.parent.mkdir()
+    scan.write_bytes(Path(photo).read_bytes())
+    assert cli.main(["detect", "scans", "--model", model, *outputs]) == 2
+    assert "would overwrite the input scans" in " ".join(capsys.readouterr().err.split())
+    assert scan.read_bytes() == Path(photo).read_bytes()
+
+
+def test_lines_of_before_stay_where_the_command_is_wrong(
+    model: str, photo: str, tmp_path: Path
+) -> None:
+    lines = tmp_path / "found.jsonl"
+    lines.write_text("precious")
+    arguments = ["detect", photo, photo, "--model", model, "--json", str(lines)]
+    assert cli.main([*arguments, "--save", str(tmp_path / "one.png")]) == 2
+    assert lines.read_text() == "precious"
+
+
+def test_pictures_of_formats_that_are_not_written(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = tmp_path / "in" / "b.pgm"
+    grey.parent.mkdir()
+    cv2.imwrite(str(grey), cv2.imread(photo, cv2.IMREAD_GRAYSCALE))
+    folder = tmp_path / "out"
+    assert cli.main(["detect", str(grey.parent), "--model", model, "--save", str(folder)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["b.jpg"]
+    film = str(tmp_path / "out.mp4")
+    assert cli.main(["detect", photo, "--model", model, "--save", film]) == 2
+    assert "pictures are written as .bmp, .jpeg, .jpg" in capsys.readouterr().err
+
+
+def test_picture_that_cannot_be_written_is_counted(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = tmp_path / "in" / "wide.webp.png"
+    wide.parent.mkdir()
+    cv2.imwrite(str(wide), np.zeros((8, 17000, 3), np.uint8))
+    source = wide.rename(wide.with_name("wide.webp"))
+    arguments = ["detect", str(source), photo, "--model", model, "--save", str(tmp_path / "out")]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert "17000x8 pixels are too many for .webp" in printed
+    assert "2 images, 2 texts, 1 skipped" in printed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_full_disk_is_one_line(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", photo, "--model", model, "--json", "/dev/full"]) == 2
+    printed = capsys.readouterr().err
+    assert "No space left on device" in printed
+    assert "Traceback" not in printed
+
+
+def test_video_that_is_cut_off_is_counted(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "film.avi"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (200, 120))
+    for _ in range(12):
+        film.write(scene())
+    film.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert cli.main(["detect", str(path), "--model", model, "--json", "-"]) == 1
+    printed = capsys.readouterr()
+    assert 0 < len(printed.out.splitlines()) < 12
+    assert "of 12 frames: cut off" in printed.err

@@ -135,6 +135,14 @@ def test_crops_of_tall_text_lie() -> None:
     assert crop[5:-5, 50:].mean() < 20
 
 
+def test_image_of_another_size_is_refused() -> None:
+    found = Detections(upright(20, 10, 20, 80)[None], np.ones(1, np.float32))
+    for use in (found.crops, found.plot):
+        use(np.zeros((90, 40, 3), np.uint8))
+        with pytest.raises(ValueError, match="text up to x 40, y 90, and the image has 40x60"):
+            use(np.zeros((60, 40, 3), np.uint8))
+
+
 def test_crops_of_a_sliver() -> None:
     found = Detections(upright(3, 3, 0, 0)[None], np.ones(1, np.float32))
     assert found.crops(np.zeros((9, 9, 3), np.uint8))[0].shape == (1, 1, 3)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import concurrent.futures
+import copy
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from dbnet_trt import Detector, EngineError, ImageError, SizePolicy, cuda_available
 from dbnet_trt.weights import DEFAULT_MODEL, find_model
+from PIL import Image
 from tiny import CARD, make_model, scene
 
 
@@ -168,11 +171,29 @@ def test_bad_image_in_a_batch(detector: Detector, tmp_path: Path) -> None:
         detector.detect_batch([scene(), tmp_path / "none.jpg"])
 
 
-@pytest.mark.parametrize("images", ["photo.jpg", b"photo", scene(), scene()[:, :, 0]])
+@pytest.mark.parametrize(
+    "images",
+    ["photo.jpg", Path("photo.jpg"), b"photo", scene(), scene()[:, :, 0], Image.fromarray(scene())],
+)
 def test_one_image_is_no_batch(detector: Detector, images: Any) -> None:
     with pytest.raises(TypeError, match="call detect for one image"):
         detector.detect_batch(images)
     assert len(detector.detect_batch(np.stack([scene(), scene()]))) == 2
+
+
+def test_detector_is_not_copied(detector: Detector) -> None:
+    for use in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="open one there"):
+            use(detector)
+
+
+def test_wrong_types_are_named(detector: Detector) -> None:
+    with pytest.raises(TypeError, match="got ndarray; images go to its method detect"):
+        Detector(scene())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device must be"):
+        Detector(device=0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="score_threshold must be a number, got '0.5'"):
+        detector.detect(scene(), score_threshold="0.5")  # type: ignore[arg-type]
 
 
 def test_size_is_a_policy(detector: Detector) -> None:

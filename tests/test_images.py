@@ -101,6 +101,27 @@ def test_wrong_types_say_how_to_convert(dtype: type) -> None:
         load_image(np.zeros((4, 4, 3), dtype))
 
 
+def test_shift_is_for_sixteen_bits_alone() -> None:
+    for dtype, hint in ((np.uint16, ">> 8"), (np.int64, "from 0 to 255"), (object, "0 to 255")):
+        with pytest.raises(ImageError, match=hint):
+            load_image(np.zeros((4, 4, 3), dtype))
+
+
+def test_hints_for_what_is_no_image() -> None:
+    with pytest.raises(TypeError, match="detect_batch takes many"):
+        load_image([np.zeros((4, 4), np.uint8)])
+    with pytest.raises(TypeError, match="getvalue"):
+        load_image(io.BytesIO(b"x"))
+    with pytest.raises(ImageError, match=r"https://a\.b/c\.jpg is not on this machine"):
+        load_image("https://a.b/c.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pil_images_of_any_range_are_refused(dtype: type) -> None:
+    with pytest.raises(ImageError, match=r"must be uint8, got .*astype"):
+        load_image(PIL.Image.fromarray(np.ones((4, 4), dtype)))
+
+
 @pytest.mark.parametrize("source", [None, 3, [[1, 2]], {"a": 1}])
 def test_what_is_no_image_at_all(source: object) -> None:
     with pytest.raises(TypeError, match="an image must be"):

@@ -206,6 +206,19 @@ def test_map_of_another_size(backend: Any, tmp_path: Path) -> None:
         engine(np.zeros((1, 3, 32, 32), np.float32))
 
 
+def test_model_of_one_size(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    sides[2].dim_value, sides[3].dim_value = 64, 96
+    onnx.save(model, path)
+    engine = load_onnx(path, config=CpuConfig("onnxruntime"))
+    assert engine(np.zeros((1, 3, 64, 96), np.float32)).shape == (1, 64, 96)
+    batch = np.zeros((1, 3, 96, 64), np.float32)
+    with pytest.raises(EngineError, match=r"3, 64, 96\], got \[1, 3, 96, 64\].*openvino"):
+        engine(batch)
+
+
 def test_embedded_card_survives(tmp_path: Path) -> None:
     card = ModelCard(name="mine", mean=(1, 2, 3), channel_order="rgb", license="Apache-2.0")
     assert load_onnx(make_model(tmp_path / "a.onnx", card)).card == card

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from dbnet_trt.engines import openvino as openvino_engine
 from dbnet_trt.engines.onnx import CpuConfig, load_onnx
@@ -101,3 +102,24 @@ def test_signals_are_handled_when_engines_are_gone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SIGNAL_AFTER_TWO_ENGINES, str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_model_of_one_size_is_adapted(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    sides[2].dim_value, sides[3].dim_value = 64, 96
+    onnx.save(model, path)
+    engine = load_onnx(path, config=CpuConfig("openvino"))
+    assert engine(np.zeros((1, 3, 96, 64), np.float32)).shape == (1, 96, 64)
+
+
+def test_forked_process_is_warned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    load_onnx(path, config=CpuConfig("openvino"))
+    assert not caplog.records
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    load_onnx(path, config=CpuConfig("openvino"))
+    assert "forked after OpenVINO had started" in caplog.text

@@ -85,8 +85,12 @@ def test_plan_of_a_video_frame() -> None:
     assert SizePolicy(736).plan(720, 1280) == ((720, 1280), (736, 1308), (736, 1312))
 
 
+def test_whole_numbers_of_numpy_are_taken() -> None:
+    assert SizePolicy(np.int64(640)) == SizePolicy(640)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("field", ["short_side", "long_side_limit"])
-@pytest.mark.parametrize("value", [0, -1, 1.5])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
 def test_size_policy_rejects(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         SizePolicy(**{field: value})  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,10 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            values = tuple(float(value) for value in getattr(self, name))
-            if len(values) != 3:
-                raise ValueError(f"{name} must have 3 numbers, one a channel, got {values}")
+            given = getattr(self, name)
+            values = tuple(map(float, given if hasattr(given, "__iter__") else (given,)))
+            if len(values) != 3 or not all(map(math.isfinite, values)):
+                raise ValueError(f"{name} must have 3 numbers, one a channel, got {given}")
             object.__setattr__(self, name, values)
         if 0 in self.std:
             raise ValueError(f"std must not be 0, got {self.std}")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `dbnet`. Only this module and `eval_command` print."""
+"""The command `dbnet`. Only this module, `outputs` and the other commands print."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -32,6 +31,7 @@ from .detector import Detector
 from .engines.engine_card import EngineCard, read_engine_card
 from .errors import DBNetError, ImageError
 from .images import Image
+from .outputs import Outputs
 from .preprocess import SizePolicy
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -154,14 +154,18 @@ def detect(
     sources = images.find_sources(inputs)
     detector = options.open_detector()
     totals = _Totals()
-    with _open_json(json) as lines, _progress(sources) as progress:
-        writer = _Writer(save, lines, sources, quiet=save is not None or json is not None)
+    with Outputs(save, json, sources) as outputs, _progress(sources) as progress:
         task = progress.add_task("detecting", total=_count(sources), rate="")
         for name, frame, image in _read(sources, totals):
             found = detector.detect(image, size=options.size(detector.card))
             totals.images += 1
             totals.texts += len(found)
-            writer.write(name, frame, image, found)
+            try:
+                outputs.write(name, frame, image, found)
+            except ImageError as error:
+                totals.fail(error)
+            if save is None and json is None:
+                _print_found(name if frame is None else f"{name} frame {frame}", found)
             elapsed = progress.tasks[task].elapsed or 0
             rate = f"{totals.images / elapsed:.1f} images/s" if elapsed > 0 else ""
             progress.update(task, advance=1, rate=rate)
@@ -271,71 +275,11 @@ def _count(sources: list[str]) -> int | None:
     return total
 
 
-class _Writer:
-    """Puts results where they were asked for, each whole before the next."""
-
-    def __init__(
-        self, save: Path | None, lines: TextIO | None, sources: list[str], quiet: bool
-    ) -> None:
-        self._lines, self._quiet = lines, quiet
-        is_file = (
-            save is not None and save.suffix.lower() in images.IMAGE_SUFFIXES and not save.is_dir()
-        )
-        if is_file and (len(sources) > 1 or images.is_video(sources[0])):
-            raise ValueError(
-                f"--save {save} names one picture, but there are more to write; name a folder"
-            )
-        self._file = save if is_file else None
-        self._folder = None if is_file else save
-        self._used: set[str] = set()
-
-    def write(self, name: str, frame: int | None, image: Image, found: Detections) -> None:
-        if self._lines is not None:
-            record = {"image": name, "height": image.shape[0], "width": image.shape[1]}
-            if frame is not None:
-                record["frame"] = frame
-            # One write a line: whatever stops the program leaves whole lines.
-            self._lines.write(json.dumps(record | json.loads(found.to_json())) + "\n")
-            self._lines.flush()
-        if self._file is not None:
-            found.save(self._file, image)
-        elif self._folder is not None:
-            found.save(self._folder / self._picture_name(name, frame), image)
-        if not self._quiet:
-            _print_found(name if frame is None else f"{name} frame {frame}", found)
-
-    def _picture_name(self, name: str, frame: int | None) -> str:
-        """A name of its own for each picture, also where folders hold files of the same name."""
-        path = Path(name if not name.isdecimal() else f"camera{name}")
-        suffix = path.suffix if path.suffix.lower() in images.IMAGE_SUFFIXES else ".jpg"
-        stem = path.stem if frame is None else f"{path.stem}_{frame:06d}"
-        unique, number = stem + suffix, 2
-        while unique in self._used:
-            unique, number = f"{stem}_{number}{suffix}", number + 1
-        self._used.add(unique)
-        return unique
-
-
 def _print_found(name: str, found: Detections) -> None:
     out.print(f"[bold]{_escape(name)}[/bold]: {_number(len(found), 'text')}", soft_wrap=True)
     for text in found.in_reading_order():
         corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
         out.print(f"  {text.score:.2f}  {corners}", soft_wrap=True, highlight=False)
-
-
-@contextlib.contextmanager
-def _open_json(path: Path | None) -> Iterator[TextIO | None]:
-    if path is None:
-        yield None
-    elif str(path) == "-":
-        yield sys.stdout
-    else:
-        try:
-            file = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise ImageError(f"{path} cannot be written: {error.strerror}") from error
-        with file:
-            yield file
 
 
 def _progress(sources: list[str]) -> Progress:
@@ -362,8 +306,12 @@ def _escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def _missing_extra(error: ModuleNotFoundError) -> str:
-    """What installs a library that a command needs."""
+def _missing_extra(error: ImportError) -> str | None:
+    """What installs a library that a command needs; None where another thing went wrong."""
+    missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+    if not isinstance(missing, ModuleNotFoundError):
+        return None
+    error = missing
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:
         return f"this command needs {error.name or error}, which is not installed"
@@ -375,19 +323,33 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         result = app(arguments, exit_on_error=True, result_action="return_value")
+        sys.stdout.flush()
     except KeyboardInterrupt:
         err.print("interrupted", style="yellow")
         return INTERRUPTED
     except BrokenPipeError:  # `dbnet ... | head` has read enough
         sys.stderr.close()
         return 1
-    except ModuleNotFoundError as error:
-        err.print(f"[red]error:[/red] {_escape(_missing_extra(error))}", soft_wrap=True)
-        return 2
+    except ImportError as error:
+        message = _missing_extra(error)
+        if message is None:
+            raise
+        return _fail(message)
+    except OSError as error:  # a full disk, most often
+        try:
+            sys.stdout.flush()
+        except OSError:  # what is left goes nowhere, or Python would try once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = f"{error.filename}" if error.filename else "the results cannot be written"
+        return _fail(f"{what}: {error.strerror or error}")
     except (DBNetError, ValueError) as error:
-        err.print(f"[red]error:[/red] {_escape(str(error))}", soft_wrap=True)
-        return 2
+        return _fail(str(error))
     return result if isinstance(result, int) else 0
+
+
+def _fail(message: str) -> int:
+    err.print(f"[red]error:[/red] {_escape(message)}", soft_wrap=True)
+    return 2
 
 
 if __name__ == "__main__":

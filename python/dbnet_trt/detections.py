@@ -130,9 +130,7 @@ class Detections:
         """
         import cv2
 
-        from .images import load_image
-
-        canvas = load_image(image).copy()
+        canvas = self._load(image).copy()
         thickness = max(1, round(max(canvas.shape[:2]) / 500))
         points = [np.rint(outline).astype(np.int32) for outline in self.outlines()]
         cv2.polylines(canvas, points, True, OUTLINE_COLOR, thickness, cv2.LINE_AA)
@@ -164,10 +162,22 @@ class Detections:
         Returns:
             N images (h, w, 3) uint8 BGR, h and w at least 1.
         """
+        pixels = self._load(image)
+        return [_crop(pixels, quad) for quad in self.quads]
+
+    def _load(self, image: ImageSource) -> NDArray[np.uint8]:
+        """The pixels; ValueError where text lies outside."""
         from .images import load_image
 
         pixels = load_image(image)
-        return [_crop(pixels, quad) for quad in self.quads]
+        height, width = pixels.shape[:2]
+        right, bottom = self.quads.reshape(-1, 2).max(axis=0, initial=0)
+        if right > width or bottom > height:
+            raise ValueError(
+                f"there is text up to x {right:.0f}, y {bottom:.0f}, and the image has "
+                f"{width}x{height} pixels; give the one that was searched, in the same size"
+            )
+        return pixels
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` gives the same numbers back. Without the map."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,6 +116,9 @@ class Detector:
         """Bytes of GPU and pinned memory that are held beside the network's own, and how many
         shapes and graphs; nothing on the CPU."""
         return self._path.usage() if isinstance(self._path, GpuPath) else {}
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a Detector cannot be copied or sent to another process; open one there")
 
     def __repr__(self) -> str:
         return f"Detector({self.card.name}: {self._engine.description})"
@@ -267,7 +271,8 @@ class Detector:
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         one_array = len(getattr(images, "shape", (0,) * 4)) < 4
-        if one_array or isinstance(images, (str, bytes, bytearray, memoryview, Nv12Frame)):
+        kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
+        if one_array or isinstance(images, kinds) or not isinstance(images, Iterable):
             raise TypeError(
                 f"images must be an iterable of images, got one {type(images).__name__}; "
                 "call detect for one image, or give a list"
@@ -330,9 +335,14 @@ def _open_engine(
     card: ModelCard | str | None,
     cpu: tuple[str, str, int],
 ) -> Engine | DeviceEngine:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
         raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
     if engine is not None and not isinstance(engine, (str, Path)):
+        if not hasattr(engine, "card"):
+            raise TypeError(
+                "a detector opens the name of a model, the path of one, or an engine, got "
+                f"{type(engine).__name__}; images go to its method detect"
+            )
         return engine
     if Path(engine or "").suffix.lower() == ".safetensors":
         from .engines.torch import load_checkpoint

@@ -22,9 +22,13 @@ ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | me
 # 0xff and a kind; inside of pixels 0xff is followed by 0 or, between them, by 0xd0 to 0xd7.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
-)
+WRITTEN_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+IMAGE_SUFFIXES = WRITTEN_SUFFIXES | {".jpe", ".ppm", ".pgm", ".jp2", ".gif", ".avif"}
+"""Of the files in a folder that are taken for images; whether they are read is up to OpenCV."""
+
+COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
+"""Of videos whose header counts the frames, rather than letting them be guessed."""
+
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
 
@@ -47,23 +51,28 @@ def load_image(source: ImageSource) -> Image:
         return read_nv12(source).to_bgr()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source), "the bytes given")
+    if isinstance(source, str) and re.match(r"\w+://", source):
+        raise ImageError(f"{source} is not on this machine; download it and give its bytes")
     if isinstance(source, (str, os.PathLike)):
         return _decode(_read(Path(source)), str(source))
     if any(kind.__module__.startswith("PIL.") for kind in type(source).__mro__):
         return _from_pil(source)
+    hint = "; detect_batch takes many" if isinstance(source, (list, tuple)) else ""
+    if hasattr(source, "getvalue"):
+        hint = "; give its getvalue()"
     raise TypeError(
         "an image must be a NumPy array, a path, the bytes of a file, a PIL image, or an "
-        f"Nv12Frame, got {type(source).__name__}"
+        f"Nv12Frame, got {type(source).__name__}{hint}"
     )
 
 
 def _from_array(array: NDArray[Any]) -> Image:
     if array.dtype != np.uint8:
-        hint = (
-            "multiply by 255 and use .astype(numpy.uint8) if its values run from 0 to 1"
-            if array.dtype.kind in "fb"
-            else "use (image >> 8).astype(numpy.uint8) if it uses all 16 bits"
-        )
+        hint = "use .astype(numpy.uint8) if its values run from 0 to 255"
+        if array.dtype.kind in "fb":
+            hint = "multiply by 255 and use .astype(numpy.uint8) if its values run from 0 to 1"
+        elif array.dtype == np.uint16:
+            hint = "use (image >> 8).astype(numpy.uint8) if it uses all 16 bits"
         raise ImageError(f"an image array must be uint8, got {array.dtype}; {hint}")
     if array.ndim == 2:
         array = array[:, :, None]
@@ -88,6 +97,8 @@ def _from_pil(image: Any) -> Image:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # convert would clip it
             return _from_array((np.asarray(upright) >> 8).astype(np.uint8))
+        if upright.mode in ("I", "F"):  # of any range: convert would clip it, too
+            return _from_array(np.asarray(upright))
         upright = upright.convert("RGB")
     except OSError as error:
         raise ImageError(f"the PIL image cannot be read: {error}") from error
@@ -113,11 +124,12 @@ def _decode(data: bytes, name: str) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"{name}: the image cannot be decoded: {error}") from error
+        reason = "it has too many pixels" if "MAX_IMAGE" in str(error) else str(error)
+        raise ImageError(f"{name}: the image cannot be decoded: {reason}") from error
     if image is None:
         raise ImageError(
             f"{name}: not an image, or one of a kind that OpenCV does not read "
-            "(JPEG, PNG, WebP, BMP and TIFF are read)"
+            "(JPEG, PNG, WebP, BMP and TIFF of 8 or 16 bits are read)"
         )
     return _from_array(np.asarray(image))
 
@@ -154,6 +166,11 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         done, data = cv2.imencode(path.suffix, image)
     except cv2.error:
         done = False
+    if not done and path.suffix.lower() in WRITTEN_SUFFIXES:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"{path}: {width}x{height} pixels are too many for {path.suffix}; write .png or .tif"
+        )
     if not done:
         raise ImageError(f"{path}: images are written as .jpg, .png, .webp, .bmp or .tif")
     try:
@@ -211,7 +228,8 @@ def read_frames(source: str) -> Iterator[Image]:
     """The frames of a video file, or of a camera until it ends.
 
     Raises:
-        ImageError: It cannot be opened, or gives no frame.
+        ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
+            its header promises.
     """
     import cv2
 
@@ -223,8 +241,13 @@ def read_frames(source: str) -> Iterator[Image]:
         if not got:
             what = f"camera {source}" if source.isdecimal() else source
             raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
+        number = 0
         while got:
             yield np.asarray(frame, np.uint8)
+            number += 1
             got, frame = capture.read()
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if Path(source).suffix.lower() in COUNTING_SUFFIXES and number < 0.9 * promised:
+            raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
     finally:
         capture.release()

@@ -50,6 +50,10 @@ class PostprocessParams:
     """Follow curved text with polygons, beside the quads around them."""
 
     def __post_init__(self) -> None:
+        for name in ("binary_threshold", "score_threshold", "unclip_ratio", "max_candidates"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float, np.integer, np.floating)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
         for name in ("binary_threshold", "score_threshold"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

@@ -44,8 +44,12 @@ class SizePolicy:
     def __post_init__(self) -> None:
         for name in ("short_side", "long_side_limit"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of pixels, 1 or more, got {value}")
+            is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not is_whole or value < 1:
+                raise ValueError(
+                    f"{name} must be a whole number of pixels, 1 or more, got {value!r}"
+                )
+            object.__setattr__(self, name, int(value))
 
     def plan(self, height: int, width: int) -> Plan:
         """Sizes for an image of this height and width, both at least 1."""

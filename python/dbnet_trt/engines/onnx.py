@@ -245,12 +245,20 @@ class _OnnxRuntime:
         except Exception as error:  # its exceptions have no common base
             raise EngineError(f'ONNX Runtime cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
-        types = {each.name: each.type for each in self._session.get_inputs()}
-        self._dtype = np.float16 if types[input_name] == "tensor(float16)" else np.float32
+        (source,) = (each for each in self._session.get_inputs() if each.name == input_name)
+        self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
+        self._shape: list[Any] = source.shape  # a number where no other side is taken
         self.card = card
         self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        for wanted, side in zip(self._shape, batch.shape, strict=True):
+            if isinstance(wanted, int) and wanted not in (0, side):
+                raise EngineError(
+                    f'"{self.card.name}" takes an input of shape {self._shape}, got '
+                    f'{list(batch.shape)}; use backend="openvino", which adapts it, or export it '
+                    "with dynamic axes"
+                )
         try:
             images = batch.astype(self._dtype, copy=False)
             (output,) = self._session.run([self._output_name], {self._input_name: images})

@@ -10,6 +10,8 @@ Giving the allocator's free pages back (malloc_trim) made that no less, MALLOC_A
 from __future__ import annotations
 
 import functools
+import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,15 +35,20 @@ MAX_CACHE_BYTES = 500_000_000
 """Compiled models kept on disk, 10 MB a shape of ppocrv6-small; the oldest goes first."""
 
 
+logger = logging.getLogger("dbnet_trt")
+
+
 @functools.cache
-def _open_core() -> Any:
+def _open_core() -> tuple[Any, int]:
     """OpenVINO's core: one for all engines, and never given back.
 
     The CPU plugin of each core puts a signal stack of its own under the thread that makes it, and
     puts back what was there when it goes. Where two go in the order in which they came, what is put
     back is gone, and the next signal that Python handles (Ctrl-C, say) ends the process.
+
+    Beside it the process that opened it: its threads are not there in a forked one.
     """
-    return import_backend("openvino").Core()
+    return import_backend("openvino").Core(), os.getpid()
 
 
 class OpenVinoEngine:
@@ -51,7 +58,12 @@ class OpenVinoEngine:
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
     ) -> None:
         ov = import_backend("openvino")
-        self._core = _open_core()
+        self._core, process = _open_core()
+        if process != os.getpid():
+            logger.warning(
+                "this process was forked after OpenVINO had started, and may hang: start processes "
+                'by multiprocessing.get_context("spawn"), or open detectors after the fork'
+            )
         precision = self._choose_precision(config.precision)
         self._properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
