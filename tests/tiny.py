@@ -18,9 +18,10 @@ def make_model(
     num_outputs: int = 1,
     channels: int = 1,
     weight: float = 20.0,
+    sides: tuple[str | int, str | int] = ("height", "width"),
 ) -> Path:
     """Write an ONNX model whose map is `weight` times the mean of the channels."""
-    dims: list[str | int | None] = ["batch", 3, "height", "width"]
+    dims: list[str | int | None] = ["batch", 3, *sides]
     names = ["map", "other"][:num_outputs]
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1], keepdims=1),
