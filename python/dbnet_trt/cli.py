@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -340,7 +341,8 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:  # what is left goes nowhere, or Python would try once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        what = f"{error.filename}" if error.filename else "the results cannot be written"
+        is_full = error.errno == errno.ENOSPC and not error.filename
+        what = "the results cannot be written" if is_full else error.filename or "input or output"
         return _fail(f"{what}: {error.strerror or error}")
     except (DBNetError, ValueError) as error:
         return _fail(str(error))

@@ -6,26 +6,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ._core import cuda_available
 from .batches import Batches
 from .card import ModelCard
-from .cpu import CpuPath
 from .detections import Detections
 from .device_arrays import stream_handle
 from .engines import DeviceEngine, Engine
-from .engines.cuda_driver import device_ordinal
-from .errors import EngineError, ImageError
+from .errors import ImageError
 from .gpu import GpuConfig, GpuPath
 from .images import ImageSource
 from .nv12 import Nv12Frame
+from .opening import open_model, open_path
 from .postprocess import PostprocessParams
 from .preprocess import SizePolicy
-from .weights import DEFAULT_MODEL, FAMILIES, find_model
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -84,8 +80,8 @@ class Detector:
             EngineError: The model or the device is not there, or the model cannot run.
             ValueError: An argument is out of range, or there is no model of that name.
         """
-        self._engine = _open_engine(engine, device, card, (backend, precision, num_threads))
-        self._path = _open_path(self._engine, device, gpu)
+        self._engine = open_model(engine, device, card, (backend, precision, num_threads))
+        self._path = open_path(self._engine, device, gpu)
         logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(size, self.card.size_policy)
         self._params = _override(
@@ -272,7 +268,8 @@ class Detector:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         one_array = len(getattr(images, "shape", (0,) * 4)) < 4
         kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
-        if one_array or isinstance(images, kinds) or not isinstance(images, Iterable):
+        is_many = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
+        if one_array or isinstance(images, kinds) or not is_many:
             raise TypeError(
                 f"images must be an iterable of images, got one {type(images).__name__}; "
                 "call detect for one image, or give a list"
@@ -327,78 +324,3 @@ def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:
     """The same parameters, but for the values that are not None."""
     given = {name: value for name, value in values.items() if value is not None}
     return dataclasses.replace(params, **given) if given else params
-
-
-def _open_engine(
-    engine: str | Path | Engine | DeviceEngine | None,
-    device: str,
-    card: ModelCard | str | None,
-    cpu: tuple[str, str, int],
-) -> Engine | DeviceEngine:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
-    if engine is not None and not isinstance(engine, (str, Path)):
-        if not hasattr(engine, "card"):
-            raise TypeError(
-                "a detector opens the name of a model, the path of one, or an engine, got "
-                f"{type(engine).__name__}; images go to its method detect"
-            )
-        return engine
-    if Path(engine or "").suffix.lower() == ".safetensors":
-        from .engines.torch import load_checkpoint
-
-        return load_checkpoint(Path(engine or ""), device)
-    if Path(engine or "").suffix.lower() == ".engine":
-        from .engines.tensorrt import open_engine
-
-        return open_engine(Path(engine or ""), device)
-    from .engines.onnx import CpuConfig, load_onnx
-
-    config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
-    _check_device(device)
-    path, named_card = _find_file(engine)
-    if isinstance(card, str):
-        if card not in FAMILIES:
-            raise ValueError(
-                f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}"
-            )
-        card = FAMILIES[card]
-    return load_onnx(path, card or named_card, config)
-
-
-def _open_path(
-    engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
-) -> CpuPath | GpuPath:
-    """The GPU's way for engines that enqueue, the CPU's for the others."""
-    if not isinstance(engine, DeviceEngine):
-        return CpuPath(engine)
-    ordinal = getattr(engine, "ordinal", None)
-    asked = device_ordinal(device) if ":" in device else ordinal
-    if ordinal is not None and asked != ordinal:
-        raise EngineError(f'the engine is on cuda:{ordinal}, and device "{device}" was asked for')
-    return GpuPath(engine, asked or 0, gpu)
-
-
-def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
-    """The file of a model, and its card if it is a named one."""
-    name = str(engine) if engine is not None else DEFAULT_MODEL
-    suffix = Path(name).suffix.lower()
-    if suffix == ".onnx":
-        if not Path(name).is_file():
-            raise EngineError(f"there is no file {name}")
-        return Path(name), None
-    if suffix or isinstance(engine, Path) or "/" in name:
-        raise EngineError(
-            f"a model is an .onnx or .engine file, or a name of the list `dbnet models`, got {name}"
-        )
-    return find_model(name)
-
-
-def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        reason = (
-            "ONNX files run on the CPU; build an engine with dbnet-build and open that, or"
-            if cuda_available()
-            else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA);"
-        )
-        raise EngineError(f'device "{device}" was asked for, but {reason} use device="cpu"')

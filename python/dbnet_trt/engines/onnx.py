@@ -253,7 +253,7 @@ class _OnnxRuntime:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         for wanted, side in zip(self._shape, batch.shape, strict=True):
-            if isinstance(wanted, int) and wanted not in (0, side):
+            if isinstance(wanted, int) and wanted > 0 and wanted != side:
                 raise EngineError(
                     f'"{self.card.name}" takes an input of shape {self._shape}, got '
                     f'{list(batch.shape)}; use backend="openvino", which adapts it, or export it '
