@@ -29,6 +29,7 @@ from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.engines.onnx import load_model
 from dbnet_trt.errors import DBNetError, EngineError
 from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
+from figure import check_plot, draw_plot
 from measure import machine, write_report
 from numpy.typing import NDArray
 from rich.console import Console
@@ -245,6 +246,19 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
             console.print(f"{escape(row['engine'])} did not run: {reason}", style="dim")
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars: how far each engine's maps are from the exact ones; beside them the boxes."""
+    ran = [row for row in rows if "not_run" not in row]
+    with draw_plot(path, "Is it the same text?", "largest difference of P", "") as axes:
+        bars = axes.barh(
+            [row["engine"] for row in ran], [row["map_max"] for row in ran], label="of the maps"
+        )
+        boxes = [f"{row['boxes_matched']} of {row['boxes']} boxes" for row in ran]
+        axes.bar_label(bars, boxes, padding=3)
+        axes.margins(x=0.45)
+        axes.invert_yaxis()
+
+
 @app.default
 def main(
     model: str = DEFAULT_MODEL,
@@ -254,6 +268,7 @@ def main(
     limit: int = 10,
     calibration: Path | None = None,
     json: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Run it.
 
@@ -269,7 +284,10 @@ def main(
         Folder of images to quantize with, others than those of the data set.
     json
         Write the numbers here.
+    plot
+        Draw the differences here, as PNG.
     """
+    check_plot(plot)
     images = read_images(data, limit)
     with tempfile.TemporaryDirectory() as folder:
         rows = make_rows(find_source(model, calibration, Path(folder)), images, data)
@@ -278,6 +296,8 @@ def main(
     show(rows, console)
     report = {"model": Path(model).name, "data": data and Path(data).name, "images": len(images)}
     write_report({**report, "rows": rows}, json)
+    if plot is not None:
+        draw(rows, plot)
     wrong = [row["engine"] for row in rows if not row.get("agrees", True)]
     if wrong:
         raise SystemExit(f"too few boxes of the first engine's are found by {', '.join(wrong)}")

@@ -23,7 +23,7 @@ picture concurrency fps --sweep concurrency --repeats 6
 picture threads fps --sweep threads --repeats 8
 picture start fps --start --repeats 5
 picture postprocess postprocess --repeats 4
-run accuracy accuracy --limit 5
+picture accuracy accuracy --limit 5
 run roofline roofline ppocrv6-small untrained-mobilenetv2 --measure
 picture training training --seconds 3 --repeats 10 --size 320
 picture memory memory --backend onnxruntime --detections 1000

@@ -23,6 +23,7 @@ from cyclopts import App
 from dbnet_trt import ModelCard, SizePolicy, _core, cuda_available
 from dbnet_trt.postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
 from dbnet_trt.preprocess import Plan, preprocess, scale_and_bias
+from figure import check_plot, draw_plot
 from measure import interleaved, summary, write_report
 from numpy.typing import NDArray
 from rich.console import Console
@@ -207,8 +208,18 @@ def cupy_rows(
     return [{"work": f"CuPy label, {name}", "bytes": binary.nbytes + 4 * binary.size, **time}]
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars: each row's time, and over it the least that the memory allows."""
+    names = [row["work"] for row in rows]
+    with draw_plot(path, "How near are the kernels to the memory's speed?", "us", "") as axes:
+        axes.barh(names, [row["p50_us"] for row in rows], label="median time")
+        axes.barh(names, [row["floor_us"] for row in rows], label="floor: bytes at a copy's speed")
+        axes.set_xscale("log")
+        axes.invert_yaxis()
+
+
 @app.default
-def main(*, repeats: int = 50, json: Path | None = None) -> None:
+def main(*, repeats: int = 50, json: Path | None = None, plot: Path | None = None) -> None:
     """Run it.
 
     Parameters
@@ -217,7 +228,10 @@ def main(*, repeats: int = 50, json: Path | None = None) -> None:
         Rounds of a row, of 20 replays each.
     json
         Write the numbers here.
+    plot
+        Draw the times and their floors here, as PNG.
     """
+    check_plot(plot)
     if not (cuda_available() and torch.cuda.is_available()):
         raise SystemExit("this needs a GPU, PyTorch with CUDA, and a build with CUDA")
     rng = np.random.default_rng(0)
@@ -250,6 +264,8 @@ def main(*, repeats: int = 50, json: Path | None = None) -> None:
     console.print(table)
     gpu = {"name": torch.cuda.get_device_name(), "copy_gb_s": round(bandwidth)}
     write_report({"gpu": gpu, "rows": rows, "wrong": wrong}, json)
+    if plot is not None:
+        draw(rows, plot)
     if wrong:
         raise SystemExit("wrong answers, not timed:\n" + "\n".join(wrong))
 

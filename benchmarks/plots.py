@@ -33,7 +33,8 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         draw(axes, part)
         axes.spines[["top", "right"]].set_visible(False)
     about = machine()
-    figure.suptitle(f"{report['model']}; {about['cpu']}, {about['cores']} cores", size=8)
+    subject = "" if "paper" in report else f"{report['model']}; "  # that has networks of its own
+    figure.suptitle(f"{subject}{about['cpu']}, {about['cores']} cores", size=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -141,7 +142,7 @@ def draw_paper(axes: Any, result: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("frames a second, batch 1, with post-processing")
     axes.set_title("The paper's settings: DB with DCN, untrained weights")
-    axes.legend(frameon=False, loc="lower right")
+    _legend_below(axes)
 
 
 DRAWINGS: dict[str, Callable[[Any, Any], None]] = {

@@ -312,11 +312,11 @@ def _missing_extra(error: ImportError) -> str | None:
     missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
     if not isinstance(missing, ModuleNotFoundError):
         return None
-    error = missing
-    module = (error.name or "").partition(".")[0]
-    if module not in EXTRAS:
-        return f"this command needs {error.name or error}, which is not installed"
-    return f"this command needs {error.name}; pip install 'dbnet-trt[{EXTRAS[module]}]'"
+    name = missing.name or str(missing)
+    extra = EXTRAS.get(name.partition(".")[0])
+    if extra is None:
+        return f"this command needs {name}, which is not installed"
+    return f"this command needs {name}; pip install 'dbnet-trt[{extra}]'"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -137,7 +137,9 @@ def test_memory_script_sees_a_leak(
 
 
 def test_accuracy_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    load("accuracy").main(model, limit=1, json=tmp_path / "a.json")
+    plot = plot_file(tmp_path)
+    load("accuracy").main(model, limit=1, json=tmp_path / "a.json", plot=plot)
+    assert plot is None or plot.read_bytes().startswith(b"\x89PNG")
     rows = {row["engine"]: row for row in read(tmp_path / "a.json")["rows"]}
     assert len(rows) == 11
     assert rows["ONNX Runtime fp32"]["mask_iou_min"] == 1

@@ -51,3 +51,9 @@ def test_rows(benchmark: Any, rng: np.random.Generator) -> None:
         "find_boxes",
         "find_boxes and labels",
     ]
+
+
+def test_picture(benchmark: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    benchmark.draw([{"work": "find_boxes", "p50_us": 2.0, "floor_us": 1.0}], tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
