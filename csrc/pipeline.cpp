@@ -214,7 +214,7 @@ void CudaPipeline::capture(ReadyShape& ready) {
     const UniqueGraph graph(captured);
     if (status == cudaSuccess && problem.empty()) {
         cudaGraphExec_t exec = nullptr;
-        status = cudaGraphInstantiate(&exec, captured, 0);
+        status = cudaGraphInstantiateWithFlags(&exec, captured, 0);
         ready.graph.reset(exec);
         if (status == cudaSuccess) return;
     }

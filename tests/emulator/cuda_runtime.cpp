@@ -339,9 +339,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
                      [&] { return state->reached >= target || runtime.lost != cudaSuccess; });
 }
 
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                          unsigned long long) {
     const Lock lock(runtime.mutex);
-    if (const cudaError_t code = begin_call("cudaGraphInstantiate")) return code;
+    if (const cudaError_t code = begin_call("cudaGraphInstantiateWithFlags")) return code;
     ++runtime.num_graphs;
     *exec = new FakeGraph(*graph);
     return cudaSuccess;

@@ -55,7 +55,7 @@ def test_one_failure_is_one_error(
 
 @pytest.mark.parametrize(
     "call",
-    ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"],
+    ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"],
 )
 def test_without_a_graph_it_goes_on_and_says_so_once(
     pair: Pair,
