@@ -145,6 +145,14 @@ def test_corrupt_bytes(data: bytes) -> None:
         load_image(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"%PDF-1.7\n", "pdftoppm"), (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif")]
+)
+def test_files_of_other_kinds_get_a_way_out(data: bytes, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        load_image(data)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_truncated_files(rng: np.random.Generator, suffix: str, share: float) -> None:

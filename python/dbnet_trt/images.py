@@ -23,7 +23,9 @@ ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | me
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 WRITTEN_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
-IMAGE_SUFFIXES = WRITTEN_SUFFIXES | {".jpe", ".ppm", ".pgm", ".jp2", ".gif", ".avif"}
+IMAGE_SUFFIXES = WRITTEN_SUFFIXES | {
+    ".jpe", ".ppm", ".pgm", ".jp2", ".gif", ".avif", ".heic", ".heif", ".jxl", ".pdf"
+}  # fmt: skip
 """Of the files in a folder that are taken for images; whether they are read is up to OpenCV."""
 
 COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
@@ -127,11 +129,20 @@ def _decode(data: bytes, name: str) -> Image:
         reason = "it has too many pixels" if "MAX_IMAGE" in str(error) else str(error)
         raise ImageError(f"{name}: the image cannot be decoded: {reason}") from error
     if image is None:
-        raise ImageError(
-            f"{name}: not an image, or one of a kind that OpenCV does not read "
-            "(JPEG, PNG, WebP, BMP and TIFF of 8 or 16 bits are read)"
-        )
+        raise ImageError(f"{name}: {_what_instead(data)}")
     return _from_array(np.asarray(image))
+
+
+def _what_instead(data: bytes) -> str:
+    """What to do with a file that OpenCV does not read."""
+    if data.startswith(b"%PDF"):
+        return "a PDF; turn its pages into images first, with `pdftoppm -r 150 -png` for example"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"mif1", b"msf1"):
+        return "HEIC, which OpenCV does not read; open it with pillow-heif and give the PIL image"
+    return (
+        "not an image, or one of a kind that OpenCV does not read "
+        "(JPEG, PNG, WebP, BMP and TIFF of 8 or 16 bits are read)"
+    )
 
 
 def _is_cut_off(data: bytes) -> bool:

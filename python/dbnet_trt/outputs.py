@@ -32,7 +32,7 @@ class Outputs:
         suffix = pictures.suffix.lower() if pictures is not None and not pictures.is_dir() else ""
         self._file = pictures if suffix in WRITTEN_SUFFIXES else None
         self._folder = None if self._file is not None else pictures
-        if self._folder is not None and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES | {".pdf"}:
+        if self._folder is not None and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             raise ValueError(
                 f"--save {pictures}: pictures are written as {', '.join(sorted(WRITTEN_SUFFIXES))}"
             )
