@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dbnet_trt import Detections, cli, weights
+from dbnet_trt import Detections, cli, videos, weights
 from tiny import make_model, scene
 
 
@@ -97,6 +97,15 @@ def test_video(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     frames = [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()]
     assert frames == [0, 1, 2]
     assert len(list(target.iterdir())) == 3
+
+    drawn = tmp_path / "drawn.mp4"
+    assert cli.main(["detect", str(path), "--model", model, "--save", str(drawn)]) == 0
+    assert videos.count_frames(str(drawn)) == 3
+    assert videos.frame_rate(str(drawn)) == 10
+    change = next(videos.read_frames(str(drawn))).astype(int) - scene()
+    assert np.abs(change).max() > 100  # the outlines
+    assert cli.main(["detect", str(path), "--model", model, "--save", str(path)]) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
 
 
 def test_unreadable_files_are_skipped_and_counted(
@@ -313,7 +322,12 @@ def test_pictures_of_formats_that_are_not_written(
     assert [path.name for path in folder.iterdir()] == ["b.jpg"]
     film = str(tmp_path / "out.mp4")
     assert cli.main(["detect", photo, "--model", model, "--save", film]) == 2
-    assert "pictures are written as .bmp, .jpeg, .jpg" in capsys.readouterr().err
+    assert "names a video" in capsys.readouterr().err
+    film = str(tmp_path / "out.mkv")
+    assert cli.main(["detect", photo, "--model", model, "--save", film]) == 2
+    printed = capsys.readouterr().err
+    assert "pictures are written as .bmp, .jpeg, .jpg" in printed
+    assert "videos as .avi, .mp4" in printed
 
 
 def test_picture_that_cannot_be_written_is_counted(

@@ -219,21 +219,3 @@ def test_find_sources(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="holds no image"):
         images.find_sources([str(tmp_path / "empty")])
-
-
-def test_videos(tmp_path: Path, photo: np.ndarray) -> None:
-    path = tmp_path / "film.avi"
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (60, 40))
-    for _ in range(5):
-        film.write(photo)
-    film.release()
-    assert images.is_video(str(path))
-    assert images.is_video("0")
-    assert images.count_frames(str(path)) == 5
-    assert [frame.shape for frame in images.read_frames(str(path))] == [(40, 60, 3)] * 5
-    with pytest.raises(ImageError, match="there is no file"):
-        next(images.read_frames(str(tmp_path / "none.mp4")))
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no film")
-    with pytest.raises(ImageError, match="gives no picture"):
-        next(images.read_frames(str(broken)))

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from . import __version__, images, weights
+from . import __version__, images, videos, weights
 from .card import ModelCard, read_card
 from .detections import Detections
 from .detector import Detector
@@ -137,14 +137,14 @@ def detect(
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     options: Annotated[DetectOptions, Parameter(name="*")] = DetectOptions(),
 ) -> int:
-    """Find the text in images, videos or a camera's pictures.
+    """Find the text in images, videos, or the pictures of a camera or stream.
 
     Parameters
     ----------
     inputs
-        Images, videos, folders, globs, or the number of a camera (0).
+        Images, videos, folders, globs, the number of a camera (0), or a stream (rtsp://…).
     save
-        Write pictures with the outlines drawn: a file for one image, otherwise a folder.
+        Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder.
     json
         Write one line of JSON an image: to a file, or "-" for standard output.
     """
@@ -256,8 +256,8 @@ def _read(sources: list[str], totals: _Totals) -> Iterator[tuple[str, int | None
     """(name, number of the frame or None, image) of each image that can be read."""
     for source in sources:
         try:
-            if images.is_video(source):
-                for frame, image in enumerate(images.read_frames(source)):
+            if videos.is_video(source):
+                for frame, image in enumerate(videos.read_frames(source)):
                     yield source, frame, image
             else:
                 yield source, None, images.load_image(source)
@@ -269,7 +269,7 @@ def _count(sources: list[str]) -> int | None:
     """Images and frames in all; None where a source does not say."""
     total = 0
     for source in sources:
-        count = images.count_frames(source) if images.is_video(source) else 1
+        count = videos.count_frames(source) if videos.is_video(source) else 1
         if count is None:
             return None
         total += count
@@ -284,7 +284,7 @@ def _print_found(name: str, found: Detections) -> None:
 
 
 def _progress(sources: list[str]) -> Progress:
-    one_image = len(sources) == 1 and not images.is_video(sources[0])
+    one_image = len(sources) == 1 and not videos.is_video(sources[0])
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

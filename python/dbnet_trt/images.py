@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in: files, bytes, arrays, PIL images, folders, videos, cameras. Always BGR uint8."""
+"""Images in: files, bytes, arrays, PIL images, folders. Always BGR uint8."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,9 +26,6 @@ IMAGE_SUFFIXES = WRITTEN_SUFFIXES | {
     ".jpe", ".ppm", ".pgm", ".jp2", ".gif", ".avif", ".heic", ".heif", ".jxl", ".pdf"
 }  # fmt: skip
 """Of the files in a folder that are taken for images; whether they are read is up to OpenCV."""
-
-COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
-"""Of videos whose header counts the frames, rather than letting them be guessed."""
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
@@ -192,10 +188,11 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 
 
 def find_sources(inputs: list[str]) -> list[str]:
-    """Files and cameras that inputs stand for: folders and globs are listed, in order.
+    """Files, cameras and streams that inputs stand for: folders and globs are listed, in order.
 
     Args:
-        inputs: Files, folders (searched through and through), globs, numbers of cameras.
+        inputs: Files, folders (searched through and through), globs, numbers of cameras,
+            addresses of streams (rtsp://…).
 
     Raises:
         ImageError: A folder holds no image or video, or a glob matches nothing.
@@ -208,7 +205,7 @@ def find_sources(inputs: list[str]) -> list[str]:
             found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in known)
             if not found:
                 raise ImageError(f"the folder {given} holds no image and no video")
-        elif not path.exists() and glob.has_magic(given):
+        elif glob.has_magic(given) and "://" not in given and not path.exists():
             found = sorted(glob.glob(given, recursive=True))
             if not found:
                 raise ImageError(f"nothing matches {given}")
@@ -216,49 +213,3 @@ def find_sources(inputs: list[str]) -> list[str]:
             found = [given]
         sources += found
     return sources
-
-
-def is_video(source: str) -> bool:
-    """Whether a source is a video file or the number of a camera."""
-    return source.isdecimal() or Path(source).suffix.lower() in VIDEO_SUFFIXES
-
-
-def count_frames(source: str) -> int | None:
-    """Frames of a video file, as its header says; None for a camera or where it does not say."""
-    import cv2
-
-    if source.isdecimal():
-        return None
-    capture = cv2.VideoCapture(source)
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    return count if count > 0 else None
-
-
-def read_frames(source: str) -> Iterator[Image]:
-    """The frames of a video file, or of a camera until it ends.
-
-    Raises:
-        ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
-            its header promises.
-    """
-    import cv2
-
-    if not source.isdecimal() and not Path(source).is_file():
-        raise ImageError(f"there is no file {source}")
-    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-    try:
-        got, frame = capture.read() if capture.isOpened() else (False, None)
-        if not got:
-            what = f"camera {source}" if source.isdecimal() else source
-            raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
-        number = 0
-        while got:
-            yield np.asarray(frame, np.uint8)
-            number += 1
-            got, frame = capture.read()
-        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if Path(source).suffix.lower() in COUNTING_SUFFIXES and number < 0.9 * promised:
-            raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
-    finally:
-        capture.release()

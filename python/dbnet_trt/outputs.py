@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where `dbnet detect` puts results: lines of JSON, and pictures."""
+"""Where `dbnet detect` puts results: lines of JSON, pictures, a video."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from . import images, videos
 from .detections import Detections
 from .errors import ImageError
-from .images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, WRITTEN_SUFFIXES, Image, is_video
+from .images import Image
+from .videos import VideoFile, frame_rate, is_live, is_video
 
 
 class Outputs:
@@ -20,28 +22,21 @@ class Outputs:
         """Check where results go, then open the file of lines.
 
         Args:
-            pictures: A file for one picture, or a folder for many.
+            pictures: A file for one picture or the frames of one video, or a folder for many.
             lines: A file, or "-" for standard output.
-            sources: What is read: files and numbers of cameras.
+            sources: What is read: files, numbers of cameras, addresses of streams.
 
         Raises:
             ValueError: There are more pictures than one file takes, or an input would be
-                overwritten, or no picture can be written under that name.
+                overwritten, or nothing can be written under that name.
             ImageError: The file of lines cannot be written.
         """
-        suffix = pictures.suffix.lower() if pictures is not None and not pictures.is_dir() else ""
-        self._file = pictures if suffix in WRITTEN_SUFFIXES else None
-        self._folder = None if self._file is not None else pictures
-        if self._folder is not None and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            raise ValueError(
-                f"--save {pictures}: pictures are written as {', '.join(sorted(WRITTEN_SUFFIXES))}"
-            )
-        if self._file is not None and (len(sources) > 1 or is_video(sources[0])):
-            raise ValueError(
-                f"--save {pictures} names one picture, but there are more to write; name a folder"
-            )
+        self._file: Path | None = None
+        self._video: VideoFile | None = None
+        self._folder: Path | None = None
+        self._choose(pictures, sources)
         self._used: set[str] = set()
-        self._check_inputs(sources, lines)
+        self._check_inputs(pictures, lines, sources)
         self._lines = _open(lines)
 
     def __enter__(self) -> Outputs:
@@ -50,16 +45,47 @@ class Outputs:
     def __exit__(self, *_: object) -> None:
         if self._lines not in (None, sys.stdout):
             self._lines.close()
+        if self._video is not None:
+            self._video.close()
 
-    def _check_inputs(self, sources: list[str], lines: Path | None) -> None:
+    def _choose(self, pictures: Path | None, sources: list[str]) -> None:
+        """Whether pictures go to a file, into a video or into a folder."""
+        if pictures is None:
+            return
+        suffix = "" if pictures.is_dir() else pictures.suffix.lower()
+        one_video = len(sources) == 1 and is_video(sources[0])
+        if suffix in images.WRITTEN_SUFFIXES:
+            if len(sources) > 1 or one_video:
+                raise ValueError(
+                    f"--save {pictures} names one picture, but there are more to write; "
+                    f"name a folder{' or a video (.mp4)' if one_video else ''}"
+                )
+            self._file = pictures
+        elif suffix in videos.WRITTEN_SUFFIXES:
+            if not one_video:
+                raise ValueError(
+                    f"--save {pictures} names a video, but what is read is not one video; "
+                    "name a folder"
+                )
+            self._video = VideoFile(pictures, frame_rate(sources[0]))
+        elif suffix in images.IMAGE_SUFFIXES | images.VIDEO_SUFFIXES:
+            raise ValueError(
+                f"--save {pictures}: pictures are written as "
+                f"{', '.join(sorted(images.WRITTEN_SUFFIXES))}, "
+                f"videos as {', '.join(sorted(videos.WRITTEN_SUFFIXES))}"
+            )
+        else:
+            self._folder = pictures
+
+    def _check_inputs(self, pictures: Path | None, lines: Path | None, sources: list[str]) -> None:
         """That no input is among the outputs."""
-        files = [name for name in sources if not name.isdecimal()]
+        files = [name for name in sources if not is_live(name)]
         inputs = {Path(name).resolve() for name in files}
-        pictures = [] if self._file is None else [self._file]
+        drawn = [pictures] if pictures is not None else []
         if self._folder is not None:
-            pictures = [self._folder / self._picture_name(name, None) for name in files]
+            drawn = [self._folder / self._picture_name(name, None) for name in files]
             self._used.clear()
-        for option, paths in (("--save", pictures), ("--json", [lines] if lines else [])):
+        for option, paths in (("--save", drawn), ("--json", [lines] if lines else [])):
             for path in paths:
                 if path.resolve() in inputs:
                     raise ValueError(f"{option} would overwrite the input {path}; name another")
@@ -68,13 +94,13 @@ class Outputs:
         """Put one image's result where it belongs.
 
         Args:
-            name: The file's name, or the camera's number.
+            name: The file's name, the camera's number, or the stream's address.
             frame: Number of a video's frame.
             image: (H, W, 3) uint8 BGR.
             found: Its text.
 
         Raises:
-            ImageError: The picture cannot be written.
+            ImageError: The picture or the video cannot be written.
             OSError: The line cannot be written.
         """
         if self._lines is not None:
@@ -86,13 +112,17 @@ class Outputs:
             self._lines.flush()
         if self._file is not None:
             found.save(self._file, image)
+        elif self._video is not None:
+            self._video.add(found.plot(image))
         elif self._folder is not None:
             found.save(self._folder / self._picture_name(name, frame), image)
 
     def _picture_name(self, name: str, frame: int | None) -> str:
         """A name of its own for each picture, also where folders hold files of the same name."""
-        path = Path(name if not name.isdecimal() else f"camera{name}")
-        suffix = path.suffix if path.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
+        if is_live(name):
+            name = f"camera{name}" if name.isdecimal() else "stream"
+        path = Path(name)
+        suffix = path.suffix if path.suffix.lower() in images.WRITTEN_SUFFIXES else ".jpg"
         stem = path.stem if frame is None else f"{path.stem}_{frame:06d}"
         unique, number = stem + suffix, 2
         while unique in self._used:

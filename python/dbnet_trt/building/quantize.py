@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ..card import ModelCard
 from ..errors import BuildError
-from ..images import find_sources, is_video, load_image
+from ..images import find_sources, load_image
 from ..preprocess import Plan, preprocess
+from ..videos import is_video
 from .lowering import Network, halve_edges
 
 logger = logging.getLogger("dbnet_trt")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames in and out: video files, cameras, streams. Always BGR uint8."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ImageError
+from .images import VIDEO_SUFFIXES, Image
+
+WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
+"""Of video files that are written, with the code of what compresses them."""
+
+COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
+"""Of videos whose header counts the frames, rather than letting them be guessed."""
+
+_STREAM = re.compile(r"(rtsps?|rtmps?|srt|tcp|udp)://")
+
+
+def is_video(source: str) -> bool:
+    """Whether a source is a video file, the number of a camera, or the address of a stream."""
+    return is_live(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is the number of a camera or the address of a stream."""
+    return source.isdecimal() or _STREAM.match(source) is not None
+
+
+def count_frames(source: str) -> int | None:
+    """Frames of a video file, as its header says; None if it is live or does not say."""
+    import cv2
+
+    if is_live(source):
+        return None
+    capture = cv2.VideoCapture(source)
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count if count > 0 else None
+
+
+def frame_rate(source: str) -> float:
+    """Frames a second of a video file, as its header says; 25 if it is live or does not say."""
+    import cv2
+
+    if is_live(source):
+        return 25.0
+    capture = cv2.VideoCapture(source)
+    rate = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return rate if 0 < rate <= 1000 else 25.0
+
+
+def read_frames(source: str) -> Iterator[Image]:
+    """The frames of a video file, or of a camera or stream until it ends.
+
+    Raises:
+        ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
+            its header promises.
+    """
+    import cv2
+
+    if not is_live(source) and not Path(source).is_file():
+        raise ImageError(f"there is no file {source}")
+    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    try:
+        got, frame = capture.read() if capture.isOpened() else (False, None)
+        if not got:
+            what = f"camera {source}" if source.isdecimal() else source
+            raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
+        number = 0
+        while got:
+            yield np.asarray(frame, np.uint8)
+            number += 1
+            got, frame = capture.read()
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if Path(source).suffix.lower() in COUNTING_SUFFIXES and number < 0.9 * promised:
+            raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
+    finally:
+        capture.release()
+
+
+class VideoFile:
+    """A video that is written frame by frame. Its end is written by `close`.
+
+    Args:
+        path: Where to; the suffix says the format, one of `WRITTEN_SUFFIXES`.
+        rate: Frames a second.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate: float) -> None:
+        import cv2
+
+        self._path, self._rate = Path(path), rate
+        self._writer = cv2.VideoWriter()
+        self._shape: tuple[int, ...] = ()
+        self._num_frames = 0
+
+    def add(self, frame: Image) -> None:
+        """Append a frame, (H, W, 3) uint8 BGR; the first one decides the size.
+
+        Raises:
+            ImageError: The file cannot be written, or the frame is of another size.
+        """
+        if not self._shape:
+            self._shape = frame.shape
+            self._open()
+        if frame.shape != self._shape:
+            raise ImageError(
+                f"{self._path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit into "
+                f"a video of {self._shape[1]}x{self._shape[0]}"
+            )
+        self._writer.write(frame)
+        self._num_frames += 1
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+        except OSError as error:
+            raise ImageError(f"{self._path} cannot be written: {error.strerror}") from error
+        code = WRITTEN_SUFFIXES[self._path.suffix.lower()]
+        height, width = self._shape[:2]
+        fourcc = self._writer.fourcc(*code)
+        if not self._writer.open(str(self._path), fourcc, self._rate, (width, height)):
+            raise ImageError(f"{self._path} cannot be written: this OpenCV lacks {code}")
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            ImageError: Less arrived in the file than was written: the disk is full, for example.
+        """
+        if not self._writer.isOpened():
+            return
+        self._writer.release()
+        if (count_frames(str(self._path)) or 0) < self._num_frames:
+            raise ImageError(f"{self._path} lacks frames at its end; is the disk full?")

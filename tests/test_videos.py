@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Video files, streams and cameras, in and out."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dbnet_trt import videos
+from dbnet_trt.errors import ImageError
+from dbnet_trt.images import find_sources
+from dbnet_trt.videos import VideoFile
+
+FRAMES = [np.full((40, 60, 3), value, np.uint8) for value in (0, 60, 120, 180, 240)]
+
+
+def write(path: Path, rate: float = 10) -> Path:
+    film = VideoFile(path, rate)
+    for frame in FRAMES:
+        film.add(frame)
+    film.close()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_what_is_written_is_read(suffix: str, tmp_path: Path) -> None:
+    path = str(write(tmp_path / "sub" / f"film{suffix}"))
+    assert videos.is_video(path)
+    assert not videos.is_live(path)
+    assert videos.count_frames(path) == 5
+    assert videos.frame_rate(path) == 10
+    for expected, frame in zip(FRAMES, videos.read_frames(path), strict=True):
+        np.testing.assert_allclose(frame, expected, atol=8)
+
+
+def test_what_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="there is no file"):
+        next(videos.read_frames(str(tmp_path / "none.mp4")))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film")
+    with pytest.raises(ImageError, match="gives no picture"):
+        next(videos.read_frames(str(broken)))
+    assert videos.count_frames(str(broken)) is None
+    assert videos.frame_rate(str(broken)) == 25
+
+
+def test_video_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ImageError, match="cannot be written"):
+        VideoFile(tmp_path / "file" / "film.mp4", 25).add(FRAMES[0])
+    film = VideoFile(tmp_path / "film.mp4", 25)
+    film.add(FRAMES[0])
+    with pytest.raises(ImageError, match="60x30 does not fit into a video of 60x40"):
+        film.add(FRAMES[1][:30])
+    film.close()
+    assert videos.count_frames(str(tmp_path / "film.mp4")) == 1
+
+
+def test_lost_frames_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(videos, "count_frames", lambda path: 3)  # as a full disk leaves it
+    with pytest.raises(ImageError, match="lacks frames at its end"):
+        write(tmp_path / "film.avi")
+
+
+def test_live_sources() -> None:
+    address = "rtsp://user:secret@10.0.0.7/live?channel=1"
+    assert find_sources([address, "0"]) == [address, "0"]
+    for source in (address, "0"):
+        assert videos.is_video(source)
+        assert videos.is_live(source)
+        assert videos.count_frames(source) is None
+        assert videos.frame_rate(source) == 25
+    assert not videos.is_live("https://example.com/a.mp4")
+
+
+@pytest.fixture
+def stream() -> Iterator[str]:
+    """The address of a stream of JPEG pictures."""
+    pictures = b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in FRAMES)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(pictures)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_stream(stream: str) -> None:
+    shapes = [frame.shape for frame in videos.read_frames(stream)]
+    assert shapes == [(40, 60, 3)] * 5
