@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -74,6 +75,21 @@ def test_live_sources() -> None:
         assert videos.count_frames(source) is None
         assert videos.frame_rate(source) == 25
     assert not videos.is_live("https://example.com/a.mp4")
+
+
+@pytest.mark.parametrize("place", ["cv2", "cv2.utils.logging"])
+def test_opencv_is_silenced_where_it_keeps_the_level(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("cv2.setLogLevel", raising=False)
+    levels: list[int] = []
+    if place == "cv2":  # before 4.13
+        monkeypatch.setattr("cv2.setLogLevel", levels.append, raising=False)
+    else:
+        fake = SimpleNamespace(setLogLevel=levels.append)
+        monkeypatch.setattr("cv2.utils.logging", fake, raising=False)
+    videos.silence_opencv()
+    assert levels == [0]
 
 
 @pytest.fixture

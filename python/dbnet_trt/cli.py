@@ -148,10 +148,7 @@ def detect(
     json
         Write one line of JSON an image: to a file, or "-" for standard output.
     """
-    import cv2
-
-    silent = cv2.utils.logging.LOG_LEVEL_SILENT
-    cv2.utils.logging.setLogLevel(silent)  # what it complains of comes as our errors
+    videos.silence_opencv()  # what it complains of comes as our errors
     sources = images.find_sources(inputs)
     detector = options.open_detector()
     totals = _Totals()

@@ -22,6 +22,14 @@ COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
 _STREAM = re.compile(r"(rtsps?|rtmps?|srt|tcp|udp)://")
 
 
+def silence_opencv() -> None:
+    """Keep OpenCV, and FFmpeg behind it, from printing what they complain of."""
+    import cv2
+
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # before and after 4.13
+    logging.setLogLevel(0)
+
+
 def is_video(source: str) -> bool:
     """Whether a source is a video file, the number of a camera, or the address of a stream."""
     return is_live(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
