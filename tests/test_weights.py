@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dbnet_trt import Detector, EngineError, weights
+from dbnet_trt import Detector, EngineError, ModelCard, weights
 from dbnet_trt.engines.onnx import load_onnx
 
 DEMO = Path(__file__).parent / "data" / "demo.jpg"
@@ -17,6 +17,20 @@ def test_unknown_name_suggests_the_nearest() -> None:
         weights.find_model("ppocr6-smal")
     with pytest.raises(ValueError, match="Names: ppocrv6-small"):
         weights.find_model("xyz")
+
+
+def test_card_of_a_project_or_a_file(tmp_path: Path) -> None:
+    mine = ModelCard(name="mine", output="logit")
+    path = tmp_path / "mine.json"
+    path.write_text(mine.to_json())
+    assert weights.find_card(None) is None
+    assert weights.find_card(mine) is mine
+    assert weights.find_card(str(path)) == mine
+    assert weights.find_card("mmocr").name == "mmocr"  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="one of paddleocr, mmocr"):
+        weights.find_card("paddle")
+    with pytest.raises(EngineError, match=r"none\.json is not a model card"):
+        weights.find_card("none.json")
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

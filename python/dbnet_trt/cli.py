@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from . import __version__, images, videos, weights
-from .card import ModelCard, read_card
+from .card import ModelCard
 from .detections import Detections
 from .detector import Detector
 from .engines.engine_card import EngineCard, read_engine_card
@@ -105,13 +105,10 @@ class DetectOptions:
 
     def open_detector(self) -> Detector:
         """The detector that these options describe."""
-        card: ModelCard | str | None = self.card
-        if self.card is not None and self.card not in weights.FAMILIES:
-            card = read_card(Path(self.card))
         return Detector(
             self.model,
             device=self.device,
-            card=card,
+            card=self.card,
             binary_threshold=self.binary_threshold,
             score_threshold=self.score_threshold,
             unclip_ratio=self.unclip_ratio,
@@ -180,7 +177,7 @@ def info(model: str = weights.DEFAULT_MODEL, /, *, card: str | None = None) -> N
     model
         Name of a model, or path of an .onnx file or of an .engine file, which needs no GPU here.
     card
-        For another project's ONNX file: paddleocr, mmocr, doctr or opencv.
+        For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
     """
     if Path(model).suffix.lower() == ".engine":
         engine = read_engine_card(Path(model))

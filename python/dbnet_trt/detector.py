@@ -61,9 +61,9 @@ class Detector:
                 wrote, or of a .safetensors checkpoint; or an engine, ready to run; None takes the
                 default model.
             device: "auto", "cpu", "cuda" or "cuda:0".
-            card: What a model of another project needs and gives: a card, or the name of the
-                project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our own files
-                have theirs.
+            card: What a model of another project needs and gives: a card, the path of one, or the
+                name of the project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our
+                own files have theirs.
             size: How large images enter the network; the card's by default.
             binary_threshold: Text is where the probability is greater, in [0, 1].
             score_threshold: Text with a lower score is dropped, in [0, 1].

@@ -13,7 +13,7 @@ from .engines import DeviceEngine, Engine
 from .engines.cuda_driver import device_ordinal
 from .errors import EngineError
 from .gpu import GpuConfig, GpuPath
-from .weights import DEFAULT_MODEL, FAMILIES, find_model
+from .weights import DEFAULT_MODEL, find_card, find_model
 
 
 def open_model(
@@ -53,13 +53,7 @@ def open_model(
     config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
     _check_device(device)
     path, named_card = _find_file(engine)
-    if isinstance(card, str):
-        if card not in FAMILIES:
-            raise ValueError(
-                f"card must be a ModelCard or one of {', '.join(FAMILIES)}, got {card!r}"
-            )
-        card = FAMILIES[card]
-    return load_onnx(path, card or named_card, config)
+    return load_onnx(path, find_card(card) or named_card, config)
 
 
 def open_path(

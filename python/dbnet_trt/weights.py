@@ -107,6 +107,26 @@ FAMILIES = {
 """Cards for ONNX files that other projects export, by the name of the project."""
 
 
+def find_card(card: ModelCard | str | None) -> ModelCard | None:
+    """The card that is meant: one of `FAMILIES` by its name, or the one in a .json file.
+
+    Raises:
+        ValueError: There is no such name, and no such file.
+        EngineError: The file cannot be read or is no card.
+    """
+    if card is None or isinstance(card, ModelCard):
+        return card
+    if card in FAMILIES:
+        return FAMILIES[card]
+    path = Path(card)
+    if path.suffix != ".json" and not path.is_file():
+        raise ValueError(
+            f"card must be a ModelCard, one of {', '.join(FAMILIES)}, or the path of a card, "
+            f"got {card!r}"
+        )
+    return read_card(path)
+
+
 def find_model(name: str) -> tuple[Path, ModelCard]:
     """The ONNX file and the card of a named model.
 

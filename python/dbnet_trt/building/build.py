@@ -23,7 +23,7 @@ from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_lib
 from ..errors import BuildError
 from ..files import write_atomically
 from ..preprocess import MULTIPLE, SizePolicy
-from ..weights import FAMILIES, MODELS, find_model
+from ..weights import MODELS, find_card, find_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
 from .lowering import Network, lower, read_network
 
@@ -147,7 +147,7 @@ def build_engine(
     Args:
         model: Name of a model, or path of an .onnx file or a .safetensors checkpoint.
         output: The engine file; by default `default_name` in the working directory.
-        card: Of another project's ONNX file: a card, or the name of the project.
+        card: Of another project's ONNX file: a card, the path of one, or the name of the project.
         config: Precision, shapes, target.
         progress: Called as the build goes on, from the library's threads.
 
@@ -229,22 +229,19 @@ def default_name(card: EngineCard) -> str:
 
 
 def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, ModelCard | None]:
-    if isinstance(card, str):
-        if card not in FAMILIES:
-            raise ValueError(f"card must be one of {', '.join(FAMILIES)}, got {card!r}")
-        card = FAMILIES[card]
+    given_card = find_card(card)
     path = Path(model)
     if path.suffix.lower() in (".onnx", ".safetensors"):
         if not path.is_file():
             raise BuildError(f"there is no file {path}")
-        return path, card
+        return path, given_card
     if path.suffix or (path.exists() and str(model) not in MODELS):
         raise BuildError(
             "an engine is built from an .onnx file, a .safetensors checkpoint or the name of a "
             f"model (`dbnet models`), got {model}"
         )
     path, named_card = find_model(str(model))
-    return path, card or named_card
+    return path, given_card or named_card
 
 
 def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> Network:

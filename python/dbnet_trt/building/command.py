@@ -13,8 +13,6 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..card import ModelCard, read_card
-from ..weights import FAMILIES
 from .build import BuildConfig, BuiltEngine, build_engine
 
 out = Console(highlight=False)
@@ -50,11 +48,8 @@ def build(
     """
     if verbose:
         logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
-    known: ModelCard | str | None = card
-    if card is not None and card not in FAMILIES:
-        known = read_card(Path(card))
     with _BuildProgress() as progress:
-        built = build_engine(model, output, card=known, config=config, progress=progress)
+        built = build_engine(model, output, card=card, config=config, progress=progress)
     _print(built, verbose)
     if triton is not None:
         from .triton import write_repository
