@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from cyclopts import App
 from dbnet_trt import Detector, SizePolicy
 from dbnet_trt.engines import DeviceEngine
 from dbnet_trt.engines.cuda_driver import Device, load_driver
+from dbnet_trt.engines.onnx import Backend
 from figure import check_plot, draw_plot
 from measure import machine, write_report
 from numpy.typing import NDArray
@@ -126,7 +127,7 @@ def main(
     detections: int = 10_000,
     seconds: float = float("inf"),
     engine: str | None = None,
-    backend: Literal["auto", "openvino", "onnxruntime"] = "auto",
+    backend: Backend = "auto",
     max_side: int = 192,
     num_threads: int = 0,
     json: Path | None = None,

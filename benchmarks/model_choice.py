@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from dbnet_trt import Detector, GpuConfig, SizePolicy
 from dbnet_trt.engines import DeviceEngine
-from dbnet_trt.engines.onnx import CpuConfig
+from dbnet_trt.engines.onnx import Backend, CpuConfig, Precision
 from numpy.typing import NDArray
 from scenes import dark_scene, text_scene
 
@@ -31,11 +31,11 @@ class ModelChoice:
     threads: int = 0
     """Threads of the network on the CPU; 0 takes one a core."""
 
-    precision: str = "auto"
-    """On the CPU: auto, fp32 or bf16."""
+    precision: Precision = "auto"
+    """On the CPU."""
 
-    backend: str = "auto"
-    """On the CPU: auto, openvino or onnxruntime."""
+    backend: Backend = "auto"
+    """On the CPU."""
 
     @property
     def is_untrained(self) -> bool:
@@ -74,7 +74,7 @@ class ModelChoice:
             ) from error
         if name not in NAMES:
             raise SystemExit(f"there is no {name}; untrained networks: {', '.join(NAMES)}")
-        config = CpuConfig(self.backend, self.precision, self.threads)  # type: ignore[arg-type]
+        config = CpuConfig(self.backend, self.precision, self.threads)
         return open_untrained(name, self.device, config)
 
 

@@ -212,7 +212,7 @@ def test_results_do_not_alias(detector: Detector) -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
-def test_shared_between_threads(backend: str, tmp_path: Path) -> None:
+def test_shared_between_threads(backend: Any, tmp_path: Path) -> None:
     detector = Detector(make_model(tmp_path / "a.onnx"), backend=backend)
     images = [scene(100 + 40 * (i % 3), 200, 1 + i % 4) for i in range(80)]
     expected = [detector.detect(image) for image in images]
@@ -230,7 +230,7 @@ def test_unknown_names_and_files(tmp_path: Path) -> None:
         Detector("ppocrv6-smal")
     with pytest.raises(EngineError, match="there is no file"):
         Detector(tmp_path / "none.onnx")
-    with pytest.raises(EngineError, match=r"\.onnx or \.engine file, or a name"):
+    with pytest.raises(EngineError, match=r"\.engine or \.safetensors file, or a name"):
         Detector("model.pdparams")
     with pytest.raises(EngineError, match="there is no file"):
         Detector("model.engine")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -30,6 +30,7 @@ from .card import ModelCard
 from .detections import Detections
 from .detector import Detector
 from .engines.engine_card import EngineCard, read_engine_card
+from .engines.onnx import Backend, Precision
 from .errors import DBNetError, ImageError
 from .images import Image
 from .outputs import Outputs
@@ -71,18 +72,19 @@ class DetectOptions:
     """How `dbnet detect` looks for text."""
 
     model: str | None = None
-    """Name (see `dbnet models`) or path of an .onnx file; the default model if left out."""
+    """Name (see `dbnet models`), or path of an .onnx, .engine or .safetensors file; the default
+    model if left out."""
 
     card: str | None = None
     """For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card."""
 
     device: str = "auto"
-    """auto, cpu or cuda:0."""
+    """auto, cpu, cuda or cuda:0."""
 
-    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    backend: Backend = "auto"
     """What runs the network on the CPU."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the network on the CPU."""
 
     short_side: int | None = None

@@ -15,6 +15,7 @@ from .card import ModelCard
 from .detections import Detections
 from .device_arrays import stream_handle
 from .engines import DeviceEngine, Engine
+from .engines.onnx import Backend, CpuConfig, Precision
 from .errors import ImageError
 from .gpu import GpuConfig, GpuPath
 from .images import ImageSource
@@ -49,8 +50,8 @@ class Detector:
         unclip_ratio: float | None = None,
         max_candidates: int | None = None,
         polygons: bool = False,
-        backend: str = "auto",
-        precision: str = "auto",
+        backend: Backend = "auto",
+        precision: Precision = "auto",
         num_threads: int = 0,
         gpu: GpuConfig | None = None,
     ) -> None:
@@ -80,7 +81,8 @@ class Detector:
             EngineError: The model or the device is not there, or the model cannot run.
             ValueError: An argument is out of range, or there is no model of that name.
         """
-        self._engine = open_model(engine, device, card, (backend, precision, num_threads))
+        cpu = CpuConfig(backend, precision, num_threads)
+        self._engine = open_model(engine, device, card, cpu)
         self._path = open_path(self._engine, device, gpu)
         logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(size, self.card.size_policy)

@@ -11,6 +11,9 @@ from .card import ModelCard
 from .cpu import CpuPath
 from .engines import DeviceEngine, Engine
 from .engines.cuda_driver import device_ordinal
+from .engines.onnx import CpuConfig, load_onnx
+from .engines.tensorrt import open_engine
+from .engines.torch import load_checkpoint
 from .errors import EngineError
 from .gpu import GpuConfig, GpuPath
 from .weights import DEFAULT_MODEL, find_card, find_model
@@ -20,11 +23,11 @@ def open_model(
     engine: str | Path | Engine | DeviceEngine | None,
     device: str,
     card: ModelCard | str | None,
-    cpu: tuple[str, str, int],
+    cpu: CpuConfig,
 ) -> Engine | DeviceEngine:
     """The engine of a model, by its name or path; an engine is taken as it is.
 
-    `cpu` is backend, precision and number of threads; the others are `Detector`'s arguments.
+    `cpu` is for ONNX files; the others are `Detector`'s arguments.
 
     Raises:
         EngineError: The model or the device is not there, or the model cannot run.
@@ -40,20 +43,15 @@ def open_model(
                 f"{type(engine).__name__}; images go to its method detect"
             )
         return engine
-    if Path(engine or "").suffix.lower() == ".safetensors":
-        from .engines.torch import load_checkpoint
-
-        return load_checkpoint(Path(engine or ""), device)
-    if Path(engine or "").suffix.lower() == ".engine":
-        from .engines.tensorrt import open_engine
-
-        return open_engine(Path(engine or ""), device)
-    from .engines.onnx import CpuConfig, load_onnx
-
-    config = CpuConfig(*cpu)  # type: ignore[arg-type]  # checks them
+    model = DEFAULT_MODEL if engine is None else engine
+    suffix = Path(model).suffix.lower()
+    if suffix == ".safetensors":
+        return load_checkpoint(Path(model), device)
+    if suffix == ".engine":
+        return open_engine(Path(model), device)
     _check_device(device)
-    path, named_card = _find_file(engine)
-    return load_onnx(path, find_card(card) or named_card, config)
+    path, named_card = _find_file(model)
+    return load_onnx(path, find_card(card) or named_card, cpu)
 
 
 def open_path(
@@ -73,19 +71,19 @@ def open_path(
     return GpuPath(engine, asked or 0, gpu)
 
 
-def _find_file(engine: str | Path | None) -> tuple[Path, ModelCard | None]:
-    """The file of a model, and its card if it is a named one."""
-    name = str(engine) if engine is not None else DEFAULT_MODEL
-    suffix = Path(name).suffix.lower()
-    if suffix == ".onnx":
-        if not Path(name).is_file():
-            raise EngineError(f"there is no file {name}")
-        return Path(name), None
-    if suffix or isinstance(engine, Path) or "/" in name:
+def _find_file(model: str | Path) -> tuple[Path, ModelCard | None]:
+    """The ONNX file of a model, and its card if it is a named one."""
+    path = Path(model)
+    if path.suffix.lower() == ".onnx":
+        if not path.is_file():
+            raise EngineError(f"there is no file {path}")
+        return path, None
+    if path.suffix or isinstance(model, Path) or "/" in model:
         raise EngineError(
-            f"a model is an .onnx or .engine file, or a name of the list `dbnet models`, got {name}"
+            "a model is an .onnx, .engine or .safetensors file, or a name of the list "
+            f"`dbnet models`, got {model}"
         )
-    return find_model(name)
+    return find_model(model)
 
 
 def _check_device(device: str) -> None:

@@ -48,11 +48,12 @@ def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
     """
     data, card = _read(path)
     if device == "cpu" or not cuda_available():
-        raise EngineError(
-            f"{path} runs on a CUDA GPU, and "
-            + ('device="cpu" was asked for' if device == "cpu" else "there is no usable one here")
-            + " (no driver, no GPU, or a build without CUDA); on a CPU give the .onnx file"
+        reason = (
+            'device="cpu" was asked for'
+            if device == "cpu"
+            else "there is no usable one here (no driver, no GPU, or a build without CUDA)"
         )
+        raise EngineError(f"{path} runs on a CUDA GPU, and {reason}; on a CPU give the .onnx file")
     return engine_from_bytes(data, card, device_ordinal(device), str(path))
 
 
