@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from cyclopts import App
 from dbnet_trt import ModelCard, SizePolicy, _core, cuda_available
-from dbnet_trt.postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
+from dbnet_trt.postprocess import PostprocessParams, postprocess
 from dbnet_trt.preprocess import Plan, preprocess, scale_and_bias
 from figure import check_plot, draw_plot
 from measure import interleaved, summary, write_report
@@ -49,13 +49,7 @@ class Frame(NamedTuple):
 
 def write_frame(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Frame:
     """As the pipeline writes it, for images with the size that each takes within the network."""
-    core_params = _core.PostprocessParams(
-        params.binary_threshold,
-        params.score_threshold,
-        params.unclip_ratio,
-        params.max_candidates,
-        MIN_SIDE_PX,
-    )
+    core_params = _core.PostprocessParams(*params.for_core(logits=False))
     host = torch.empty(_core.kernels.frame_bytes(images), dtype=torch.uint8)
     device = torch.empty_like(host, device="cuda")
     addresses = _core.kernels.write_frame(images, core_params, host.data_ptr(), device.data_ptr())

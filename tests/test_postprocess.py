@@ -26,15 +26,8 @@ EVERYTHING = PostprocessParams(score_threshold=0, max_candidates=10**6)
 
 def run(prob_map: np.ndarray, params: PostprocessParams) -> tuple[np.ndarray, np.ndarray]:
     """The core's quads and scores in map pixels."""
-    return _core.postprocess(
-        prob_map[None],
-        _core.PostprocessParams(
-            params.binary_threshold,
-            params.score_threshold,
-            params.unclip_ratio,
-            params.max_candidates,
-        ),
-    )[0]
+    core_params = _core.PostprocessParams(*params.for_core(logits=False))
+    return _core.postprocess(prob_map[None], core_params)[0]
 
 
 def area(quad: np.ndarray) -> float:

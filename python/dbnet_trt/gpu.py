@@ -18,7 +18,7 @@ from .device_arrays import DeviceImage, is_on_device, read_device_image
 from .engines import DeviceEngine
 from .images import Image, load_image
 from .nv12 import Nv12Frame, Nv12Image, read_nv12
-from .postprocess import MIN_SIDE_PX, PostprocessParams, postprocess
+from .postprocess import PostprocessParams, postprocess
 from .preprocess import Plan, scale_and_bias
 
 logger = logging.getLogger("dbnet_trt")
@@ -115,14 +115,7 @@ class GpuPath:
         ticket = self._pipeline.submit(
             [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
             plans[0].padded,
-            _core.PostprocessParams(
-                params.binary_threshold,
-                params.score_threshold,
-                params.unclip_ratio,
-                int(params.max_candidates),
-                MIN_SIDE_PX,
-                self._logits,
-            ),
+            _core.PostprocessParams(*params.for_core(self._logits)),
             wants_maps=params.polygons or prob_map,
             wants_labels=params.polygons,
             streams=sorted({stream for image in on_device for stream in image.streams}),

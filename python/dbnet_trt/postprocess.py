@@ -65,6 +65,17 @@ class PostprocessParams:
                 f"max_candidates must be a whole number, 1 or more, got {self.max_candidates}"
             )
 
+    def for_core(self, logits: bool) -> tuple[float, float, float, int, float, bool]:
+        """Arguments of the core's `PostprocessParams`, for maps that hold logits or do not."""
+        return (
+            self.binary_threshold,
+            self.score_threshold,
+            self.unclip_ratio,
+            int(self.max_candidates),
+            MIN_SIDE_PX,
+            logits,
+        )
+
 
 def postprocess(
     maps: FloatArray,
@@ -102,16 +113,11 @@ def postprocess(
             )
             for (quads, scores, outlines), plan in zip(found, plans, strict=True)
         ]
-    core_params = _core.PostprocessParams(
-        params.binary_threshold,
-        params.score_threshold,
-        params.unclip_ratio,
-        int(params.max_candidates),
-        MIN_SIDE_PX,
-        logits,
-    )
     results = _core.postprocess(
-        maps, core_params, [plan.resized for plan in plans], [plan.image for plan in plans]
+        maps,
+        _core.PostprocessParams(*params.for_core(logits)),
+        [plan.resized for plan in plans],
+        [plan.image for plan in plans],
     )
     return [Detections(quads, scores) for quads, scores in results]
 
