@@ -26,7 +26,6 @@ from dbnet_trt import Detections, Detector, ModelCard, cuda_available
 from dbnet_trt.building.build import BuildConfig, build_engine
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
-from dbnet_trt.engines.onnx import load_model
 from dbnet_trt.errors import DBNetError, EngineError
 from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
 from figure import check_plot, draw_plot
@@ -142,8 +141,7 @@ def open_graph(source: Source, precision: Precision) -> Detector:
     network = lower(read_network(source.path, source.card, half=half), half=half)
     if precision == "int8":
         network = quantize(network, precision, calibration_images(source, network.card))
-    engine = load_model(network.model, network.card, network.input_name, network.output_name)
-    return Detector(engine)
+    return Detector(network.on_cpu())
 
 
 def open_tensorrt(source: Source, precision: Precision) -> Detector:

@@ -7,7 +7,6 @@ import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
 from dbnet_trt.building.lowering import Network, halve_edges, lower, read_network
-from dbnet_trt.engines.onnx import load_model
 from onnx import TensorProto, helper
 from tiny import CARD, make_model
 
@@ -15,8 +14,7 @@ PROBABILITY = dataclasses.replace(CARD, output="probability", output_name="map")
 
 
 def run(network: Network, batch: np.ndarray) -> np.ndarray:
-    engine = load_model(network.model, network.card, network.input_name, network.output_name)
-    return engine(batch)
+    return network.on_cpu()(batch)
 
 
 def element_types(network: Network) -> tuple[int, int]:

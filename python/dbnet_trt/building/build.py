@@ -18,7 +18,7 @@ from ..card import ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import EngineCard, Shape, card_path
-from ..engines.onnx import cache_folder, load_model, prune_cache
+from ..engines.onnx import cache_folder, prune_cache
 from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically
@@ -290,15 +290,13 @@ def _check(data: bytes, card: EngineCard, network: Network, reference: Network) 
     """Hold the network, and where there is a GPU the engine, against ONNX Runtime's fp32."""
     from .verify import compare, draw_samples
 
-    expected = _run_on_cpu(reference)
     on_gpu = cuda_available() and Device().compute_capability in card.compute_capabilities
     if on_gpu:
         engine: Engine = HostEngine(engine_from_bytes(data, card))
         what = "the engine"
     else:
-        engine, what = _run_on_cpu(network), "its graph in ONNX Runtime"
-    size = _sample_size(card)
-    result = compare(engine, expected, draw_samples(), size)
+        engine, what = network.on_cpu(), "its graph in ONNX Runtime"
+    result = compare(engine, reference.on_cpu(), draw_samples(), _sample_size(card))
     if result.agreement < MIN_AGREEMENT[card.precision]:
         raise BuildError(
             f"{what}, in {card.precision}, does not find what ONNX Runtime finds in fp32: "
@@ -306,10 +304,6 @@ def _check(data: bytes, card: EngineCard, network: Network, reference: Network) 
         )
     verdict = f"{what}: {result}"
     return verdict if on_gpu else f"{verdict}; the engine itself did not run: no GPU for it here"
-
-
-def _run_on_cpu(network: Network) -> Engine:
-    return load_model(network.model, network.card, network.input_name, network.output_name)
 
 
 def _sample_size(card: EngineCard) -> SizePolicy:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..card import ModelCard
-from ..engines.onnx import flush_denormals, read_model
+from ..engines import Engine
+from ..engines.onnx import flush_denormals, load_model, read_model
 from ..errors import BuildError
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Network:
     card: ModelCard
     input_name: str
     output_name: str
+
+    def on_cpu(self) -> Engine:
+        """Run by ONNX Runtime, whatever its float type."""
+        return load_model(self.model, self.card, self.input_name, self.output_name)
 
 
 def read_network(

@@ -38,9 +38,9 @@ class Comparison:
 def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePolicy) -> Comparison:
     """Detect by two engines, and count boxes that both give."""
     expected, found, same = 0, 0, 0
+    detectors = Detector(reference, size=size), Detector(engine, size=size)
     for image in images:
-        first = Detector(reference, size=size).detect(image)
-        second = Detector(engine, size=size).detect(image)
+        first, second = (detector.detect(image) for detector in detectors)
         expected, found = expected + len(first), found + len(second)
         same += count_same(first, second)
     return Comparison(expected, found, same)
