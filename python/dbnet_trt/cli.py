@@ -150,11 +150,12 @@ def detect(
     videos.silence_opencv()  # what it complains of comes as our errors
     sources = images.find_sources(inputs)
     detector = options.open_detector()
+    size = options.size(detector.card)
     totals = _Totals()
     with Outputs(save, json, sources) as outputs, _progress(sources) as progress:
         task = progress.add_task("detecting", total=_count(sources), rate="")
         for name, frame, image in _read(sources, totals):
-            found = detector.detect(image, size=options.size(detector.card))
+            found = detector.detect(image, size=size)
             totals.images += 1
             totals.texts += len(found)
             try:

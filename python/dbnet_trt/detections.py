@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,11 @@ class Detections:
     def __iter__(self) -> Iterator[Detection]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> Detections: ...
+    def __getitem__(self, index: Any) -> Detection | Detections:
         if isinstance(index, (int, np.integer)):
             polygon = None if self.polygons is None else self.polygons[index]
             return Detection(self.quads[index], float(self.scores[index]), polygon)
@@ -104,8 +108,7 @@ class Detections:
 
     def above(self, score: float) -> Detections:
         """Those whose score is at least this."""
-        chosen: Detections = self[self.scores >= score]
-        return chosen
+        return self[self.scores >= score]
 
     def in_reading_order(self) -> Detections:
         """The same, top to bottom, and left to right within a line.

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .batches import Batches
 from .card import ModelCard
@@ -115,7 +115,7 @@ class Detector:
         shapes and graphs; nothing on the CPU."""
         return self._path.usage() if isinstance(self._path, GpuPath) else {}
 
-    def __getstate__(self) -> Any:
+    def __getstate__(self) -> NoReturn:
         raise TypeError("a Detector cannot be copied or sent to another process; open one there")
 
     def __repr__(self) -> str:
@@ -268,14 +268,7 @@ class Detector:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        one_array = len(getattr(images, "shape", (0,) * 4)) < 4
-        kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
-        is_many = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
-        if one_array or isinstance(images, kinds) or not is_many:
-            raise TypeError(
-                f"images must be an iterable of images, got one {type(images).__name__}; "
-                "call detect for one image, or give a list"
-            )
+        _check_many(images)
         params = _override(
             self._params,
             binary_threshold=binary_threshold,
@@ -312,6 +305,18 @@ class Ticket:
     def collect(self) -> list[Detections]:
         """Wait for the results, one an image, in the order of the images."""
         return self._batches.finish()
+
+
+def _check_many(images: object) -> None:
+    """TypeError for one image, which may be iterable, too: an array is, by its rows."""
+    shape = getattr(images, "shape", None)
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
+    is_iterable = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
+    if isinstance(images, kinds) or not is_iterable or (shape is not None and len(shape) < 4):
+        raise TypeError(
+            f"images must be an iterable of images, got one {type(images).__name__}; "
+            "call detect for one image, or give a list"
+        )
 
 
 def _choose_size(size: SizePolicy | None, default: SizePolicy) -> SizePolicy:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from .build import BuildConfig, BuiltEngine, build_engine
 
@@ -94,7 +94,7 @@ class _BuildProgress:
             transient=True,
             disable=not err.is_terminal,
         )
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> _BuildProgress:
@@ -110,6 +110,6 @@ class _BuildProgress:
                 self._tasks[phase] = self._progress.add_task(phase, total=num_steps)
             task = self._tasks[phase]
             if step < num_steps:
-                self._progress.update(task, completed=step)  # type: ignore[arg-type]
+                self._progress.update(task, completed=step)
             else:
-                self._progress.remove_task(self._tasks.pop(phase))  # type: ignore[arg-type]
+                self._progress.remove_task(self._tasks.pop(phase))

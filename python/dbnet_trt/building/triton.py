@@ -30,7 +30,7 @@ output [
   {{ name: "COUNT", data_type: TYPE_INT32, dims: [ 1 ] }}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: 500 }}
-instance_group [ {{ kind: {kind}, count: 1 }} ]
+instance_group [ {{ kind: KIND_GPU, count: 1 }} ]
 parameters [ {{ key: "model", value: {{ string_value: "{file}" }} }} ]
 """
 """Queue delay in microseconds: a tenth of a detection, so that waiting costs little."""
@@ -58,9 +58,7 @@ def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
     shutil.copyfile(engine, version / engine.name)
     shutil.copyfile(card_path(engine), card_path(version / engine.name))
     (version / "model.py").write_text(MODEL, "utf-8")
-    config = CONFIG.format(
-        name=model.name, max_batch=card.shapes[2][0], kind="KIND_GPU", file=engine.name
-    )
+    config = CONFIG.format(name=model.name, max_batch=card.shapes[2][0], file=engine.name)
     (model / "config.pbtxt").write_text(config, "utf-8")
     return model
 
