@@ -99,22 +99,6 @@ std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Si
     return views;
 }
 
-py::tuple to_arrays(const std::vector<ScoredQuad>& quads) {
-    const auto count = static_cast<py::ssize_t>(quads.size());
-    py::array_t<float> corners({count, py::ssize_t{4}, py::ssize_t{2}});
-    py::array_t<float> scores(count);
-    float* corner = corners.mutable_data();
-    float* score = scores.mutable_data();
-    for (const ScoredQuad& scored : quads) {
-        for (const Point point : scored.quad) {
-            *corner++ = point.x;
-            *corner++ = point.y;
-        }
-        *score++ = scored.score;
-    }
-    return py::make_tuple(corners, scores);
-}
-
 py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params,
                           const std::optional<Sizes>& sizes, const std::optional<Sizes>& images) {
     const std::vector<MapView> views = checked_maps(maps, sizes);

@@ -141,18 +141,6 @@ Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
     return pipeline.submit(images, size, options);
 }
 
-py::tuple texts_to_arrays(const std::vector<ScoredQuad>& texts) {
-    static_assert(sizeof(Quad) == 8 * sizeof(float));
-    const auto count = static_cast<py::ssize_t>(texts.size());
-    py::array_t<float> quads({count, py::ssize_t{4}, py::ssize_t{2}});
-    py::array_t<float> scores(count);
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        std::memcpy(quads.mutable_data() + 8 * i, texts[i].quad.data(), sizeof(Quad));
-        scores.mutable_data()[i] = texts[i].score;
-    }
-    return py::make_tuple(quads, scores);
-}
-
 py::tuple collect(Pipeline& pipeline, const Ticket& ticket) {
     const FrameResult* result = nullptr;
     {
@@ -160,7 +148,7 @@ py::tuple collect(Pipeline& pipeline, const Ticket& ticket) {
         result = &pipeline.collect(ticket);
     }
     py::list texts;
-    for (const auto& of_image : result->texts) texts.append(texts_to_arrays(of_image));
+    for (const auto& of_image : result->texts) texts.append(to_arrays(of_image));
     const auto num_bytes = static_cast<py::ssize_t>(result->maps.size());
     py::array_t<std::uint8_t> maps(num_bytes,
                                    reinterpret_cast<const std::uint8_t*>(result->maps.data()));
@@ -245,6 +233,21 @@ void bind_kernels(py::module_ m) {
 }
 
 }  // namespace
+
+py::tuple to_arrays(const std::vector<ScoredQuad>& texts) {
+    static_assert(sizeof(Quad) == 8 * sizeof(float));
+    const auto count = static_cast<py::ssize_t>(texts.size());
+    py::array_t<float> quads({count, py::ssize_t{4}, py::ssize_t{2}});
+    py::array_t<float> scores(count);
+    float* quad = quads.mutable_data();
+    float* score = scores.mutable_data();
+    for (const ScoredQuad& text : texts) {
+        std::memcpy(quad, text.quad.data(), sizeof(Quad));
+        quad += 8;
+        *score++ = text.score;
+    }
+    return py::make_tuple(quads, scores);
+}
 
 void bind_pipeline(py::module_& m) {
     const py::object errors = py::module_::import("dbnet_trt.errors");

@@ -3,9 +3,16 @@
 
 #include <pybind11/pybind11.h>
 
+#include <vector>
+
+#include "csrc/postprocess.hpp"
+
 namespace dbnet {
 
-/// Adds cuda_available, EngineError, PostprocessParams, Ticket and Pipeline to the module.
+/// Texts of an image as quads (N, 4, 2) and scores (N,), both float32.
+pybind11::tuple to_arrays(const std::vector<ScoredQuad>& texts);
+
+/// Adds cuda_available, EngineError, PostprocessParams, kernels, Ticket and Pipeline to the module.
 void bind_pipeline(pybind11::module_& m);
 
 }  // namespace dbnet
