@@ -149,44 +149,38 @@ struct Canvas {
     }
 };
 
-int cut(int from, int to, int edge, int start, int other) {
-    return from +
-           static_cast<int>(static_cast<double>(edge - start) * (to - from) / (other - start));
+// Where the line from `from` (at `start` on the other axis) to `to` (at `end`) meets `edge`.
+int cut(int from, int to, int edge, int start, int end) {
+    return from + static_cast<int>(static_cast<double>(edge - start) * (to - from) / (end - start));
+}
+
+// Moves an end that lies above or below the canvas, then one beside it, onto the canvas' edge.
+void move_to_row(const Canvas& canvas, int code, PixelPoint& end, PixelPoint other) {
+    const int edge = code < 8 ? 0 : canvas.height - 1;
+    end = {cut(end.x, other.x, edge, end.y, other.y), edge};
+}
+void move_to_column(const Canvas& canvas, int code, PixelPoint& end, PixelPoint other) {
+    const int edge = code == 1 ? 0 : canvas.width - 1;
+    end = {edge, cut(end.y, other.y, edge, end.x, other.x)};
 }
 
 // Clips a line to the canvas as cv::clipLine does, to the rounding. Returns whether it is visible;
 // its ends may have moved even where it is not, and fillPoly goes on with them.
 bool clip_line(const Canvas& canvas, PixelPoint& a, PixelPoint& b) {
-    const int right = canvas.width - 1, bottom = canvas.height - 1;
     int code_a = canvas.outcode(a), code_b = canvas.outcode(b);
-    if ((code_a & code_b) == 0 && (code_a | code_b) != 0) {
-        if (code_a & 12) {
-            const int edge = code_a < 8 ? 0 : bottom;
-            a = {cut(a.x, b.x, edge, a.y, b.y), edge};
-            code_a = canvas.outcode(a) & 3;
-        }
-        if (code_b & 12) {
-            const int edge = code_b < 8 ? 0 : bottom;
-            b = {
-                b.x + static_cast<int>(static_cast<double>(edge - b.y) * (b.x - a.x) / (b.y - a.y)),
-                edge};
-            code_b = canvas.outcode(b) & 3;
-        }
-        if ((code_a & code_b) == 0 && (code_a | code_b) != 0) {
-            if (code_a != 0) {
-                const int edge = code_a == 1 ? 0 : right;
-                a = {edge, cut(a.y, b.y, edge, a.x, b.x)};
-                code_a = 0;
-            }
-            if (code_b != 0) {
-                const int edge = code_b == 1 ? 0 : right;
-                b = {edge, b.y + static_cast<int>(static_cast<double>(edge - b.x) * (b.y - a.y) /
-                                                  (b.x - a.x))};
-                code_b = 0;
-            }
-        }
+    if ((code_a & code_b) != 0 || (code_a | code_b) == 0) return (code_a | code_b) == 0;
+    if (code_a & 12) {
+        move_to_row(canvas, code_a, a, b);
+        code_a = canvas.outcode(a) & 3;
     }
-    return (code_a | code_b) == 0;
+    if (code_b & 12) {
+        move_to_row(canvas, code_b, b, a);
+        code_b = canvas.outcode(b) & 3;
+    }
+    if ((code_a & code_b) != 0) return false;
+    if (code_a != 0) move_to_column(canvas, code_a, a, b);
+    if (code_b != 0) move_to_column(canvas, code_b, b, a);
+    return true;
 }
 
 void widen(RowSpan& span, int begin, int end) {

@@ -121,8 +121,7 @@ CudaPipeline::~CudaPipeline() {
     }
 }
 
-// ---- shapes
-// --------------------------------------------------------------------------------------
+// ---- shapes -----------------------------------------------------------------------------------
 
 void CudaPipeline::drop_last_shape() {
     const Shape shape = shapes_.back().buffers.shape;
@@ -170,8 +169,7 @@ ReadyShape& CudaPipeline::ready_shape(const Shape& shape, int capacity) {
     return shapes_.front();
 }
 
-// ---- work on the compute stream
-// ------------------------------------------------------------------
+// ---- work on the compute stream ---------------------------------------------------------------
 
 DeviceMaps CudaPipeline::maps_of(const ShapeBuffers& buffers) const {
     const auto& [batch, height, width] = buffers.shape;
@@ -244,8 +242,7 @@ void CudaPipeline::compute(FrameSlot& slot, ReadyShape& ready) {
     if (wants_graph && !is_warm) warm.push_back(thread);
 }
 
-// ---- frames
-// --------------------------------------------------------------------------------------
+// ---- frames -----------------------------------------------------------------------------------
 
 void CudaPipeline::upload(FrameSlot& slot, std::span<const FrameImage> images, const Frame& frame) {
     const std::size_t num_bytes = frame_bytes(images);

@@ -14,8 +14,8 @@ struct ImageView {
     std::ptrdiff_t pitch;
 };
 
-/// Output channel c is pixel * scale[c] + bias[c]; with swap_red_blue it is made from channel 2 -
-/// c.
+/// Output channel c is pixel * scale[c] + bias[c], of the pixel's channel c, or 2 - c with
+/// swap_red_blue.
 struct Normalization {
     std::array<float, 3> scale, bias;
     bool swap_red_blue;
