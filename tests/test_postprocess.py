@@ -4,7 +4,6 @@ import concurrent.futures
 import cv2
 import numpy as np
 import pytest
-import scipy.ndimage
 from dbnet_trt import _core
 from dbnet_trt.postprocess import (
     PostprocessParams,
@@ -18,8 +17,7 @@ from dbnet_trt.postprocess import (
 from dbnet_trt.preprocess import Plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as st_numpy
-from maps import ADVERSARIAL, noise, rings, text_map
+from maps import ADVERSARIAL, rings, text_map
 
 EVERYTHING = PostprocessParams(score_threshold=0, max_candidates=10**6)
 
@@ -81,53 +79,6 @@ def test_corners_and_scores_agree_within_the_contract(rng: np.random.Generator) 
     assert len(distances) > 300
     assert np.mean(np.array(distances) < 0.5) >= 0.99
     assert np.mean(np.array(differences) < 0.01) >= 0.99
-
-
-@pytest.mark.parametrize("name", ADVERSARIAL)
-def test_components_equal_scipy(name: str, rng: np.random.Generator) -> None:
-    assert_same_components(ADVERSARIAL[name](rng))
-
-
-def assert_same_components(prob_map: np.ndarray, threshold: float = 0.3) -> None:
-    labels, boxes = _core.label_components(prob_map, threshold)
-    with np.errstate(invalid="ignore"):
-        binary_map = (prob_map > np.float32(threshold)).astype(np.uint8)
-    expected, num = scipy.ndimage.label(binary_map, np.ones((3, 3)))
-    assert len(boxes) == num
-    # The same partition: every pair of labels meets one to one.
-    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
-    assert pairs.shape[1] == num + bool((expected == 0).any())
-    # Numbered by first pixel, in raster order.
-    first = np.unique(labels[labels > 0], return_index=True)[1]
-    assert (np.diff(first) > 0).all()
-    places = scipy.ndimage.find_objects(expected)
-    for label, other in pairs.T:
-        if label:
-            rows, columns = places[other - 1]
-            box = [columns.start, rows.start, columns.stop - 1, rows.stop - 1]
-            assert boxes[label - 1].tolist() == box
-
-
-maps_of_any_kind = st_numpy.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 40), st.integers(1, 150)),
-    elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0]),
-    fill=st.sampled_from([0.0, 0.9]),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(maps_of_any_kind)
-def test_components_equal_scipy_on_any_map(prob_map: np.ndarray) -> None:
-    assert_same_components(prob_map)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 120), st.integers(1, 200), st.floats(0.02, 0.98), st.integers(0, 2**32 - 1))
-def test_components_equal_scipy_on_noise(
-    height: int, width: int, density: float, seed: int
-) -> None:
-    assert_same_components(noise(height, width, density, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -338,64 +289,21 @@ def test_nothing_lies_outside_the_image(rng: np.random.Generator) -> None:
                 assert (outline <= [69, 49]).all()
 
 
-# ---- polygons ----------------------------------------------------------------------------------
-
-
-def ring_sector(height: int, width: int) -> np.ndarray:
-    """A curved line of text: a quarter of a thick circle."""
-    prob_map = np.zeros((height, width), np.float32)
-    cv2.ellipse(prob_map, (width // 2, height), (width // 3, width // 3), 0, 200, 340, 0.95, 12)
-    return prob_map
-
-
-def test_curved_text_gives_a_curved_outline() -> None:
-    prob_map = ring_sector(200, 300)
-    plan = Plan((200, 300), (200, 300), (200, 300))
-    (found,) = postprocess(prob_map[None], [plan], PostprocessParams(polygons=True), logits=False)
-    assert len(found) == 1
-    assert found.polygons is not None
-    mask = np.zeros(prob_map.shape, np.uint8)
-    cv2.fillPoly(mask, [np.rint(found.polygons[0]).astype(np.int32)], 1)
-    text = prob_map > 0.3
-    assert mask[text].mean() > 0.99  # covers the text
-    assert mask.sum() < 3 * text.sum()  # and little else
-    assert len(found.polygons[0]) > 8
-    # The score is the mean inside the polygon; the quad around the arc holds mostly background.
-    assert found.scores[0] > 0.9
-    assert area(found.quads[0]) > 2 * mask.sum()
-
-
-def test_polygons_of_bars_are_their_quads(rng: np.random.Generator) -> None:
-    prob_map = np.zeros((200, 300), np.float32)
-    prob_map[40:60, 50:200] = 0.9
-    prob_map[120:160, 100:130] = 0.8
-    plan = Plan((200, 300), (200, 300), (200, 300))
-    (quads,) = postprocess(prob_map[None], [plan], PostprocessParams(), logits=False)
-    (found,) = postprocess(prob_map[None], [plan], PostprocessParams(polygons=True), logits=False)
-    np.testing.assert_allclose(found.quads, quads.quads, atol=0.1)
-    np.testing.assert_allclose(found.scores, quads.scores, atol=0.01)
-
-
-def test_text_inside_a_hole_is_found() -> None:
-    prob_map = np.zeros((120, 160), np.float32)
-    prob_map[5:115, 5:155] = 0.9
-    prob_map[15:105, 15:145] = 0
-    prob_map[50:70, 40:120] = 0.9
-    plan = Plan((120, 160), (120, 160), (120, 160))
-    params = PostprocessParams(polygons=True, score_threshold=0)
-    (found,) = postprocess(prob_map[None], [plan], params, logits=False)
-    assert len(found) == 2
-
-
-def test_polygons_of_adversarial_maps(rng: np.random.Generator) -> None:
-    for make in ADVERSARIAL.values():
-        prob_map = make(rng)
-        plan = Plan(prob_map.shape, prob_map.shape, prob_map.shape)
-        params = PostprocessParams(polygons=True, score_threshold=0)
-        (found,) = postprocess(prob_map[None], [plan], params, logits=False)
-        assert found.polygons is not None
-        assert len(found.polygons) == len(found)
-        assert all(np.isfinite(polygon).all() for polygon in found.polygons)
+def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
+    maps = np.stack([text_map(96, 130, 8, rng) for _ in range(2)])
+    sizes, images = [(96, 130), (80, 101)], [(777, 331), (5, 1000)]
+    params = _core.PostprocessParams(0.3, 0.0)
+    scaled = _core.postprocess(maps, params, sizes, images)
+    plain = _core.postprocess(maps, params, sizes)
+    for (found, _), (quads, _), (h, w), (height, width) in zip(
+        scaled, plain, sizes, images, strict=True
+    ):
+        expected = quads * np.array([width / w, height / h], np.float32)
+        last = np.array([width - 1, height - 1], np.float32)
+        np.testing.assert_array_equal(found, np.clip(expected, 0, last))
+        assert len(found)
+    with pytest.raises(ValueError, match="one image size a map: 2, got 1"):
+        _core.postprocess(maps, params, sizes, images[:1])
 
 
 # ---- the steps of the reference ----------------------------------------------------------------
@@ -410,10 +318,11 @@ def test_unclip_moves_every_side_by_the_distance() -> None:
 
 
 def test_unclip_keeps_the_largest_part() -> None:
-    """A bow tie has two halves; the larger one is kept."""
+    """A bow tie gives several parts; its larger half is kept."""
     bow_tie = np.array([[0, 0], [60, 40], [60, 0], [0, 30]], np.float32)
-    grown = unclip(bow_tie, 0.0)
-    assert len(grown) >= 3
+    grown = unclip(bow_tie, 0.1)
+    np.testing.assert_allclose(grown.min(0), [25.7, 0], atol=0.5)
+    np.testing.assert_allclose(grown.max(0), [60, 40], atol=0.5)
 
 
 def test_unclip_of_nothing() -> None:
@@ -446,20 +355,3 @@ def test_simplify_keeps_the_corners_of_a_rectangle() -> None:
     )[0][0].reshape(-1, 2)
     assert len(contour) > 100
     assert len(simplify(contour)) == 4
-
-
-def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
-    maps = np.stack([text_map(96, 130, 8, rng) for _ in range(2)])
-    sizes, images = [(96, 130), (80, 101)], [(777, 331), (5, 1000)]
-    params = _core.PostprocessParams(0.3, 0.0)
-    scaled = _core.postprocess(maps, params, sizes, images)
-    plain = _core.postprocess(maps, params, sizes)
-    for (found, _), (quads, _), (h, w), (height, width) in zip(
-        scaled, plain, sizes, images, strict=True
-    ):
-        expected = quads * np.array([width / w, height / h], np.float32)
-        last = np.array([width - 1, height - 1], np.float32)
-        np.testing.assert_array_equal(found, np.clip(expected, 0, last))
-        assert len(found)
-    with pytest.raises(ValueError, match="one image size a map: 2, got 1"):
-        _core.postprocess(maps, params, sizes, images[:1])
