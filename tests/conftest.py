@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several test modules share: a seeded generator, and real photos where there are any."""
+"""What test modules share: a cache folder of their own, a seeded generator, and real photos where
+there are any."""
 
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from dbnet_trt import cuda_available
 def _skip_without_gpu(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("gpu") and not cuda_available():
         pytest.skip("no CUDA device, or a build without CUDA")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tests leave the user's cache folder alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -14,11 +14,6 @@ from dbnet_trt import Detections, cli, videos, weights
 from tiny import make_model, scene
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     return str(make_model(tmp_path / "tiny.onnx"))

@@ -15,11 +15,6 @@ from PIL import Image
 from tiny import CARD, make_model, scene
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
     return Detector(make_model(tmp_path / "tiny.onnx"), backend="onnxruntime")

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import EngineError, ModelCard
-from dbnet_trt.engines import onnx as onnx_engine
+from dbnet_trt.cache import cache_folder
 from dbnet_trt.engines.onnx import CpuConfig, flush_denormals, load_onnx
 from tiny import CARD, make_model
 
@@ -24,13 +24,6 @@ BACKENDS = [
         ),
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests leave the user's cache folder alone."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -77,7 +70,7 @@ def test_cache_that_cannot_be_made_is_done_without(
     file.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
     with caplog.at_level(logging.WARNING, "dbnet_trt"):
-        assert onnx_engine.cache_folder() is None
+        assert cache_folder() is None
     assert "not kept" in caplog.text
     load_onnx(make_model(tmp_path / "a.onnx"))(np.zeros((1, 3, 32, 32), np.float32))
 

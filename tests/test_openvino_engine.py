@@ -14,13 +14,6 @@ from tiny import make_model
 pytest.importorskip("openvino")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests leave the user's cache folder alone."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_openvino_keeps_few_shapes(tmp_path: Path, rng: np.random.Generator) -> None:
     engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
     for i in range(1, openvino_engine.MAX_COMPILED_SHAPES + 4):

@@ -30,11 +30,6 @@ from peers import Peer  # noqa: E402
 from scenes import text_scene  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> ModelChoice:
     """A network of two operators."""

@@ -15,8 +15,7 @@ SMALL = BuildConfig("fp32", "32x32/64x96/128x160", 2, rtx=True, compute_capabili
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests leave the user's cache folder and the checkout alone."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    """The tests leave the checkout alone."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

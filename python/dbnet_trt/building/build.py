@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from .._core import cuda_available
+from ..cache import cache_folder, prune_cache
 from ..card import ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import EngineCard, Shape, card_path
-from ..engines.onnx import cache_folder, prune_cache
 from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically

@@ -8,8 +8,6 @@ import hashlib
 import importlib
 import importlib.util
 import logging
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -275,36 +273,3 @@ def import_backend(name: str) -> Any:
         raise EngineError(
             f"the backend {name} cannot be imported ({error}); pip install {name}"
         ) from error
-
-
-def cache_folder() -> Path | None:
-    """The user's folder for compiled models, made if need be; None where it cannot be written."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "dbnet_trt"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        logger.warning("compiled models are not kept: %s cannot be made (%s)", folder, error)
-        return None
-    if not os.access(folder, os.W_OK):
-        logger.warning("compiled models are not kept: %s cannot be written", folder)
-        return None
-    return folder
-
-
-def prune_cache(folder: Path, max_bytes: int) -> None:
-    """Delete the oldest compiled models of a folder until the rest takes at most `max_bytes`."""
-    try:
-        blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime, reverse=True)
-        kept_bytes = 0
-        for blob in blobs:
-            kept_bytes += blob.stat().st_size
-            if kept_bytes > max_bytes:
-                blob.unlink()
-    except OSError as error:  # another process was faster, or still has it open
-        logger.debug("old compiled models stay for now: %s", error)

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cache import cache_folder, prune_cache
 from ..card import ModelCard
 from ..errors import EngineError
-from .onnx import CpuConfig, Precision, cache_folder, import_backend, prune_cache, to_maps
+from .onnx import CpuConfig, Precision, import_backend, to_maps
 
 MAX_COMPILED_SHAPES = 8
 """Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""
