@@ -6,19 +6,21 @@
 """
 
 from ._core import cuda_available
-from .building.build import BuildConfig, build_engine
+from .building.build import BuildConfig, BuiltEngine, build_engine
 from .card import ModelCard
 from .detections import Detection, Detections
-from .detector import Detector
+from .detector import Detector, Ticket
 from .errors import BuildError, DBNetError, EngineError, ImageError
 from .gpu import GpuConfig
 from .nv12 import Nv12Frame
+from .postprocess import PostprocessParams
 from .preprocess import SizePolicy
 
 __version__ = "0.1.0"
 __all__ = [
     "BuildConfig",
     "BuildError",
+    "BuiltEngine",
     "DBNetError",
     "Detection",
     "Detections",
@@ -28,7 +30,9 @@ __all__ = [
     "ImageError",
     "ModelCard",
     "Nv12Frame",
+    "PostprocessParams",
     "SizePolicy",
+    "Ticket",
     "build_engine",
     "cuda_available",
 ]
