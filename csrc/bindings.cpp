@@ -138,7 +138,7 @@ void draw_components(const Components& components, int width, std::int32_t* labe
     }
 }
 
-py::tuple label_components(const FloatArray& map, float binary_threshold, bool logits) {
+py::tuple label_components(const FloatArray& map, float binary_threshold) {
     if (map.ndim() != 2) {
         throw py::value_error("map must be (h, w) float32, got shape " + shape_of(map));
     }
@@ -147,7 +147,7 @@ py::tuple label_components(const FloatArray& map, float binary_threshold, bool l
     const MapView view{map.data(), static_cast<int>(map.shape(0)), width, width};
     const Components components = [&] {
         py::gil_scoped_release release;
-        return find_components(view, map_threshold(binary_threshold, logits));
+        return find_components(view, binary_threshold);
     }();
     py::array_t<std::int32_t> labels({map.shape(0), map.shape(1)});
     py::array_t<std::int32_t> boxes({static_cast<py::ssize_t>(components.size()), py::ssize_t{4}});
@@ -241,8 +241,7 @@ PYBIND11_MODULE(_core, m) {
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none(), "images"_a = py::none());
-    m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a,
-          "logits"_a = false);
+    m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a);
     m.def("number_components", &number_components, "first_pixels"_a);
 
     m.def(

@@ -276,10 +276,9 @@ void bind_pipeline(py::module_& m) {
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())
         .def(py::init(&open_pipeline), "network"_a, py::kw_only(), "device"_a, "is_half"_a,
-             "scale"_a, "bias"_a, "swap_red_blue"_a, "captures"_a = true, "max_shapes"_a = 8,
-             "max_bytes"_a = std::size_t{1} << 32)
-        .def("submit", &submit, "images"_a, "padded"_a, "params"_a, "wants_maps"_a = false,
-             "wants_labels"_a = false, "streams"_a = std::vector<std::uintptr_t>{})
+             "scale"_a, "bias"_a, "swap_red_blue"_a, "captures"_a, "max_shapes"_a, "max_bytes"_a)
+        .def("submit", &submit, "images"_a, "padded"_a, "params"_a, "wants_maps"_a,
+             "wants_labels"_a, "streams"_a)
         .def("collect", &collect, "ticket"_a)
         .def("usage", &usage)
         .def_property_readonly("import_stream", &Pipeline::import_stream);

@@ -41,12 +41,12 @@ struct Network {
 };
 
 struct PipelineConfig {
-    int device = 0;
-    bool input_is_half = false, output_is_half = false;
-    bool captures = true;       // graphs; otherwise plain launches
-    int max_shapes = 8;         // shapes that stay ready, the ones used last
-    std::size_t max_bytes = 0;  // of device memory that they take; one shape may take more
-    Normalization normalization{};
+    int device;
+    bool input_is_half, output_is_half;
+    bool captures;          // graphs; otherwise plain launches
+    int max_shapes;         // shapes that stay ready, the ones used last
+    std::size_t max_bytes;  // of device memory that they take; one shape may take more
+    Normalization normalization;
 };
 
 /// An image in host memory or on the device, and its size within the network's input. It is BGR,
@@ -61,8 +61,8 @@ struct FrameImage {
 
 struct FrameOptions {
     PostprocessParams params;
-    bool wants_maps = false;              // the network's output, too
-    bool wants_labels = false;            // and the components of the thresholded maps
+    bool wants_maps;                      // the network's output, too
+    bool wants_labels;                    // and the components of the thresholded maps
     std::vector<std::uintptr_t> streams;  // of the caller: images are read, and may then be
                                           // overwritten, in their order
 };

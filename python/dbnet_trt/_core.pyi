@@ -56,7 +56,7 @@ def postprocess(
     """
 
 def label_components(
-    map: NDArray[np.float32], binary_threshold: float, logits: bool = False
+    map: NDArray[np.float32], binary_threshold: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """8-connected components of the pixels above the threshold of a (h, w) float32 map.
 
@@ -106,18 +106,18 @@ class Pipeline:
         scale: Sequence[float],
         bias: Sequence[float],
         swap_red_blue: bool,
-        captures: bool = True,
-        max_shapes: int = 8,
-        max_bytes: int = 1 << 32,
+        captures: bool,
+        max_shapes: int,
+        max_bytes: int,
     ) -> None: ...
     def submit(
         self,
         images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
         padded: tuple[int, int],
         params: PostprocessParams,
-        wants_maps: bool = False,
-        wants_labels: bool = False,
-        streams: Sequence[int] = (),
+        wants_maps: bool,
+        wants_labels: bool,
+        streams: Sequence[int],
     ) -> Ticket:
         """Enqueue images, each with the size that it takes within the padded size.
 
