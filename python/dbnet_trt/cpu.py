@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .detections import Detections
 from .device_arrays import is_on_device
 from .engines import Engine
 from .errors import ImageError
 from .images import Image, load_image
-from .postprocess import PostprocessParams, postprocess, to_probability
+from .postprocess import PostprocessParams, postprocess, with_maps
 from .preprocess import Plan, preprocess
 
 
@@ -54,15 +52,3 @@ class CpuPath:
     def collect(self, pending: list[Detections]) -> list[Detections]:
         """What `submit` gave."""
         return pending
-
-
-def with_maps(
-    found: list[Detections], maps: NDArray[np.float32], plans: Sequence[Plan], logits: bool
-) -> list[Detections]:
-    """Detections with a copy of the part of (B, h, w) maps that shows each image."""
-    return [
-        dataclasses.replace(
-            each, prob_map=to_probability(values[: plan.resized[0], : plan.resized[1]], logits)
-        )
-        for each, values, plan in zip(found, maps, plans, strict=True)
-    ]

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import _core
-from .cpu import with_maps
 from .detections import Detections
 from .device_arrays import DeviceImage, is_on_device, read_device_image
 from .engines import DeviceEngine
 from .images import Image, load_image
 from .nv12 import Nv12Frame, Nv12Image, read_nv12
-from .postprocess import PostprocessParams, postprocess
+from .postprocess import PostprocessParams, postprocess, with_maps
 from .preprocess import Plan, scale_and_bias
 
 logger = logging.getLogger("dbnet_trt")

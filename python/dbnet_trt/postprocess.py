@@ -8,6 +8,7 @@ same with OpenCV and pyclipper, one step a function: what the tests and benchmar
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,18 @@ def postprocess(
         [plan.image for plan in plans],
     )
     return [Detections(quads, scores) for quads, scores in results]
+
+
+def with_maps(
+    found: list[Detections], maps: FloatArray, plans: Sequence[Plan], logits: bool
+) -> list[Detections]:
+    """Detections with a copy of the part of (B, h, w) maps that shows each image."""
+    return [
+        dataclasses.replace(
+            each, prob_map=to_probability(values[: plan.resized[0], : plan.resized[1]], logits)
+        )
+        for each, values, plan in zip(found, maps, plans, strict=True)
+    ]
 
 
 def _to_image(points: FloatArray, plan: Plan) -> FloatArray:
