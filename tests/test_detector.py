@@ -4,6 +4,7 @@ import copy
 import logging
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -260,6 +261,12 @@ def test_card_families(tmp_path: Path) -> None:
     assert Detector(path, card=CARD).card == CARD
     with pytest.raises(ValueError, match="one of paddleocr, mmocr"):
         Detector(path, card="padle")
+
+
+def test_only_onnx_files_take_a_card() -> None:
+    for model in ("a.engine", Path("a.safetensors"), SimpleNamespace(card=CARD)):
+        with pytest.raises(ValueError, match="card is for ONNX files; .* has its own"):
+            Detector(model, card="paddleocr")
 
 
 def test_the_choice_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,7 +79,8 @@ class Detector:
 
         Raises:
             EngineError: The model or the device is not there, or the model cannot run.
-            ValueError: An argument is out of range, or there is no model of that name.
+            ValueError: An argument is out of range, or there is no model of that name, or a card is
+                given for an engine, which has its own.
         """
         cpu = CpuConfig(backend, precision, num_threads)
         self._engine = open_model(engine, device, card, cpu)

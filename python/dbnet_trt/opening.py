@@ -42,9 +42,12 @@ def open_model(
                 "a detector opens the name of a model, the path of one, or an engine, got "
                 f"{type(engine).__name__}; images go to its method detect"
             )
+        _refuse_card(card, type(engine).__name__)
         return engine
     model = DEFAULT_MODEL if engine is None else engine
     suffix = Path(model).suffix.lower()
+    if suffix in (".safetensors", ".engine"):
+        _refuse_card(card, model)
     if suffix == ".safetensors":
         return load_checkpoint(Path(model), device)
     if suffix == ".engine":
@@ -69,6 +72,11 @@ def open_path(
     if ordinal is not None and asked != ordinal:
         raise EngineError(f'the engine is on cuda:{ordinal}, and device "{device}" was asked for')
     return GpuPath(engine, asked or 0, gpu)
+
+
+def _refuse_card(card: ModelCard | str | None, name: str | Path) -> None:
+    if card is not None:
+        raise ValueError(f"card is for ONNX files; {name} has its own")
 
 
 def _find_file(model: str | Path) -> tuple[Path, ModelCard | None]:
