@@ -10,7 +10,11 @@ from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file, then give it its name: whole, or not at all."""
+    """Let `write` fill a temporary file, then give it its name: whole, or not at all.
+
+    Raises:
+        OSError: The file cannot be written; it is named.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -18,5 +22,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary file's; a full disk gives none
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 """Training stops and goes on, skips what is not finite, and does the same in several processes."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig
 from dbnet_trt.training.datasets import load_sample_image
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops
+from dbnet_trt.training.model import ModelConfig
+from dbnet_trt.training.state import restore_state, save_state
 from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step
 
 from .scenes import draw_scenes, tiny_run
@@ -201,9 +204,88 @@ def test_several_processes_do_what_one_does(data: str, tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused(data: str, tmp_path: Path) -> None:
-    train(tiny_run(data, tmp_path))
-    with pytest.raises(EngineError, match="batch_size = 2, this one has 4"):
-        train(tiny_run(data, tmp_path, batch_size=4))
+    config = tiny_run(data, tmp_path)
+    train(config)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"batch_size": 4}, "batch_size = 2, this one has 4"),
+        ({"weight_decay": 0.1, "seed": 5}, "seed = 0, this one has 5; weight_decay = 0.0001, this"),
+        ({"model": ModelConfig("mobilenetv2", 32)}, "model.inner_channels = 16, this one has 32;"),
+        ({"init": tmp_path / "last.safetensors"}, "init = null, this one has"),
+    ]
+    for change, message in changes:
+        with pytest.raises(EngineError, match=message):
+            train(dataclasses.replace(config, **change))
+
+
+def test_what_is_not_learnt_may_change(data: str, tmp_path: Path) -> None:
+    config = tiny_run(data, tmp_path, validation=(data,), validate_every=2)
+    with pytest.raises(_StopError):
+        train(config, _stop_after(3))
+    other = dataclasses.replace(config, validation=(data, data), precision="bf16")
+    validations = []
+    train(other, lambda record: validations.append(record) if "validation" in record else None)
+    assert len(validations) == 2
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["precision"], len(written["validation"])) == ("bf16", 2)
+
+
+def test_the_best_f_on_other_images_says_nothing(data: str, tmp_path: Path) -> None:
+    config = tiny_run(data, tmp_path, validation=(data,))
+    state = training.begin(config, ALONE)
+    state.best_f = 0.9
+    save_state(tmp_path / "saved.pt", state)
+    cases: list[tuple[dict[str, Any], float]] = [
+        ({}, 0.9),
+        ({"validation": ()}, -1),
+        ({"short_side": 64}, -1),
+    ]
+    for changes, best in cases:
+        again = training.begin(dataclasses.replace(config, **changes), ALONE)
+        restore_state(tmp_path / "saved.pt", again)
+        assert again.best_f == best
+
+
+def test_a_complete_run_is_left_alone(
+    data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_run(data, tmp_path, steps=2)
+    last = train(config)
+    before = last.stat().st_mtime_ns
+    with caplog.at_level("INFO", "dbnet_trt"):
+        assert train(dataclasses.replace(config, short_side=64)) == last
+    assert "is complete, with 2 steps" in caplog.text
+    assert last.stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "config.json").read_text())["short_side"] == config.short_side
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "of another program"])
+def test_a_damaged_state(data: str, tmp_path: Path, damage: str) -> None:
+    config = tiny_run(data, tmp_path, steps=2)
+    train(config)
+    state = tmp_path / "state.pt"
+    whole = state.read_bytes()
+    if damage == "of another program":
+        torch.save([1, 2], state)
+    else:
+        state.write_bytes({"cut off": whole[:5000], "empty": b"", "text": b"hello"}[damage])
+    with pytest.raises(EngineError, match=r"state\.pt is damaged, or no state of a run"):
+        train(config)
+
+
+def test_everybody_may_read_what_a_run_writes(data: str, tmp_path: Path) -> None:
+    train(tiny_run(data, tmp_path, steps=1))
+    modes = {(tmp_path / name).stat().st_mode for name in ("last.safetensors", "state.pt")}
+    assert modes == {(tmp_path / "config.json").stat().st_mode}
+
+
+def test_a_full_disk_is_named(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*state\.pt'"):
+        save_state(tmp_path / "state.pt", training.begin(tiny_run(data, tmp_path), ALONE))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_learning_rate() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..card import METADATA_KEY, ModelCard
@@ -54,7 +54,8 @@ def save_model(path: Path, model: DBNet, card: ModelCard) -> None:
         METADATA_KEY: card.to_json(),
     }
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    data = save(tensors, metadata)  # save_file writes what nobody else may read
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def load_model(path: Path) -> tuple[DBNet, ModelCard]:

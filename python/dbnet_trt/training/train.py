@@ -49,6 +49,12 @@ MAX_SKIPPED_IN_ROW = 20
 NUM_PICTURES = 4
 """Validation images that TensorBoard shows."""
 
+MAY_CHANGE = (
+    "output", "validation", "precision", "device", "num_threads", "workers", "compile",
+    "log_every", "checkpoint_every", "validate_every", "short_side", "unclip_ratio",
+)  # fmt: skip
+"""Settings that a run may go on with otherwise than it began; they are not what is learnt."""
+
 
 class TrainingError(DBNetError, RuntimeError):
     """Training cannot go on."""
@@ -86,8 +92,14 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         run = _Run(config, ranks, begin(config, ranks), validation)
         if run.saved.exists():
             restore_state(run.saved, run.state)
+            if run.state.step >= config.steps:
+                logger.info(
+                    "the run in %s is complete, with %d steps; another one needs another output "
+                    "folder", config.output, run.state.step,
+                )  # fmt: skip
+                return config.output / "last.safetensors"
             logger.info("resumed at step %d", run.state.step)
-        elif ranks.is_first:
+        if ranks.is_first:
             text = json.dumps(config.to_json(), indent=2)
             write_atomically(config.output / "config.json", lambda path: path.write_text(text))
         steps = (run.state.step, config.steps)
@@ -145,14 +157,16 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
     model = model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy_for_average(model)
     synchronize_batch_norms(model, ranks)
-    keys = ("data", "steps", "batch_size", "optimizer", "learning_rate", "seed", "model", "targets")
     described = config.to_json()
     return TrainingState(
         model,
         average,
         _build_optimizer(model, config),
         torch.amp.GradScaler(ranks.device.type, enabled=config.precision == "fp16"),
-        metadata={key: json.dumps(described[key]) for key in keys},
+        judged_by=json.dumps([described["validation"], config.short_side]),
+        metadata={
+            key: json.dumps(value) for key, value in described.items() if key not in MAY_CHANGE
+        },
     )
 
 
