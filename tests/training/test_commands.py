@@ -44,6 +44,17 @@ def test_the_command_line_goes_before_the_preset(configured: list[TrainConfig]) 
     assert config.loss == OFFICIAL_LOSS
 
 
+def test_steps_take_the_place_of_the_presets_epochs(configured: list[TrainConfig]) -> None:
+    assert main(["train", "--data", "a:b", "--steps", "7"]) == 0
+    assert main(["train", "--data", "a:b", "--steps", "7", "--epochs", "2"]) == 0
+    assert [(config.steps, config.epochs) for config in configured] == [(7, 0), (7, 2)]
+
+
+def test_without_differentiable_binarization(configured: list[TrainConfig]) -> None:
+    assert main(["train", "--data", "a:b", "--model.no-db"]) == 0
+    assert not configured[0].model.db
+
+
 @pytest.mark.parametrize(("name", "loss"), [("paper", LossConfig()), ("official", OFFICIAL_LOSS)])
 def test_loss_presets(configured: list[TrainConfig], name: str, loss: LossConfig) -> None:
     assert main(["train", "--data", "a:b", "--preset", "quick", "--loss-preset", name]) == 0

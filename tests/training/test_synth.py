@@ -161,7 +161,12 @@ def test_clip_polygon() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"crop_size": 100}, "multiple of 32"), ({"scale": (2, 1)}, "low and high")],
+    [
+        ({"crop_size": 100}, "multiple of 32"),
+        ({"scale": (2, 1)}, "low and high"),
+        ({"stretch": 0.5}, "stretch must be a factor of 1 or more"),
+        ({"flip_prob": 3}, "flip_prob must lie between 0 and 1"),
+    ],
 )
 def test_bad_augmentation(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

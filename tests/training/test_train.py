@@ -332,11 +332,31 @@ def test_presets_are_configurations() -> None:
         ({"learning_rate": -1}, "learning_rate must be 0 or more"),
         ({"data": ()}, "data must name a data set"),
         ({"average_decay": 1.0}, "average_decay must be less than 1"),
+        ({"learning_rate": float("inf")}, "learning_rate must be 0 or more, got inf"),
+        ({"power": -1}, "power must be 0 or more"),
+        ({"short_side": 0}, "short_side must be"),
+        ({"unclip_ratio": -1}, "unclip_ratio must be"),
+        ({"data": "jsonl:x"}, "data must be a tuple of data sets, got 'jsonl:x' alone"),
     ],
 )
 def test_bad_configuration(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         TrainConfig(**{"data": ("jsonl:x",), **changes})
+
+
+def test_paths_may_be_text() -> None:
+    config = TrainConfig(["jsonl:x"], "runs/a", init="weights.pth")  # type: ignore[arg-type]
+    assert (config.data, config.output) == (("jsonl:x",), Path("runs/a"))
+    assert config.init == Path("weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", 'must be "auto", "cpu", "cuda" or "cuda:0"'), ("cuda:99", "CUDA devices; install")],
+)
+def test_a_device_that_is_not_there(data: str, tmp_path: Path, device: str, message: str) -> None:
+    with pytest.raises((ValueError, EngineError), match=message):
+        train(tiny_run(data, tmp_path, device=device))
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "many", "inf"])

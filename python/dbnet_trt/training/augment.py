@@ -57,6 +57,11 @@ class AugmentConfig:
             raise ValueError(f"crop_size must be a multiple of 32, got {self.crop_size}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be two numbers above 0, low and high, got {self.scale}")
+        if not self.stretch >= 1:
+            raise ValueError(f"stretch must be a factor of 1 or more, got {self.stretch}")
+        for name in ("quarter_turn_prob", "flip_prob", "text_prob", "color_prob", "degrade_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
 
 
 def augment(

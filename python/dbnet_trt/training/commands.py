@@ -62,6 +62,8 @@ def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         values = PRESETS.get(given("preset", "finetune"), {})
         loss = LOSS_PRESETS.get(given("loss-preset", ""))
         values = values if loss is None else {**values, "loss": loss}
+    if given("steps", "") and not given("epochs", ""):
+        values = {**values, "epochs": 0.0}  # those of the preset would take the steps' place
     for command in reversed(commands):
         values = {command: values}
     Dict(values, source=path or "preset")(app, commands, arguments)
@@ -126,7 +128,7 @@ class _TrainProgress:
     def __call__(self, record: Record) -> None:
         if "validation" in record:
             parts = "  ".join(f"{name} {value:.4f}" for name, value in record["validation"].items())
-            err.print(f"step {record['step']}: {parts}")
+            err.print(f"step {record['step']}: {parts}", soft_wrap=True)
             return
         loss = " ".join(f"{name} {value:.3f}" for name, value in record["loss"].items())
         numbers = (
@@ -138,7 +140,7 @@ class _TrainProgress:
             self._task, completed=record["step"], total=record["steps"], numbers=numbers
         )
         if not err.is_terminal:
-            err.print(f"step {record['step']}/{record['steps']}: {numbers}")
+            err.print(f"step {record['step']}/{record['steps']}: {numbers}", soft_wrap=True)
 
 
 def export(

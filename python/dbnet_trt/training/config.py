@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..postprocess import PostprocessParams
+from ..preprocess import SizePolicy
 from .augment import AugmentConfig
 from .losses import OFFICIAL_LOSS, LossConfig
 from .model import ModelConfig
@@ -101,19 +104,30 @@ class TrainConfig:
     targets: TargetConfig = field(default_factory=TargetConfig)
 
     def __post_init__(self) -> None:
+        for name in ("data", "validation"):
+            names = getattr(self, name)
+            if isinstance(names, str):
+                raise TypeError(f"{name} must be a tuple of data sets, got {names!r} alone")
+            object.__setattr__(self, name, tuple(names))
+        for name in ("output", "init"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if not self.data:
             raise ValueError("data must name a data set, as in td500:data/msra_td500/train")
         for name in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in (
-            "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "epochs", "workers",
-            "num_threads", "average_decay",
+            "learning_rate", "weight_decay", "power", "warmup_steps", "clip_norm", "epochs",
+            "workers", "num_threads", "average_decay",
         ):  # fmt: skip
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.average_decay >= 1:
             raise ValueError(f"average_decay must be less than 1, got {self.average_decay}")
+        # Their own checks: now, not at the first checkpoint.
+        SizePolicy(self.short_side)
+        PostprocessParams(unclip_ratio=self.unclip_ratio)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON values."""

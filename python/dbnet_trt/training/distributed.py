@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from ..engines.cuda_driver import device_ordinal
+from ..errors import EngineError
 from .losses import LabelMaps
 from .model import DBOutput
 
@@ -48,9 +51,14 @@ def join_ranks(device: str) -> Iterator[Ranks]:
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:0"; under torchrun "cuda" is the local rank's.
+
+    Raises:
+        ValueError: It is none of these.
+        EngineError: There is no such GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_device(device)
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks(0, 1, torch.device(device))
         return
@@ -63,6 +71,17 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         yield Ranks(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
     finally:
         distributed.destroy_process_group()
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
+    count = torch.cuda.device_count()
+    if device != "cpu" and device_ordinal(device) >= count:
+        raise EngineError(
+            f'device "{device}" was asked for, and PyTorch {torch.__version__} sees {count} CUDA '
+            "devices; install its CUDA build and a driver, or take another device"
+        )
 
 
 def wait_for_all(ranks: Ranks) -> None:
