@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import AugmentConfig, augment, cut_prob_map
-from .datasets import Sample, load_prob_map, load_sample_image
+from .datasets import Sample, load_prob_map, load_sample_image, read_dataset
 from .losses import LabelMaps
 from .targets import TargetConfig, make_targets
+
+logger = logging.getLogger("dbnet_trt")
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -37,6 +41,69 @@ class Source:
     samples: list[Sample]
     weight: float
     """Share of the crops that come from here, relative to the other sources'."""
+
+
+def read_sources(names: tuple[str, ...]) -> list[Source]:
+    """The data sets to learn from, named "FORMAT:PATH*WEIGHT".
+
+    Raises:
+        ValueError: One cannot be read, or its weight is no number above 0.
+    """
+    sources = []
+    for name in names:
+        path, _, weight = name.partition("*")
+        try:
+            share = float(weight or 1)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < math.inf:
+            raise ValueError(f"expected a weight above 0 after the *, as in {path}*2, got {name!r}")
+        sources.append(Source(read_samples(path), share))
+    return sources
+
+
+def read_samples(name: str) -> list[Sample]:
+    """The samples of a data set; how many there are is logged."""
+    samples = read_dataset(name).samples
+    logger.info(
+        "%s: %d images, %d texts to learn or find", name, len(samples), _count_texts(samples)
+    )
+    return samples
+
+
+def _count_texts(samples: list[Sample]) -> int:
+    return sum(not text.ignore for sample in samples for text in sample.texts)
+
+
+def check_texts(sources: list[Source], validation: list[Sample]) -> None:
+    """Check that there is text to learn and to find; warn where both are in the same images.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not any(
+        sample.prob_map is not None or _count_texts([sample])
+        for source in sources
+        for sample in source.samples
+    ):
+        raise ValueError("there is no text to learn in data: no image has one that is not ignored")
+    if validation and not _count_texts(validation):
+        raise ValueError(
+            "there is no text to find in validation: no image has one that is not ignored"
+        )
+    names = {sample.image.name for sample in validation}
+    learnt = {
+        sample.image.resolve()
+        for source in sources
+        for sample in source.samples
+        if sample.image.name in names
+    }
+    shared = sum(sample.image.resolve() in learnt for sample in validation)
+    if shared:
+        logger.warning(
+            "%d of %d validation images are learnt from, too, so that their F says little; "
+            "name the parts #train and #val, or other images", shared, len(validation),
+        )  # fmt: skip
 
 
 class CropStream(Dataset[Crop]):

@@ -25,7 +25,7 @@ from ..evaluation.evaluate import evaluate_samples
 from ..files import write_atomically
 from .checkpoints import load_weights, save_model
 from .config import TrainConfig
-from .datasets import Sample, read_dataset
+from .datasets import Sample
 from .distributed import (
     ALONE,
     Ranks,
@@ -35,7 +35,17 @@ from .distributed import (
     synchronize_batch_norms,
     wait_for_all,
 )
-from .loader import MEAN, STD, Crop, CropStream, Source, load_crops, normalize
+from .loader import (
+    MEAN,
+    STD,
+    Crop,
+    CropStream,
+    check_texts,
+    load_crops,
+    normalize,
+    read_samples,
+    read_sources,
+)
 from .losses import LabelMaps, Losses, compute_loss
 from .metrics import Metrics, Record
 from .model import DBNet, DBOutput
@@ -72,15 +82,16 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         `best.safetensors` beside it.
 
     Raises:
-        ValueError: A data set cannot be read.
+        ValueError: A data set cannot be read, or there is no text in it.
         EngineError: The run in `config.output` has another configuration.
         TrainingError: The loss is not a number, over and over.
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     config.output.mkdir(parents=True, exist_ok=True)
-    sources = _read_sources(config.data)
-    validation = [sample for name in config.validation for sample in read_dataset(name).samples]
+    sources = read_sources(config.data)
+    validation = [sample for name in config.validation for sample in read_samples(name)]
+    check_texts(sources, validation)
     config = _with_steps(config, sum(len(source.samples) for source in sources))
     stream = CropStream(sources, config.augmentation, config.targets, config.seed)
     with join_ranks(config.device) as ranks:
@@ -124,20 +135,6 @@ class _Run:
     @property
     def saved(self) -> Path:
         return self.config.output / "state.pt"
-
-
-def _read_sources(names: tuple[str, ...]) -> list[Source]:
-    sources = []
-    for name in names:
-        path, _, weight = name.partition("*")
-        try:
-            share = float(weight or 1)
-        except ValueError:
-            share = 0.0
-        if not 0 < share < math.inf:
-            raise ValueError(f"expected a weight above 0 after the *, as in {path}*2, got {name!r}")
-        sources.append(Source(read_dataset(path).samples, share))
-    return sources
 
 
 def _with_steps(config: TrainConfig, num_samples: int) -> TrainConfig:
@@ -327,6 +324,6 @@ def _validate(run: _Run, metrics: Metrics) -> None:
     parts = {name: round(getattr(score, name), 5) for name in ("precision", "recall", "f")}
     metrics.append({"step": state.step, "validation": parts})
     metrics.show(detector, run.validation[:NUM_PICTURES], state.step)
-    if score.f > state.best_f:
+    if score.f >= state.best_f:  # of the first ones, which find nothing, the last
         state.best_f = score.f
         save_model(config.output / "best.safetensors", state.average, card)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which samples are learnt and which are validated on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from dbnet_trt.training.loader import Source, check_texts, read_samples, read_sources
+from photos import write_lines, write_photo
+
+BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
+
+
+def write_samples(folder: Path, count: int, texts: list[dict[str, object]]) -> str:
+    """A data set whose images all have these texts."""
+    for number in range(count):
+        write_photo(folder / f"{number}.png")
+    records = [json.dumps({"image": f"{number}.png", "texts": texts}) for number in range(count)]
+    return f"jsonl:{write_lines(folder / 'labels.jsonl', *records)}"
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "many", "inf"])
+def test_bad_weight_of_a_data_set(tmp_path: Path, weight: str) -> None:
+    data = write_samples(tmp_path, 1, [{"polygon": BOX}])
+    assert [source.weight for source in read_sources((data, f"{data}*2"))] == [1, 2]
+    with pytest.raises(ValueError, match="expected a weight above 0"):
+        read_sources((f"{data}*{weight}",))
+
+
+@pytest.mark.parametrize("texts", [[], [{"polygon": BOX, "ignore": True}]])
+def test_nothing_to_learn_or_to_find(tmp_path: Path, texts: list[dict[str, object]]) -> None:
+    samples = read_samples(write_samples(tmp_path / "all", 1, [{"polygon": BOX}]))
+    empty = read_samples(write_samples(tmp_path / "empty", 1, texts))
+    with pytest.raises(ValueError, match="no text to learn in data"):
+        check_texts([Source(empty, 1)], [])
+    with pytest.raises(ValueError, match="no text to find in validation"):
+        check_texts([Source(samples, 1)], empty)
+    check_texts([Source(empty, 1), Source(samples, 1)], [])  # background is welcome
+
+
+def test_validation_on_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write_samples(tmp_path, 7, [{"polygon": BOX}])
+    validation = read_samples(f"{data}#val")
+    check_texts(read_sources((f"{data}#train",)), validation)
+    assert caplog.messages == []
+    check_texts(read_sources((data,)), validation)
+    assert "2 of 2 validation images are learnt from, too" in caplog.text
