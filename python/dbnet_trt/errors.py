@@ -16,3 +16,7 @@ class BuildError(DBNetError, RuntimeError):
 
 class EngineError(DBNetError, RuntimeError):
     """A model or engine cannot run: wrong file, device, version, architecture or memory."""
+
+
+class TrainingError(DBNetError, RuntimeError):
+    """Training cannot go on."""

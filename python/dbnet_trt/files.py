@@ -23,7 +23,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)  # not the temporary file's; a full disk gives none
+        if error.errno:
+            error.filename = str(path)  # not the temporary file's; a full disk gives none
         raise
     finally:
         temporary.unlink(missing_ok=True)

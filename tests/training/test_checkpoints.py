@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of other projects, by the names and shapes that those use."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -124,6 +125,9 @@ def test_a_weight_of_another_shape_is_reported(tmp_path: Path) -> None:
     report = load_weights(model, save(state, tmp_path / "m.pth"))
     assert "neck.lateral.0.weight" in report.unused
     assert "neck.lateral.0.weight" in report.missing
+    loaded, total = report.count("backbone.")
+    assert loaded == total > 0
+    assert report.count("neck.")[0] == 0
 
 
 class Dangerous:
@@ -142,9 +146,21 @@ def test_what_is_no_state_dict(
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="cannot be read as weights"):
-        load_weights(DBNet(ModelConfig("mobilenetv2", 16)), tmp_path / "x.pth")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.pth", None, "No such file"),
+        ("x.pth", b"hello, this is text", "something else, or more than tensors"),
+        ("x.safetensors", b"hello, this is text", "header too large"),
+    ],
+)
+def test_what_is_no_file_of_weights(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(EngineError, match=rf"cannot be read as weights \(.*{message}.*\); expect"):
+        load_weights(DBNet(ModelConfig("mobilenetv2", 16)), tmp_path / name)
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -153,9 +169,10 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
     def fail(temporary: Path) -> None:
         temporary.write_text("half")
-        raise OSError("no space")
+        raise OSError(errno.ENOSPC, "no space")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space") as caught:
         write_atomically(path, fail)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

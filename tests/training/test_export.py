@@ -106,6 +106,16 @@ def test_detector_runs_checkpoint_and_export_alike(tmp_path: Path) -> None:
         assert_same_map(second, first, 1e-3)
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "folder"])
+def test_nothing_but_onnx_is_written(tmp_path: Path, name: str) -> None:
+    checkpoint = tmp_path / "m.safetensors"
+    save_model(checkpoint, DBNet(ModelConfig("mobilenetv2", 16)), CARD)
+    before = checkpoint.read_bytes()
+    with pytest.raises(ValueError, match=r"expected an \.onnx file to write"):
+        export_checkpoint(checkpoint, tmp_path / name)
+    assert checkpoint.read_bytes() == before
+
+
 def test_openvino_runs_deformation(tmp_path: Path) -> None:
     model = lively(ModelConfig("resnet18", 16, deformable=True, adaptive_scale_fusion=True))
     save_model(tmp_path / "m.safetensors", model, CARD)

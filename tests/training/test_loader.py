@@ -2,10 +2,24 @@
 """Which samples are learnt and which are validated on."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dbnet_trt.training.loader import Source, check_texts, read_samples, read_sources
+from dbnet_trt import ImageError
+from dbnet_trt.errors import TrainingError
+from dbnet_trt.training.augment import AugmentConfig
+from dbnet_trt.training.loader import (
+    Crop,
+    CropStream,
+    Source,
+    check_texts,
+    load_crops,
+    read_samples,
+    read_sources,
+    with_plain_errors,
+)
+from dbnet_trt.training.targets import TargetConfig
 from photos import write_lines, write_photo
 
 BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
@@ -45,3 +59,23 @@ def test_validation_on_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureF
     assert caplog.messages == []
     check_texts(read_sources((data,)), validation)
     assert "2 of 2 validation images are learnt from, too" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_gone(tmp_path: Path, workers: int) -> None:
+    sources = read_sources((write_samples(tmp_path, 1, [{"polygon": BOX}]),))
+    (tmp_path / "0.png").unlink()
+    stream = CropStream(sources, AugmentConfig(64), TargetConfig(), 0)
+    with pytest.raises(ImageError) as caught:
+        list(load_crops(stream, (0, 1), 1, workers))
+    assert str(caught.value).startswith(f"{tmp_path / '0.png'} cannot be read")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_was_killed() -> None:
+    def crops() -> Iterator[Crop]:
+        raise RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. \nRaise it.")
+        yield
+
+    with pytest.raises(TrainingError, match=r"Bus error\. Raise it\.\).*--shm-size"):
+        list(with_plain_errors(crops()))

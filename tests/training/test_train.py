@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from dbnet_trt import Detector, EngineError
+from dbnet_trt.errors import TrainingError
 from dbnet_trt.training import losses as losses_module
 from dbnet_trt.training import train as training
 from dbnet_trt.training.checkpoints import load_model
@@ -21,7 +22,8 @@ from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig
 from dbnet_trt.training.datasets import load_sample_image
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops, read_sources
-from dbnet_trt.training.train import TrainingError, learning_rate, train, train_step
+from dbnet_trt.training.model import DBNet, ModelConfig
+from dbnet_trt.training.train import learning_rate, train, train_step
 
 from .runs import StopError, assert_same_weights, losses, stop_after, weights
 from .scenes import draw_scenes, tiny_run
@@ -197,6 +199,28 @@ def test_paths_may_be_text() -> None:
 def test_a_device_that_is_not_there(data: str, tmp_path: Path, device: str, message: str) -> None:
     with pytest.raises((ValueError, EngineError), match=message):
         train(tiny_run(data, tmp_path, device=device))
+
+
+def test_weights_of_another_backbone(
+    data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = DBNet(ModelConfig("resnet18", 16))
+    torch.save(other.state_dict(), tmp_path / "resnet18.pth")
+    config = tiny_run(data, tmp_path, init=tmp_path / "resnet18.pth")
+    training.begin(config, ALONE)
+    assert "of the backbone mobilenetv2; the others are random" in caplog.text
+    caplog.clear()
+    training.begin(dataclasses.replace(config, model=other.config), ALONE)
+    assert caplog.text == ""
+
+
+def test_a_gpu_without_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(training, "train_step", fail)
+    with pytest.raises(TrainingError, match="batches of 2 crops of 128x128; lower batch_size"):
+        train(tiny_run(data, tmp_path))
 
 
 def test_a_second_run_in_the_same_process(data: str, tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ class LoadReport:
     unused: tuple[str, ...]
     """Names in the file for which the model has no place, or one of another shape."""
 
+    def count(self, prefix: str) -> tuple[int, int]:
+        """Of the model's names with a prefix: how many were loaded, and how many there are."""
+        loaded = sum(name.startswith(prefix) for name in self.loaded)
+        return loaded, loaded + sum(name.startswith(prefix) for name in self.missing)
+
     def __str__(self) -> str:
         text = f"{len(self.loaded)} loaded, {len(self.missing)} missing, {len(self.unused)} unused"
         for what in ("missing", "unused"):
@@ -111,7 +116,13 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise all sorts
-        raise EngineError(f"{path} cannot be read as weights: {error}") from error
+        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        if not isinstance(error, (OSError, SafetensorError)):  # torch tells how to run its code
+            reason = "it holds something else, or more than tensors"
+        raise EngineError(
+            f"{path} cannot be read as weights ({reason}); expected a .safetensors file, or a "
+            "state dict of tensors that torch.save wrote"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -57,11 +57,14 @@ def export_checkpoint(
         The ONNX file.
 
     Raises:
+        ValueError: The output is no .onnx file.
         EngineError: The checkpoint cannot be read.
         BuildError: The exported file does not give what PyTorch gives.
     """
-    model, card = load_model(checkpoint)
     target = output or checkpoint.with_suffix(".onnx")
+    if target.suffix.lower() != ".onnx":  # the checkpoint itself, perhaps
+        raise ValueError(f"expected an .onnx file to write, got {target}")
+    model, card = load_model(checkpoint)
     export_onnx(model, card, target, precision=precision, dcn=dcn)
     return target
 

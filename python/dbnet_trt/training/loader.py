@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import ImageError, TrainingError
 from .augment import AugmentConfig, augment, cut_prob_map
 from .datasets import Sample, load_prob_map, load_sample_image, read_dataset
 from .losses import LabelMaps
@@ -170,6 +171,10 @@ def load_crops(
 
     Returns:
         Batches: images (B, 3, h, w) uint8 and labels (B, h, w) float32.
+
+    Raises:
+        ImageError: An image is missing or damaged.
+        TrainingError: A process that makes crops was ended from outside.
     """
     loader: DataLoader[Crop] = DataLoader(
         stream,
@@ -180,7 +185,23 @@ def load_crops(
         # A forked worker hangs where the process has used threads before, as validation does.
         multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loader)
+    return with_plain_errors(loader)
+
+
+def with_plain_errors(crops: Iterable[Crop]) -> Iterator[Crop]:
+    """The same crops; an error of a worker comes without the worker's traceback."""
+    try:
+        yield from crops
+    except ImageError as error:
+        raise ImageError(str(error).strip().rpartition("ImageError: ")[2]) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        reason = " ".join(str(error).split())
+        raise TrainingError(
+            f"a process that makes crops has ended ({reason}); most often memory is short: give "
+            "shared memory to the container (Docker: --shm-size 4g), or set workers to 0"
+        ) from error
 
 
 def _init_worker(_: int) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..card import ModelCard
 from ..detector import Detector
 from ..engines.torch import TorchEngine
-from ..errors import DBNetError
+from ..errors import TrainingError
 from ..evaluation.evaluate import evaluate_samples
 from ..files import write_atomically
 from .checkpoints import load_weights, save_model
@@ -66,10 +66,6 @@ MAY_CHANGE = (
 """Settings that a run may go on with otherwise than it began; they are not what is learnt."""
 
 
-class TrainingError(DBNetError, RuntimeError):
-    """Training cannot go on."""
-
-
 def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) -> Path:
     """Train a detector, or resume the run in `config.output`.
 
@@ -84,7 +80,8 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
     Raises:
         ValueError: A data set cannot be read, or there is no text in it.
         EngineError: The run in `config.output` has another configuration.
-        TrainingError: The loss is not a number, over and over.
+        ImageError: An image is missing or damaged.
+        TrainingError: The loss is not a number, over and over, or there is no memory left.
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -117,11 +114,18 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         crops = load_crops(
             stream, steps, config.batch_size, config.workers, ranks.rank, ranks.count
         )
-        if ranks.is_first:
-            with Metrics(config.output, run.state.step, watch) as metrics:
-                _go(run, crops, metrics)
-        else:
-            _go(run, crops, None)
+        try:
+            if ranks.is_first:
+                with Metrics(config.output, run.state.step, watch) as metrics:
+                    _go(run, crops, metrics)
+            else:
+                _go(run, crops, None)
+        except torch.OutOfMemoryError as error:
+            size = config.augmentation.crop_size
+            raise TrainingError(
+                f"the GPU has no memory left for batches of {config.batch_size} crops of "
+                f"{size}x{size}; lower batch_size or augmentation.crop_size, or set precision bf16"
+            ) from error
     return config.output / "last.safetensors"
 
 
@@ -150,7 +154,14 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
     torch.manual_seed(config.seed)
     model = DBNet(config.model)
     if config.init is not None and not (config.output / "state.pt").exists():
-        logger.info("%s: %s", config.init, load_weights(model, config.init))
+        report = load_weights(model, config.init)
+        logger.info("%s: %s", config.init, report)
+        in_file, in_all = report.count("backbone.")
+        if 2 * in_file < in_all:
+            logger.warning(
+                "%s has only %d of %d weights of the backbone %s; the others are random. Is it of "
+                "another backbone?", config.init, in_file, in_all, config.model.backbone,
+            )  # fmt: skip
     model = model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy_for_average(model)
     synchronize_batch_norms(model, ranks)
