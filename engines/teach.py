@@ -18,13 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from dbnet_trt import Detector
-from dbnet_trt.training.datasets import (
-    Sample,
-    Text,
-    load_sample_image,
-    read_dataset,
-    write_jsonl,
-)
+from dbnet_trt.training.datasets import Sample, Text, load_sample_image, read_dataset
+from dbnet_trt.training.readers.annotated import write_jsonl
 from dbnet_trt.training.targets import TargetConfig, make_targets
 from numpy.typing import NDArray
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from dbnet_trt.training.datasets import DataSet, load_sample_image, write_jsonl
+from dbnet_trt.images import load_image
+from dbnet_trt.training.datasets import DataSet, load_sample_image
 from dbnet_trt.training.readers import READERS
-from dbnet_trt.training.readers.upright import Upright, read_upright
+from dbnet_trt.training.readers.annotated import write_jsonl
 from photos import write_lines, write_photo
 
 BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
@@ -135,31 +135,18 @@ def test_broken_paddleocr(tmp_path: Path, line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_points_on_the_upright_image_come_to_the_stored_one(
-    tmp_path: Path, orientation: int
-) -> None:
-    path = write_photo(tmp_path / "a.jpg", 60, 100, orientation)
-    shown = cv2.imread(str(path))
-    upright = read_upright(path)
-    assert upright.size == shown.shape[:2]
-    points = np.array([[0, 0], [7, 3], [shown.shape[1] - 1, 5]], np.float64)
-    stored = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    for (x, y), (stored_x, stored_y) in zip(
-        points.astype(int), upright.to_stored(points).astype(int), strict=True
-    ):
-        np.testing.assert_array_equal(stored[stored_y, stored_x], shown[y, x])
-
-
-def test_paddleocr_labels_the_upright_image(tmp_path: Path) -> None:
-    write_photo(tmp_path / "a.jpg", 60, 100, orientation=6)  # shown 100 high, 60 wide
-    points = [[5, 70], [25, 70], [25, 90], [5, 90]]
-    write_lines(
-        tmp_path / "Label.txt", "a.jpg\t" + json.dumps([{"transcription": "a", "points": points}])
-    )
-    (sample,) = read("paddleocr", tmp_path).samples
-    box = [*sample.texts[0].polygon.min(axis=0), *sample.texts[0].polygon.max(axis=0)]
-    assert box == [70, 34, 90, 54]
-    assert load_sample_image(sample).shape == (60, 100, 3)
+@pytest.mark.parametrize("form", ["paddleocr", "jsonl"])
+def test_labels_of_the_upright_image(tmp_path: Path, form: str, orientation: int) -> None:
+    photo = write_photo(tmp_path / "a.jpg", 60, 100, orientation)
+    shown = load_image(photo)
+    points = [[5, 30], [55, 30], [55, shown.shape[0] - 1], [5, shown.shape[0] - 1]]
+    line = {
+        "paddleocr": "a.jpg\t" + json.dumps([{"transcription": "a", "points": points}]),
+        "jsonl": json.dumps({"image": "a.jpg", "texts": [{"polygon": points}]}),
+    }
+    (sample,) = read(form, write_lines(tmp_path / "labels.txt", line[form])).samples
+    assert sample.texts[0].polygon.tolist() == points
+    np.testing.assert_array_equal(load_sample_image(sample), shown)
 
 
 def region(kind: str, value: dict[str, Any], name: str = "r1", **more: Any) -> dict[str, Any]:
@@ -214,16 +201,18 @@ def test_labelstudio_finds_images(tmp_path: Path, image: str) -> None:
     assert sample.image == path
 
 
-@pytest.mark.parametrize(("labelled", "x_max"), [((60, 100), 94), ((100, 60), 60)])
+@pytest.mark.parametrize("labelled", [(60, 100), (100, 60)])
 def test_labelstudio_follows_exif_as_the_browser_did(
-    tmp_path: Path, labelled: tuple[int, int], x_max: float
+    tmp_path: Path, labelled: tuple[int, int]
 ) -> None:
     write_photo(tmp_path / "a.jpg", 60, 100, orientation=6)
     value = {"points": [[10, 50], [60, 50], [60, 95], [10, 95]]}
     size: dict[str, Any] = {"original_width": labelled[0], "original_height": labelled[1]}
     write_json(tmp_path / "export.json", [task("a.jpg", region("polygon", value, **size))])
     (sample,) = read("labelstudio", tmp_path).samples
-    assert sample.texts[0].polygon[:, 0].max() == pytest.approx(x_max, abs=1.1)
+    width, height = labelled
+    assert sample.texts[0].polygon.max(axis=0) == pytest.approx([0.6 * width, 0.95 * height])
+    assert load_sample_image(sample).shape == (height, width, 3)
 
 
 def test_labelstudio_last_annotation_that_was_not_cancelled(tmp_path: Path) -> None:
@@ -338,11 +327,6 @@ def test_broken_cocotext(tmp_path: Path) -> None:
     for contents in wrong:
         with pytest.raises(ValueError, match='to hold "imgs" and "anns"'):
             READERS["cocotext"](write_json(file, contents))
-
-
-def test_upright_leaves_what_is_no_outline() -> None:
-    broken = np.zeros(3)
-    assert Upright((10, 20), 6).to_stored(broken) is broken
 
 
 JUNK: tuple[Any, ...] = (None, [], {}, "", -1, 1e300, True, [[]], [None], float("nan"))

@@ -13,7 +13,6 @@ that text is background, what is left is used by this rule:
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +29,10 @@ logger = logging.getLogger("dbnet_trt")
 
 Polygon = NDArray[np.float64]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+
+EXIF_ORIENTATION = 0x0112
+EXIF_LYING = range(5, 9)
+"""Orientations in which height and width are swapped."""
 
 Kind = Literal[
     "image missing",
@@ -55,7 +58,7 @@ class Text:
     """One outlined text.
 
     Attributes:
-        polygon: (K, 2) float64, K >= 3, (x, y) in pixels of the image file.
+        polygon: (K, 2) float64, K >= 3, (x, y) in pixels of the sample's image.
         ignore: It does not count.
         content: What it says, "" if not known.
     """
@@ -76,6 +79,7 @@ class Sample:
         part: "train", "val" or "test" where the data set's own file says so, else "".
         prob_map: Path of a grey picture of P over the whole image, 0 to 255, of any size, such as
             another detector's: learnt in place of the shrunk texts.
+        upright: The image is meant as EXIF turns it, else as it is stored.
     """
 
     image: Path
@@ -83,6 +87,7 @@ class Sample:
     stretch: tuple[float, float] = (1.0, 1.0)
     part: str = ""
     prob_map: Path | None = None
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class Draft:
         problems: What could not be read.
         complete: Every text has a place.
         prob_map: Path of the sample's probability map, if it has one.
+        upright: See `Sample`.
     """
 
     image: Path
@@ -133,6 +139,7 @@ class Draft:
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
     prob_map: Path | None = None
+    upright: bool = False
 
     def read(self, line: int, parse: Callable[[Any], Text], raw: Any, what: str = "") -> None:
         """Add the text that `parse` makes of `raw`; its ValueError becomes a problem of the line.
@@ -184,7 +191,9 @@ class DataSet:
             if checked is not None:
                 texts.append(checked)
         if complete:
-            self.samples.append(Sample(draft.image, tuple(texts), stretch, part, draft.prob_map))
+            self.samples.append(
+                Sample(draft.image, tuple(texts), stretch, part, draft.prob_map, draft.upright)
+            )
 
     def _check_picture(self, draft: Draft, what: str, path: Path) -> tuple[int, int] | None:
         """(height, width) of a picture; None, and a problem, where it cannot be had."""
@@ -193,7 +202,7 @@ class DataSet:
             self._report(draft, draft.line, message, "image missing")
             return None
         try:
-            return image_size(path)
+            return image_size(path, upright=draft.upright)
         except ImageError as error:
             reason = type(error.__cause__).__name__
             message = f"expected an image, got a file that cannot be read ({reason}); skipped"
@@ -346,31 +355,14 @@ def _select(samples: list[Sample], part: str) -> list[Sample]:
     ]
 
 
-def write_jsonl(file: Path, samples: list[Sample]) -> None:
-    """Write samples as `read_jsonl` reads them."""
-    with file.open("w", encoding="utf-8") as lines:
-        for sample in samples:
-            texts = [
-                {
-                    "polygon": text.polygon.round(2).tolist(),
-                    "ignore": text.ignore,
-                    "content": text.content,
-                }
-                for text in sample.texts
-            ]
-            record = {"image": sample.image.relative_to(file.parent).as_posix(), "texts": texts}
-            if sample.prob_map is not None:
-                record["prob_map"] = sample.prob_map.relative_to(file.parent).as_posix()
-            lines.write(json.dumps(record) + "\n")
-
-
 def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 BGR, as stored in the file: not stretched, EXIF rotation ignored.
+    """(H, W, 3) uint8 BGR, the image that the texts lie in: not stretched.
 
     Raises:
         ImageError: It is missing or no image.
     """
-    return _load(sample.image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    as_stored = 0 if sample.upright else cv2.IMREAD_IGNORE_ORIENTATION
+    return _load(sample.image, cv2.IMREAD_COLOR | as_stored)
 
 
 def load_prob_map(path: Path) -> NDArray[np.uint8]:
@@ -389,8 +381,8 @@ def _load(path: Path, flags: int) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file as stored, from its header.
+def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
+    """(height, width) of an image file, as stored or as EXIF turns it, from its header.
 
     Raises:
         ImageError: It is missing or no image.
@@ -399,6 +391,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            lies = upright and image.getexif().get(EXIF_ORIENTATION) in EXIF_LYING
+            return (image.width, image.height) if lies else (image.height, image.width)
     except (OSError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be read as an image: {error}") from error

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ..detector import Detector
 from ..evaluation.evaluate import stretched
-from ..images import load_image
-from .datasets import Sample
+from .datasets import Sample, load_sample_image
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -66,7 +65,7 @@ class Metrics:
 
 def draw_prediction(detector: Detector, sample: Sample) -> NDArray[np.uint8]:
     """An image with its outlines beside its probability map, (480, W, 3) uint8 BGR."""
-    image = stretched(load_image(sample.image), sample.stretch)
+    image = stretched(load_sample_image(sample), sample.stretch)
     found = detector.detect(image, prob_map=True)
     drawn = found.plot(image)
     prob_map = np.asarray(found.prob_map) * 255

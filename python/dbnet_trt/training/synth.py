@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import surfaces
 from .augment import clip_polygon, compress, motion_blur
-from .datasets import Polygon, Sample, Text, write_jsonl
+from .datasets import Polygon, Sample, Text
 from .lettering import (
     COMMON_WORDS,
     Block,
@@ -27,6 +27,7 @@ from .lettering import (
     random_word,
     render_block,
 )
+from .readers.annotated import write_jsonl
 
 logger = logging.getLogger("dbnet_trt")
 

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, unquote, urlparse
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import DataSet, Draft, Polygon, Problem, Text
+from ...errors import ImageError
+from ..datasets import DataSet, Draft, Polygon, Problem, Sample, Text, image_size
 from .files import ImageFinder, only_file, read_text
 from .icdar import turned_box
-from .upright import Upright, read_upright
 
 PADDLE_IGNORED = ("###", "*")
 
@@ -31,7 +31,8 @@ UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 def read_jsonl(path: Path) -> DataSet:
     """Read JSON Lines: {"image": path, "texts": [{"polygon": [[x, y], ...], "ignore": false}]}.
 
-    Paths are relative to the file; a text may have a "content". An image may have a "prob_map", the
+    Paths are relative to the file; a text may have a "content". Points are in pixels of the upright
+    image, as EXIF turns it and as `dbnet detect` gives them. An image may have a "prob_map", the
     path of a grey picture of P to learn in place of the shrunk texts (see `Sample`). This is also
     what `dbnet synth` writes. The path is the file's, or a folder's that holds one such file.
     """
@@ -40,7 +41,7 @@ def read_jsonl(path: Path) -> DataSet:
     for number, line in _lines(file, found):
         try:
             record = json.loads(line)
-            draft = Draft(file.parent / record["image"], file, number)
+            draft = Draft(file.parent / record["image"], file, number, upright=True)
             if "prob_map" in record:
                 draft.prob_map = file.parent / record["prob_map"]
             texts = list(record["texts"])
@@ -64,6 +65,24 @@ def _parse_json_text(text: Any) -> Text:
     )
 
 
+def write_jsonl(file: Path, samples: list[Sample]) -> None:
+    """Write samples as `read_jsonl` reads them."""
+    with file.open("w", encoding="utf-8") as lines:
+        for sample in samples:
+            texts = [
+                {
+                    "polygon": text.polygon.round(2).tolist(),
+                    "ignore": text.ignore,
+                    "content": text.content,
+                }
+                for text in sample.texts
+            ]
+            record = {"image": sample.image.relative_to(file.parent).as_posix(), "texts": texts}
+            if sample.prob_map is not None:
+                record["prob_map"] = sample.prob_map.relative_to(file.parent).as_posix()
+            lines.write(json.dumps(record) + "\n")
+
+
 def read_paddleocr(path: Path) -> DataSet:
     """Read a label file of PaddleOCR or PPOCRLabel.
 
@@ -84,20 +103,20 @@ def read_paddleocr(path: Path) -> DataSet:
             message = f"expected path<tab>[{{...}}], got {line[:80]!r} ({error}); skipped"
             found.problems.append(Problem(file, number, message, "line not understood"))
             continue
-        draft = Draft(images.find(name.strip()) or file.parent / name.strip(), file, number)
-        upright = read_upright(draft.image)
+        image = images.find(name.strip()) or file.parent / name.strip()
+        draft = Draft(image, file, number, upright=True)
         for text in texts:
-            draft.read(number, partial(_parse_paddle, upright), text)
+            draft.read(number, _parse_paddle, text)
         found.add(draft)
     return found
 
 
-def _parse_paddle(upright: Upright, text: Any) -> Text:
+def _parse_paddle(text: Any) -> Text:
     if not isinstance(text, dict) or "points" not in text:
         raise ValueError(f'expected {{"transcription": ..., "points": ...}}, got {str(text)[:80]}')
     content = str(text.get("transcription", ""))
     ignore = content in PADDLE_IGNORED or bool(text.get("difficult", False))
-    return Text(upright.to_stored(np.array(text["points"], np.float64)), ignore, content)
+    return Text(np.array(text["points"], np.float64), ignore, content)
 
 
 def read_labelstudio(path: Path) -> DataSet:
@@ -140,13 +159,26 @@ def _read_task(task: dict[str, Any], file: Path, images: ImageFinder, found: Dat
         found.problems.append(Problem(file, 0, message, "image missing"))
         return
     draft = Draft(image, file)
+    size, draft.upright = _shown_size(image, annotations[-1]["result"])
     regions: dict[str, list[dict[str, Any]]] = {}
     for index, result in enumerate(annotations[-1]["result"]):
         regions.setdefault(str(result.get("id", index)), []).append(result)
     for name, region in regions.items():
         if any("original_width" in result for result in region):  # else it is of the whole image
-            draft.read(0, partial(_parse_region, image), region, f"{what}, {name}")
+            draft.read(0, partial(_parse_region, size), region, f"{what}, {name}")
     found.add(draft)
+
+
+def _shown_size(image: Path, results: list[dict[str, Any]]) -> tuple[tuple[int, int], bool]:
+    """(height, width) of an image as the labelling tool showed it, and whether it followed EXIF."""
+    try:
+        stored, upright = image_size(image), image_size(image, upright=True)
+    except ImageError:  # reported when the sample is added
+        return (1, 1), True
+    named = [(each.get("original_height"), each.get("original_width")) for each in results]
+    if stored != upright and stored in named:
+        return stored, False
+    return upright, True
 
 
 def _find_task_image(data: dict[str, Any], images: ImageFinder) -> Path | None:
@@ -166,8 +198,11 @@ def _find_task_image(data: dict[str, Any], images: ImageFinder) -> Path | None:
     return None
 
 
-def _parse_region(image: Path, region: list[dict[str, Any]]) -> Text:
-    """A text of the results that share an id: a shape, perhaps labels and a transcription."""
+def _parse_region(size: tuple[int, int], region: list[dict[str, Any]]) -> Text:
+    """A text of the results that share an id: a shape, perhaps labels and a transcription.
+
+    `size` is the (height, width) of the image in pixels.
+    """
     value: dict[str, Any] = {}
     labels: list[str] = []
     content = ""
@@ -179,10 +214,8 @@ def _parse_region(image: Path, region: list[dict[str, Any]]) -> Text:
             content = said if isinstance(said, str) else " ".join(map(str, said))
         if result.get("image_rotation", 0):
             raise ValueError(f"expected image_rotation 0, got {result['image_rotation']}")
-    labelled_size = (region[0].get("original_height", 0), region[0].get("original_width", 0))
-    upright = read_upright(image, labelled_size)
-    polygon = _shape(value, np.array(upright.size[::-1]) / 100)
-    return Text(upright.to_stored(polygon), any(map(IGNORED_LABEL.search, labels)), content)
+    polygon = _shape(value, np.array(size[::-1]) / 100)
+    return Text(polygon, any(map(IGNORED_LABEL.search, labels)), content)
 
 
 def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
