@@ -75,6 +75,18 @@ def test_check_of_a_healthy_data_set(
     assert len(pictures(tmp_path / "data-check.html")) == 1
 
 
+@pytest.mark.parametrize(("texts", "code"), [("none", 1), ("ignored", 0)])
+def test_check_of_nothing(
+    tmp_path: Path, texts: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photo(tmp_path / "a.png")
+    text = {"polygon": BOX.tolist(), "ignore": True}
+    lines = [json.dumps({"image": "a.png", "texts": [text]})] if texts == "ignored" else []
+    file = write_lines(tmp_path / "labels.jsonl", *lines)
+    assert cli.main(["data", "check", str(file), "--report", str(tmp_path)]) == code
+    assert "there is no text to learn or find" in capsys.readouterr().out
+
+
 def test_options_of_check(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["data", "check", str(folder), "--format", "icdar2015", "--report", str(tmp_path)]
     assert cli.main([*common, "--limit", "0", "--pictures", "2"]) == 1

@@ -23,6 +23,7 @@ from dbnet_trt.training.datasets import (
     split_name,
 )
 from photos import write_lines, write_photo
+from PIL import Image
 
 SIZE = (100, 200)
 GOOD = "10,20,60,20,60,40,10,40,word"
@@ -189,6 +190,19 @@ def test_own_parts_of_a_data_set(tmp_path: Path) -> None:
     assert len(read_dataset(f"cocotext:{tmp_path}#val").samples) == 2
     with pytest.raises(ValueError, match="#test holds no sample"):
         read_dataset(f"cocotext:{tmp_path}#test")
+
+
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    assert split_name("td500:~/photos#val") == ("td500", tmp_path / "photos", "val")
+
+
+def test_an_image_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_photo(tmp_path / "a.png", 60, 100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(ImageError, match=r"a\.png has too many pixels"):
+        image_size(path)
 
 
 def test_format_may_be_left_out(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_jsonl_with_prob_maps(tmp_path: Path) -> None:
     assert len(messages) == 2
     assert "expected the map" in messages[0]
     assert "none.png" in messages[0]
-    assert "cannot be read" in messages[1]
+    assert "no image, or one that is cut off" in messages[1]
     write_jsonl(file, found.samples)
     assert READERS["jsonl"](file).samples == found.samples
 
@@ -77,10 +77,19 @@ def test_jsonl_with_prob_maps(tmp_path: Path) -> None:
     [
         ("{", "expected {"),
         ("[]", "expected {"),
-        ('{"image": "a.png"}', "KeyError('texts')"),
+        ('{"image": "a.png"}', "there is no 'texts'"),
+        ('{"image": "a.png", "texts": {}}', "texts is no list"),
         ('{"image": "b.png", "texts": []}', "b.png, found none"),
         ('{"image": "a.png", "texts": [{"outline": []}]}', 'expected {"polygon"'),
-        ('{"image": "a.png", "texts": [{"polygon": [[1, 2], [3]]}]}', "inhomogeneous"),
+        (
+            '{"image": "a.png", "texts": [{"polygon": [[1, 2], [3]]}]}',
+            "points [[x, y], ...], got [[",
+        ),
+        ('{"image": "a.png", "texts": [{"polygon": [1, 2, 3, 4, 5, 6]}]}', "points [[x, y], ...]"),
+        (
+            '{"image": "a.png", "texts": [{"polygon": [], "ignore": "false"}]}',
+            "\"ignore\" to be true or false, got 'false'",
+        ),
         ('{"image": "a.png", "texts": [{"polygon": [[1, 2], [30, 40]]}]}', "3 or more points"),
     ],
 )

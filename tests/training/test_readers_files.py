@@ -150,7 +150,7 @@ def test_format_is_told_from_the_files(tmp_path: Path, name: str, line: str, for
 
 
 def test_format_that_cannot_be_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no format is recognised; name it, as FORMAT:"):
+    with pytest.raises(ValueError, match="no annotation in it is recognised; name it, as FORMAT:"):
         guess_format(tmp_path)
     write_lines(tmp_path / "gt_1.txt", GOOD)
     write_lines(tmp_path / "1.gt", "0 0 1 2 3 4 0")

@@ -33,7 +33,8 @@ def check(
 ) -> int:
     """Check a data set: how much there is of what, and what is wrong with it.
 
-    The exit code is 0 if nothing is wrong, 1 if there are problems, and 2 if it cannot be read.
+    The exit code is 0 if nothing is wrong, 1 if there are problems or no images, and 2 if it
+    cannot be read.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def check(
         raise ValueError(f"{file} cannot be written: {error.strerror}") from error
     _print(name, health)
     out.print(f"report with pictures: {file}", soft_wrap=True, markup=False, highlight=False)
-    return 1 if health.problems else 0
+    return 1 if health.problems or not health.num_images else 0
 
 
 def _print(name: str, health: Health) -> None:
@@ -86,3 +87,5 @@ def _print(name: str, health: Health) -> None:
         out.print(str(problem), soft_wrap=True, markup=False, highlight=False)
     if len(health.problems) > MAX_PRINTED:
         out.print(f"and {len(health.problems) - MAX_PRINTED} more problems")
+    if len(health.heights) == 0:
+        out.print("there is no text to learn or find")

@@ -204,8 +204,7 @@ class DataSet:
         try:
             return image_size(path, upright=draft.upright)
         except ImageError as error:
-            reason = type(error.__cause__).__name__
-            message = f"expected an image, got a file that cannot be read ({reason}); skipped"
+            message = f"expected an image; it {str(error).removeprefix(f'{path} ')}; skipped"
             self.problems.append(Problem(path, 0, message, "image unreadable", draft.image))
             return None
 
@@ -334,7 +333,7 @@ def split_name(name: str) -> tuple[str, Path, str]:
     whole, _, part = name.partition("#")
     form, colon, rest = whole.partition(":")
     named = bool(colon) and (form in READERS or not Path(whole).exists())
-    path = Path(rest if named else whole)
+    path = Path(rest if named else whole).expanduser()  # the shell does not, behind a colon
     if part not in ("", "train", "val", "test") or not whole or (named and form not in READERS):
         raise ValueError(
             "expected FORMAT:PATH, and perhaps #train, #val or #test behind it, "
@@ -387,11 +386,15 @@ def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
     Raises:
         ImageError: It is missing or no image.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             lies = upright and image.getexif().get(EXIF_ORIENTATION) in EXIF_LYING
             return (image.width, image.height) if lies else (image.height, image.width)
-    except (OSError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no image, or one that is cut off") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} has too many pixels to learn from; make it smaller") from error
+    except OSError as error:
         raise ImageError(f"{path} cannot be read as an image: {error}") from error

@@ -44,9 +44,14 @@ def read_jsonl(path: Path) -> DataSet:
             draft = Draft(file.parent / record["image"], file, number, upright=True)
             if "prob_map" in record:
                 draft.prob_map = file.parent / record["prob_map"]
-            texts = list(record["texts"])
+            texts = record["texts"]
+            if not isinstance(texts, list):
+                raise TypeError("texts is no list")
         except (ValueError, KeyError, TypeError) as error:
-            message = f'expected {{"image": path, "texts": [...]}}, got {error!r}; skipped'
+            reason = f"there is no {error}" if isinstance(error, KeyError) else error
+            message = (
+                f'expected {{"image": path, "texts": [...]}}, got {line[:80]!r} ({reason}); skipped'
+            )
             found.problems.append(Problem(file, number, message, "line not understood"))
             continue
         for text in texts:
@@ -58,11 +63,22 @@ def read_jsonl(path: Path) -> DataSet:
 def _parse_json_text(text: Any) -> Text:
     if not isinstance(text, dict) or "polygon" not in text:
         raise ValueError(f'expected {{"polygon": [[x, y], ...]}}, got {str(text)[:80]}')
-    return Text(
-        np.array(text["polygon"], np.float64),
-        bool(text.get("ignore", False)),
-        str(text.get("content", "")),
-    )
+    ignore = text.get("ignore", False)
+    if not isinstance(ignore, bool):  # "false" would be true
+        raise ValueError(f'expected "ignore" to be true or false, got {ignore!r}')
+    return Text(parse_points(text["polygon"]), ignore, str(text.get("content", "")))
+
+
+def parse_points(points: Any) -> Polygon:
+    """(K, 2) float64 of [[x, y], ...].
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        return np.array(points, np.float64).reshape(len(points), 2)
+    except (ValueError, TypeError):
+        raise ValueError(f"expected points [[x, y], ...], got {str(points)[:80]}") from None
 
 
 def write_jsonl(file: Path, samples: list[Sample]) -> None:
@@ -116,7 +132,7 @@ def _parse_paddle(text: Any) -> Text:
         raise ValueError(f'expected {{"transcription": ..., "points": ...}}, got {str(text)[:80]}')
     content = str(text.get("transcription", ""))
     ignore = content in PADDLE_IGNORED or bool(text.get("difficult", False))
-    return Text(np.array(text["points"], np.float64), ignore, content)
+    return Text(parse_points(text["points"]), ignore, content)
 
 
 def read_labelstudio(path: Path) -> DataSet:
@@ -226,7 +242,7 @@ def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
         scale: (2,), pixels in a percent of the width and of the height.
     """
     if "points" in value:
-        return np.array(value["points"], np.float64) * scale
+        return parse_points(value["points"]) * scale
     if not {"x", "y", "width", "height"} <= value.keys():
         raise ValueError(f"expected a polygon or a rectangle, got {sorted(value)}")
     x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))

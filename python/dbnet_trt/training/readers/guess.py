@@ -34,10 +34,15 @@ def guess_format(path: Path) -> str:
     Raises:
         ValueError: None or several fit.
     """
+    from . import READERS
+
     formats = _of_file(path) if path.is_file() else _of_folder(path)
     if len(formats) != 1:
-        fits = f"{' and '.join(formats)} fit" if formats else "no format is recognised"
-        raise ValueError(f"cannot tell the format of {path}: {fits}; name it, as FORMAT:{path}")
+        fits = f"{' and '.join(formats)} fit" if formats else "no annotation in it is recognised"
+        raise ValueError(
+            f"cannot tell the format of {path}: {fits}; name it, as FORMAT:{path}, FORMAT one of "
+            f"{', '.join(READERS)}"
+        )
     return formats[0]
 
 
