@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 from dbnet_trt import cli
+from dbnet_trt.evaluation import evaluate
+from photos import write_lines
 from tiny import make_model, scene
 
 pytest.importorskip("shapely")
@@ -51,6 +55,59 @@ def test_report_and_json(model: str, data: Path, capsys: pytest.CaptureFixture[s
         "img_1.png",
         "img_2.png",
     ]
+
+
+def test_results_go_where_they_can(
+    model: str, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ["eval", model, "--data", f"icdar2015:{data}", *TIGHT]
+    page = data / "new" / "folder" / "out.html"
+    assert cli.main([*run, "--report", str(page)]) == 0
+    assert page.exists()
+    before = page.read_text(encoding="utf-8")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    capsys.readouterr()
+    monkeypatch.setattr(Path, "write_text", fail)
+    assert cli.main([*run, "--report", str(page)]) == 2
+    assert f"{page} cannot be written: No space left" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("option", "target", "message"),
+    [
+        ("--json", "labels.jsonl", "is read, and would be overwritten"),
+        ("--report", "tiny.onnx", "is read, and would be overwritten"),
+        ("--report", "images", "got the folder"),
+        ("--submission", "labels.jsonl/x.zip", "cannot be written"),
+    ],
+)
+def test_where_results_cannot_go(
+    model: str,
+    data: Path,
+    option: str,
+    target: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = {"image": "images/img_1.png", "texts": []}
+    file = write_lines(data / "labels.jsonl", json.dumps(record))
+    monkeypatch.setattr(evaluate, "evaluate_samples", None)  # it does not come to that
+    run = ["eval", model, "--data", f"jsonl:{file}", option, str(data / target)]
+    assert cli.main(run) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_to_find(model: str, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write_lines(
+        data / "labels.jsonl", json.dumps({"image": "images/img_1.png", "texts": []})
+    )
+    assert cli.main(["eval", model, "--data", f"jsonl:{file}"]) == 0
+    assert "there is no text to find" in caplog.text
 
 
 def test_a_written_submission_scores_the_same(
@@ -125,13 +182,6 @@ def test_errors_are_one_line(
     printed = capsys.readouterr()
     assert message in " ".join(printed.err.split())
     assert len(printed.err.strip().splitlines()) == 1
-
-
-def test_reports_that_cannot_be_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = ["--gt", str(data / "gts"), "--pred", str(data / "results")]
-    target = str(data / "none" / "x.html")
-    assert cli.main(["eval", "--protocol", "icdar2015", *paths, "--report", target]) == 2
-    assert "x.html cannot be written" in " ".join(capsys.readouterr().err.split())
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

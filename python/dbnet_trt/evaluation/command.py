@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,10 +16,13 @@ from rich.progress import track
 from ..cli import DetectOptions, err
 from ..detector import Detector
 from ..errors import ImageError
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     from ..training.datasets import Sample
     from .evaluate import Evaluation
+
+logger = logging.getLogger("dbnet_trt")
 
 ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
 CURVED = ("totaltext", "ctw1500")
@@ -74,14 +78,17 @@ def evaluate(
     submission
         Write what was found to a zip archive, as the benchmark collects results.
     """
+    from ..training.datasets import split_name
     from .evaluate import write_jsonl
     from .report import render_report
     from .submissions import score_submission, write_results
 
     options = dataclasses.replace(options, model=model or options.model)
+    outputs = [path for path in (json, submission, report) if path is not None]
     if data is not None:
         if gt is not None or pred is not None or format is not None:
             raise ValueError("--gt, --pred and --format go with each other, not with --data")
+        _check_outputs(outputs, split_name(data)[1], Path(options.model or ""))
         evaluation, facts, threshold = _run(data, protocol, options, curve=report is not None)
     else:
         if gt is None or pred is None or protocol is None:
@@ -95,18 +102,34 @@ def evaluate(
             raise ValueError(
                 f"{options.model} is not run on --gt and --pred; give --data, or no model"
             )
+        _check_outputs(outputs, gt, pred)
         form, curve = format or protocol, report is not None
         evaluation = score_submission(gt, pred, protocol, form, curve=curve)
         facts, threshold = {"ground truth": str(gt), "results": str(pred)}, None
     with _writing():
         if json is not None:
-            write_jsonl(json, evaluation)
+            write_atomically(json, lambda path: write_jsonl(path, evaluation))
         if submission is not None:
-            write_results(submission, evaluation)
+            write_atomically(submission, lambda path: write_results(path, evaluation))
         if report is not None:
-            report.write_text(render_report(evaluation, facts, threshold), encoding="utf-8")
+            page = render_report(evaluation, facts, threshold)
+            write_atomically(report, lambda path: path.write_text(page, encoding="utf-8"))
+    if evaluation.score.num_truths == 0:
+        logger.warning("there is no text to find: all is ignored, or there is none")
     print(evaluation.score)
     return 0
+
+
+def _check_outputs(outputs: list[Path], *inputs: Path) -> None:
+    """Find out before the work that results can be written, and over nothing that is read."""
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise ValueError(f"{path} is read, and would be overwritten; name another file")
+        if path.is_dir():
+            raise ValueError(f"expected the name of a file to write, got the folder {path}")
+        with _writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _run(
