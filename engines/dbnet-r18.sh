@@ -7,7 +7,7 @@ source "$(dirname "$0")/prepare.sh" "$@"
 
 # run OUTPUT STEPS OPTIONS...
 run() {
-    dbnet train --output "$1" --steps "$2" --preset finetune --loss-preset official --epochs 0 \
+    dbnet train --output "$1" --steps "$2" --preset finetune --loss-preset official \
         --optimizer adamw --warmup-steps 200 --clip-norm 10 --batch-size 16 \
         --precision "${PRECISION:-bf16}" --workers "${WORKERS:-12}" --validation "$validation" \
         --augmentation.quarter-turn-prob 0.1 --targets.shrink-ratio 0.7 --unclip-ratio 0.85 "${@:3}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from dbnet_trt import Detector
+from dbnet_trt import DBNetError, Detector
 from dbnet_trt.training.datasets import Sample, Text, load_sample_image, read_dataset
 from dbnet_trt.training.readers.annotated import write_jsonl
 from dbnet_trt.training.targets import TargetConfig, make_targets
@@ -78,4 +78,7 @@ def teach(detector: Detector, data: str, output: Path, outlines: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[4] not in ("own", "teacher"):
         raise SystemExit(__doc__)
-    teach(Detector(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    try:
+        teach(Detector(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    except (DBNetError, ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None

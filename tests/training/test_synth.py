@@ -49,6 +49,14 @@ def test_what_is_written_reads_without_problems(tmp_path: Path, outlines: str) -
         assert text.polygon.max() <= 255
 
 
+def test_a_data_set_is_not_drawn_over(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_text("by hand")
+    with pytest.raises(ValueError, match="holds a data set; give another folder"):
+        write_scenes(tmp_path, 1, config=CONFIG)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_letters_lie_inside_their_outlines() -> None:
     """On a bare surface, what differs from it lies inside the outlines, nearly all of it."""
     materials = load_materials(CONFIG)

@@ -2,6 +2,8 @@
 """What engines/teach.py writes down of a teacher's view."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,20 @@ def test_outlines_of_the_teacher(teach: Any, data: str, tmp_path: Path) -> None:
     assert ignored == {0: False, 1: True}  # the bright bar above, the dim one below
     assert sample.prob_map is not None
     assert middle(load_prob_map(sample.prob_map), UNSEEN) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("teacher", "data", "message"),
+    [
+        ("no-model", "jsonl:none", 'error: there is no model "no-model"'),
+        ("dbnet-mobile", "jsonl:none", "error: there is no none"),
+    ],
+)
+def test_errors_of_teach_are_one_line(teacher: str, data: str, message: str) -> None:
+    script = Path(__file__).parents[2] / "engines" / "teach.py"
+    run = subprocess.run(
+        [sys.executable, str(script), teacher, data, "taught", "own"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith(message)

@@ -276,9 +276,14 @@ def write_scenes(
 
     Returns:
         The JSON Lines file, for `read_jsonl`.
+
+    Raises:
+        ValueError: There is nothing to write, or the folder holds such a file.
     """
     if count < 1:
         raise ValueError(f"count must be 1 or more, got {count}")
+    if (folder / "samples.jsonl").exists():
+        raise ValueError(f"{folder} holds a data set; give another folder, or remove that one")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     writer = _SceneWriter(folder, config)
     if processes == 1:
