@@ -24,7 +24,9 @@ run taught "${TAUGHT_STEPS:-4000}" taught --learning-rate 0.0007 --augmentation.
     --init outlines/last.safetensors
 run large "${LARGE_STEPS:-1700}" taught --learning-rate 0.0006 --augmentation.quarter-turn-prob 0.05 \
     --augmentation.crop-size 480 --augmentation.scale 0.8 1.6 --init taught/last.safetensors
+run larger "${LARGER_STEPS:-2100}" taught --learning-rate 0.0005 --augmentation.quarter-turn-prob 0.05 \
+    --augmentation.crop-size 544 --augmentation.scale 0.75 1.5 --batch-size 6 --init large/last.safetensors
 
-python "$here/ship.py" large/last.safetensors dbnet-mobile
+python "$here/ship.py" larger/last.safetensors dbnet-mobile
 dbnet eval dbnet-mobile --data "$validation"
 python "$here/gallery.py" dbnet-mobile "$validation" gallery.png
