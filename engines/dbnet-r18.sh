@@ -13,9 +13,9 @@ run() {
         --augmentation.quarter-turn-prob 0.1 --targets.shrink-ratio 0.7 --unclip-ratio 0.85 "${@:3}"
 }
 
-run scenes-only "${STEPS:-15000}" --learning-rate 0.001 --data jsonl:scenes/samples.jsonl
-run taught "${TAUGHT_STEPS:-15000}" --learning-rate 0.0005 --init scenes-only/last.safetensors \
+run r18/scenes "${STEPS:-15000}" --learning-rate 0.001 --data jsonl:scenes/samples.jsonl
+run r18/taught "${TAUGHT_STEPS:-15000}" --learning-rate 0.0005 --init r18/scenes/last.safetensors \
     --data "jsonl:td500/taught.jsonl*2" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/taught.jsonl
 
-dbnet export taught/last.safetensors dbnet-r18.onnx --precision fp16
+dbnet export r18/taught/last.safetensors dbnet-r18.onnx --precision fp16
 dbnet eval dbnet-r18.onnx --data "$validation"
