@@ -44,11 +44,7 @@ def count_frames(source: str) -> int | None:
     """Frames of a video file, as its header says; None if it is live or does not say."""
     import cv2
 
-    if is_live(source):
-        return None
-    capture = cv2.VideoCapture(source)
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
+    count = int(_read_header(source, cv2.CAP_PROP_FRAME_COUNT))
     return count if count > 0 else None
 
 
@@ -56,12 +52,20 @@ def frame_rate(source: str) -> float:
     """Frames a second of a video file, as its header says; 25 if it is live or does not say."""
     import cv2
 
-    if is_live(source):
-        return 25.0
-    capture = cv2.VideoCapture(source)
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    capture.release()
+    rate = _read_header(source, cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= 1000 else 25.0
+
+
+def _read_header(source: str, field: int) -> float:
+    """A number of a video file's header; 0 if it is live or has no such number."""
+    import cv2
+
+    if is_live(source):
+        return 0.0
+    capture = cv2.VideoCapture(source)
+    value = float(capture.get(field))
+    capture.release()
+    return value
 
 
 def read_frames(source: str) -> Iterator[Image]:
@@ -115,9 +119,8 @@ class VideoFile:
         Raises:
             ImageError: The file cannot be written, or the frame is of another size.
         """
-        if not self._shape:
-            self._shape = frame.shape
-            self._open()
+        if not self._writer.isOpened():
+            self._open(frame.shape)
         if frame.shape != self._shape:
             raise ImageError(
                 f"{self._path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit into "
@@ -126,17 +129,17 @@ class VideoFile:
         self._writer.write(frame)
         self._num_frames += 1
 
-    def _open(self) -> None:
+    def _open(self, shape: tuple[int, ...]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch()
         except OSError as error:
             raise ImageError(f"{self._path} cannot be written: {error.strerror}") from error
         code = WRITTEN_SUFFIXES[self._path.suffix.lower()]
-        height, width = self._shape[:2]
         fourcc = self._writer.fourcc(*code)
-        if not self._writer.open(str(self._path), fourcc, self._rate, (width, height)):
+        if not self._writer.open(str(self._path), fourcc, self._rate, (shape[1], shape[0])):
             raise ImageError(f"{self._path} cannot be written: this OpenCV lacks {code}")
+        self._shape = shape
 
     def close(self) -> None:
         """Finish the file.
