@@ -107,12 +107,14 @@ def test_mmocr(tmp_path: Path) -> None:
     assert_loads(save(content, tmp_path / "dbnet.pth"), model)
 
 
-def test_torchvision_backbone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "layers.", "model.encoder."])
+def test_torchvision_backbone(tmp_path: Path, prefix: str) -> None:
     source = randomized(ModelConfig("resnet18", 16), seed=1)
     state = source.backbone.state_dict() | {"fc.weight": torch.zeros(10, 512)}
+    state = {prefix + name: value for name, value in state.items()}
     model = randomized(ModelConfig("resnet18", 16), seed=2)
     report = load_weights(model, save(state, tmp_path / "resnet18.pth"))
-    assert report.unused == ("fc.weight",)
+    assert report.unused == (prefix + "fc.weight",)
     assert all(not name.startswith("backbone.") for name in report.missing)
     assert "missing" in str(report)
     for name, value in source.backbone.state_dict().items():

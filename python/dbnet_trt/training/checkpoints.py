@@ -151,8 +151,8 @@ _TRANSLATIONS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.3\.", "fusion.channel.2."),
     (r"^decoder\.concat_attention\.enhanced_attention\.spatial_wise\.", "fusion.spatial."),
     (r"\.conv2_offset\.", ".conv2.offset."),
-    # a backbone alone
-    (r"^(features|conv1|bn1|layer[1-4])\.", r"backbone.\1."),
+    # a backbone alone, or as a part of some other model
+    (r"^(?:\w+\.)?(features|conv1|bn1|layer[1-4])\.", r"backbone.\1."),
 )
 
 # The original repository joins the pyramid's levels coarsest first, we finest first: these weights
