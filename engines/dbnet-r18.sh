@@ -13,20 +13,20 @@ if [ ! -d backbone18 ]; then
     unzip -qo wheel18/*.whl -d backbone18
 fi
 
-# run OUTPUT STEPS OPTIONS...
+# run OUTPUT STEPS REPEATS OPTIONS...: train, with so many times the photos of TD500
 run() {
     dbnet train --output "r18/$1" --steps "$2" --preset quick --loss-preset official \
         --model.backbone resnet18 --model.inner-channels 128 \
-        --data "jsonl:td500/taught.jsonl*2" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/taught.jsonl \
+        --data "jsonl:td500/taught.jsonl*$3" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/taught.jsonl \
         --validation "$validation" --validate-every 500 --short-side 544 \
         --targets.shrink-ratio 0.7 --unclip-ratio 0.85 --average-decay 0.998 \
-        --precision "${PRECISION:-fp32}" --workers "${WORKERS:-1}" "${@:3}"
+        --precision "${PRECISION:-fp32}" --workers "${WORKERS:-1}" "${@:4}"
 }
 
-run taught "${STEPS:-3000}" --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
+run taught "${STEPS:-3000}" 2 --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
     --init backbone18/omniart_eye_classifier/classifier_model_state.pth
-run large "${LARGE_STEPS:-2000}" --learning-rate 0.0006 --augmentation.quarter-turn-prob 0.05 \
-    --augmentation.crop-size 480 --augmentation.scale 0.8 1.6 --batch-size 6 --init r18/taught/last.safetensors
+run large "${LARGE_STEPS:-1600}" 8 --learning-rate 0.0006 --augmentation.quarter-turn-prob 0.05 \
+    --augmentation.crop-size 576 --augmentation.scale 0.8 1.5 --batch-size 4 --init r18/taught/last.safetensors
 
 dbnet export r18/large/last.safetensors dbnet-r18.onnx --precision fp16
 dbnet eval dbnet-r18.onnx --data "$validation"
