@@ -18,6 +18,8 @@ from torch import Tensor
 from ..card import METADATA_KEY, ModelCard
 from ..errors import EngineError
 from ..files import write_atomically
+from ..weights import MODELS, find_model
+from .exported import is_exported, read_exported
 from .model import DBNet, ModelConfig
 
 CONFIG_KEY = "dbnet_trt.model"
@@ -84,11 +86,22 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
     return model.eval(), card
 
 
+def find_weights(init: Path) -> Path:
+    """The file that is meant: the path itself, or a named model's.
+
+    Raises:
+        EngineError: The package that ships the model is not installed.
+    """
+    is_name = str(init) in MODELS and not init.exists()
+    return find_model(str(init))[0] if is_name else init
+
+
 def load_weights(model: DBNet, path: Path) -> LoadReport:
     """Fill a model, as far as names and shapes fit, from weights of many origins.
 
     Reads our safetensors, torchvision's backbones, and checkpoints of the original DB repository
-    and of mmocr. Pickles are read with `weights_only=True`.
+    and of mmocr. Pickles are read with `weights_only=True`. An exported model comes back without
+    the statistics of its batch normalisations; see `rebase_norms`.
 
     Raises:
         EngineError: The file cannot be read, or nothing in it fits.
@@ -96,7 +109,7 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
     own = model.state_dict()
     fitting: dict[str, Tensor] = {}
     unused = []
-    for name, (original, value) in _translate(_read_state(path)).items():
+    for name, (original, value) in _translate(_read_state(path, model)).items():
         if name in own and own[name].shape == value.shape:
             fitting[name] = value
         else:
@@ -108,20 +121,25 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
     return LoadReport(tuple(fitting), missing, tuple(unused))
 
 
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    """Names and tensors of a safetensors file or a pickled state dict."""
+def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
+    """Names and tensors of a safetensors file, a pickled state dict, or an exported model."""
     try:
+        if is_exported(path):
+            return read_exported(path, model)
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except EngineError:
+        raise
     except Exception as error:  # torch and pickle raise all sorts
         reason = f"{type(error).__name__} {error}".partition("\n")[0]
         if not isinstance(error, (OSError, SafetensorError)):  # torch tells how to run its code
             reason = "it holds something else, or more than tensors"
         raise EngineError(
-            f"{path} cannot be read as weights ({reason}); expected a .safetensors file, or a "
-            "state dict of tensors that torch.save wrote"
+            f"{path} cannot be read as weights ({reason}); expected a .safetensors file, a "
+            "state dict of tensors that torch.save wrote, an .onnx file that `dbnet export` "
+            "wrote, or the name of a model of ours"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

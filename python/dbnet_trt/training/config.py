@@ -33,7 +33,8 @@ class TrainConfig:
     """Data sets to score the model on, as FORMAT:PATH or FORMAT:PATH#val."""
 
     init: Path | None = None
-    """Weights to begin with: ImageNet's for the backbone, or a detector's."""
+    """Weights to begin with: ImageNet's for the backbone, a detector's, an exported model's, or the
+    name of a model of ours."""
 
     steps: int = 100_000
     """Length of the run, in batches."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from ..errors import BuildError
 from ..files import write_atomically
 from .checkpoints import load_model
 from .dcn import DeformableConv2d
+from .exported import folded_pairs
 from .model import DBNet
 
 INPUT, OUTPUT = "images", "logits"
@@ -130,16 +130,15 @@ class _HalfInside(nn.Module):
 
 def _fold_batch_norms(model: nn.Module) -> nn.Module:
     """Fold each normalisation into the convolution that feeds it, in place."""
-    for parent in model.modules():
-        for name, following in itertools.pairwise(list(parent._modules)):
-            conv, norm = parent._modules[name], parent._modules[following]
-            if isinstance(norm, nn.BatchNorm2d) and isinstance(
-                conv, nn.Conv2d | nn.ConvTranspose2d
-            ):
-                parent._modules[name] = nn.utils.fusion.fuse_conv_bn_eval(
-                    conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d)
-                )
-                parent._modules[following] = nn.Identity()
+    for conv_name, norm_name in list(folded_pairs(model)):
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        folded = nn.utils.fusion.fuse_conv_bn_eval(
+            conv,  # type: ignore[type-var]
+            norm,  # type: ignore[arg-type]
+            transpose=isinstance(conv, nn.ConvTranspose2d),
+        )
+        model.set_submodule(conv_name, folded)
+        model.set_submodule(norm_name, nn.Identity())
     return model
 
 

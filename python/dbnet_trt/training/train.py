@@ -23,7 +23,7 @@ from ..engines.torch import TorchEngine
 from ..errors import TrainingError
 from ..evaluation.evaluate import evaluate_samples
 from ..files import write_atomically
-from .checkpoints import load_weights, save_model
+from .checkpoints import find_weights, load_weights, save_model
 from .config import TrainConfig
 from .datasets import Sample
 from .distributed import (
@@ -35,6 +35,7 @@ from .distributed import (
     synchronize_batch_norms,
     wait_for_all,
 )
+from .exported import is_exported, rebase_norms
 from .loader import (
     MEAN,
     STD,
@@ -107,6 +108,10 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
                 )  # fmt: skip
                 return config.output / "last.safetensors"
             logger.info("resumed at step %d", run.state.step)
+        elif config.init is not None and is_exported(find_weights(config.init)):
+            first = next(load_crops(stream, (0, 1), config.batch_size, workers=0))
+            rebase_norms(run.state.average, normalize(first.image.to(ranks.device)))
+            run.state.model.load_state_dict(run.state.average.state_dict())
         if ranks.is_first:
             text = json.dumps(config.to_json(), indent=2)
             write_atomically(config.output / "config.json", lambda path: path.write_text(text))
@@ -154,7 +159,7 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
     torch.manual_seed(config.seed)
     model = DBNet(config.model)
     if config.init is not None and not (config.output / "state.pt").exists():
-        report = load_weights(model, config.init)
+        report = load_weights(model, find_weights(config.init))
         logger.info("%s: %s", config.init, report)
         in_file, in_all = report.count("backbone.")
         if 2 * in_file < in_all:
