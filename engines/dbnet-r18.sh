@@ -5,6 +5,7 @@
 # that it can be run an hour at a time. What it needs is in prepare.sh. On a GPU: PRECISION=bf16
 # WORKERS=12, and more steps.
 source "$(dirname "$0")/prepare.sh" "$@"
+prepare_lines
 
 # A pretrained ResNet-18 (MIT), from a package that ships one: learnt on the eyes of paintings for
 # 1200 steps, before that on ImageNet by all appearances, though the package does not say

@@ -14,7 +14,7 @@ import sys
 import cv2
 import numpy as np
 from dbnet_trt import Detector
-from dbnet_trt.evaluation.evaluate import ScoredImage, detection_result, evaluate_samples
+from dbnet_trt.evaluation.evaluate import ScoredImage, detection_result, evaluate_samples, stretched
 from dbnet_trt.training.datasets import load_sample_image, read_dataset
 from numpy.typing import NDArray
 
@@ -26,7 +26,7 @@ FOUND, MISSED, IGNORED, WRONG = (80, 200, 60), (60, 60, 240), (140, 140, 140), (
 def draw_tile(detector: Detector, scored: ScoredImage) -> NDArray[np.uint8]:
     """(240, 320, 3) uint8: one image's map and outlines, whole, at the top left."""
     assert scored.sample is not None
-    image = load_sample_image(scored.sample)
+    image = stretched(load_sample_image(scored.sample), scored.sample.stretch)
     prob_map = detector.detect(image, prob_map=True).prob_map
     assert prob_map is not None
     factor = min(TILE[0] / image.shape[0], TILE[1] / image.shape[1])
@@ -34,14 +34,13 @@ def draw_tile(detector: Detector, scored: ScoredImage) -> NDArray[np.uint8]:
     grey = (160 * cv2.resize(prob_map, size, interpolation=cv2.INTER_AREA)).astype(np.uint8)
     tile = np.zeros((*TILE, 3), np.uint8)
     tile[: size[1], : size[0]] = 30 + grey[:, :, None]
-    stretch = np.array(scored.sample.stretch)
     for index, polygon in enumerate(scored.truths):
         found = index in scored.result.truth_hits
         color = IGNORED if scored.ignore[index] else FOUND if found else MISSED
-        _outline(tile, polygon / stretch * factor, color)
+        _outline(tile, polygon * factor, color)
     for index, polygon in enumerate(scored.detections):
         if detection_result(scored.result, index) == "false":
-            _outline(tile, polygon / stretch * factor, WRONG)
+            _outline(tile, polygon * factor, WRONG)
     return tile
 
 

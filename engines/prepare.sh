@@ -1,4 +1,4 @@
-# Sourced by the recipes with DATA and WORK: goes to WORK, and makes there what they train on.
+# Sourced by the recipes with DATA and WORK: goes to WORK, and has what makes their data there.
 #
 # DATA holds icdar2015/train, msra_td500/train, backgrounds and words. Needs
 # pip install '.[pretrained,train]' and, for Chinese in the synthetic scenes, a CJK font (Debian:
@@ -7,12 +7,24 @@ set -euo pipefail
 data=$(realpath "$1") here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 mkdir -p "$2"
 cd "$2"
-validation="td500:$data/msra_td500/train#val"
+
+# draw FOLDER COUNT lines|words SEED: synthetic scenes
+draw() {
+    [ -f "$1/samples.jsonl" ] || dbnet synth "$1" "$2" --outlines "$3" --seed "$4" \
+        --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
+}
 
 # td500: lines of text, and what the teacher sees; ic15: lines where ICDAR 2015 has words
-[ -f td500/taught.jsonl ] ||
-    python "$here/teach.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
-[ -f ic15/taught.jsonl ] ||
-    python "$here/teach.py" ppocrv6-small "icdar2015:$data/icdar2015/train" ic15 teacher
-[ -f scenes/samples.jsonl ] || dbnet synth scenes "${SCENES:-3000}" --outlines lines --seed 1 \
-    --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
+prepare_lines() {
+    validation="td500:$data/msra_td500/train#val"
+    [ -f td500/taught.jsonl ] ||
+        python "$here/teach.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
+    [ -f ic15/taught.jsonl ] ||
+        python "$here/teach.py" ppocrv6-small "icdar2015:$data/icdar2015/train" ic15 teacher
+    draw scenes "${SCENES:-3000}" lines 1
+}
+
+prepare_words() {
+    validation="icdar2015:$data/icdar2015/train#val"
+    draw words "${SCENES:-2000}" words 2
+}

@@ -60,10 +60,11 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
     assert card.training_data
 
 
-def test_own_model_finds_text_without_an_extra() -> None:
-    """All straight texts of the demo, drawn by tests/data/make_demo.py, are 12."""
-    found = Detector("dbnet-mobile", backend="onnxruntime").detect(DEMO)
-    assert len(found) >= 10
-    path, card = weights.find_model("dbnet-mobile")
+@pytest.mark.parametrize(("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18)])
+def test_own_models_find_text_without_an_extra(name: str, least: int) -> None:
+    """All straight lines of the demo, drawn by tests/data/make_demo.py, are 12."""
+    found = Detector(name, backend="onnxruntime").detect(DEMO)
+    assert len(found) >= least
+    path, card = weights.find_model(name)
     inside = load_onnx(path).card
     assert inside == dataclasses.replace(card, sha256="")

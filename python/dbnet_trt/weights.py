@@ -27,8 +27,8 @@ class PackagedModel:
     """What installs it."""
 
 
-OWN_MODEL = "dbnet-mobile"
-"""Needs no other package."""
+OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words")
+"""Need no other package: one for lines of text, one for words."""
 
 
 def _own_model(name: str) -> PackagedModel:
@@ -73,7 +73,7 @@ MODELS = {
         file="models/ch_PP-OCRv4_det_infer.onnx",
         install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
     ),
-    OWN_MODEL: _own_model(OWN_MODEL),
+    **{name: _own_model(name) for name in OWN_MODELS},
 }
 
 DEFAULT_MODEL = "ppocrv6-small"
@@ -146,7 +146,7 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(
             f'the weights of "{name}" come with the package {model.package}, '
-            f'which is not installed; {model.install}, or take "{OWN_MODEL}", which comes with '
+            f'which is not installed; {model.install}, or take "{OWN_MODELS[0]}", which comes with '
             "dbnet_trt itself and finds less"
         )
     for folder in spec.submodule_search_locations:  # of an editable installation there are two
