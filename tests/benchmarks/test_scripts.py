@@ -230,7 +230,7 @@ def test_ablation_script(
     script = load("ablation")
     some = dict(list(script.variants(16).items())[-1:])
     monkeypatch.setattr(script, "variants", lambda inner_channels: some)
-    script.main(steps=2, size=64, scenes=4, json=tmp_path / "a.json")
+    script.main(steps=2, size=64, scenes=16, json=tmp_path / "a.json")
     (row,) = read(tmp_path / "a.json")["rows"]
     assert row["variant"] == "mobilenetv2 + DB"
     assert 0 <= row["f"] <= 1
