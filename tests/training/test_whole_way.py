@@ -19,7 +19,7 @@ AS_THEY_ARE = [
 
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = tmp_path / "scenes"
-    drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2"]
+    drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2", "--seed", "1"]
     assert main(["synth", str(scenes), "8", *drawn, "--outlines", "lines", "--chinese", "0"]) == 0
     data = f"jsonl:{scenes}/samples.jsonl"
     run = tmp_path / "run"
