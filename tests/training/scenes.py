@@ -4,12 +4,18 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import TrainConfig
 from dbnet_trt.training.model import ModelConfig
 from dbnet_trt.training.synth import SynthConfig, write_scenes
 
 SIZE = 128
+FONTS = tuple(
+    Path(matplotlib.get_data_path(), "fonts/ttf", name)
+    for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf")
+)
+"""The same on every machine, so that the scenes are."""
 AS_THEY_ARE = AugmentConfig(
     crop_size=SIZE,
     scale=(1.0, 1.0),
@@ -25,7 +31,13 @@ AS_THEY_ARE = AugmentConfig(
 def draw_scenes(folder: Path, count: int = 4) -> str:
     """A few easy scenes, as the name of a data set."""
     config = SynthConfig(
-        size=SIZE, outlines="lines", text_height=(18, 30), max_blocks=2, chinese=0, seed=1
+        size=SIZE,
+        outlines="lines",
+        fonts=FONTS,
+        text_height=(18, 30),
+        max_blocks=2,
+        chinese=0,
+        seed=1,
     )
     return f"jsonl:{write_scenes(folder, count, config=config)}"
 

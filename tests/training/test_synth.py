@@ -11,7 +11,9 @@ from dbnet_trt.training.augment import AugmentConfig, augment, clip_polygon, cut
 from dbnet_trt.training.datasets import Text, read_dataset
 from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 
-CONFIG = SynthConfig(size=256, max_blocks=4, seed=3)
+from .scenes import FONTS
+
+CONFIG = SynthConfig(size=256, fonts=FONTS, max_blocks=4, seed=3)
 
 
 def test_same_seed_same_scene_whatever_came_before() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dbnet_trt.cli import main
 
-from .scenes import SIZE
+from .scenes import FONTS, SIZE
 
 AS_THEY_ARE = [
     *("--augmentation.crop-size", str(SIZE), "--augmentation.scale", "1", "1"),
@@ -20,7 +20,8 @@ AS_THEY_ARE = [
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = tmp_path / "scenes"
     drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2", "--seed", "1"]
-    assert main(["synth", str(scenes), "8", *drawn, "--outlines", "lines", "--chinese", "0"]) == 0
+    drawn += ["--outlines", "lines", "--chinese", "0", *(f"--fonts={font}" for font in FONTS)]
+    assert main(["synth", str(scenes), "8", *drawn]) == 0
     data = f"jsonl:{scenes}/samples.jsonl"
     run = tmp_path / "run"
     length = ["--steps", "200", "--batch-size", "6", "--learning-rate", "0.003"]

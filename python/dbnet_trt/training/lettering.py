@@ -65,22 +65,22 @@ class Block:
     lines: tuple[Line, ...]
 
 
-def find_typefaces(folders: tuple[Path, ...]) -> list[Typeface]:
-    """All fonts below the folders that have Latin letters, by path.
+def find_typefaces(fonts: tuple[Path, ...]) -> list[Typeface]:
+    """All fonts with Latin letters among the files and below the folders, by path.
 
     Raises:
         ValueError: There is none.
     """
     files = sorted(
         str(file)
-        for folder in folders
-        for file in folder.rglob("*")
+        for font in fonts
+        for file in ([font] if font.is_file() else font.rglob("*"))
         if file.suffix.lower() in (".ttf", ".otf", ".ttc")
     )
     found = [Typeface(file, _has(file, "中文")) for file in files if _has(file, "AB")]
     if not found:
         raise ValueError(
-            f"there is no font below {', '.join(map(str, folders))}; "
+            f"there is no font below {', '.join(map(str, fonts))}; "
             "name a folder with .ttf or .otf files (Debian: apt-get install fonts-dejavu-core)"
         )
     return found

@@ -36,6 +36,9 @@ Image = NDArray[np.uint8]
 PLACEMENT_TRIES = 6
 """Places tried for a block before it is left out."""
 
+SYSTEM_FONTS = (Path("/usr/share/fonts"), Path("/Library/Fonts"), Path("C:/Windows/Fonts"))
+"""Where Linux, macOS and Windows keep fonts."""
+
 OCCLUDED_SHARE = 0.35
 """Text of which more than this share is covered is ignored."""
 
@@ -50,8 +53,8 @@ class SynthConfig:
     outlines: Literal["words", "lines"] = "words"
     """What gets an outline of its own."""
 
-    fonts: tuple[Path, ...] = (Path("/usr/share/fonts"),)
-    """Folders with .ttf, .otf or .ttc files."""
+    fonts: tuple[Path, ...] = SYSTEM_FONTS
+    """Folders with .ttf, .otf or .ttc files, or such files."""
 
     words: Path | None = None
     """A text file, one word a line; a small built-in list if left out."""
