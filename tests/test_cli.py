@@ -174,7 +174,7 @@ def test_info_and_models(model: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["models"]) == 0
     printed = capsys.readouterr().out
     for name, packaged in weights.MODELS.items():
-        assert name in printed
+        assert f"finds {packaged.card.finds}, at short side" in printed.split(name, 1)[1]
         assert packaged.file in printed or packaged.install in printed
 
 

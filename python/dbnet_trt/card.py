@@ -30,6 +30,9 @@ class ModelCard:
     name: str
     """Short name of the model."""
 
+    finds: str = ""
+    """What gets an outline of its own: "lines" or "words"; "" where that is not known."""
+
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from each channel, in the order of the channels."""
 
@@ -93,6 +96,7 @@ class ModelCard:
             object.__setattr__(self, name, values)
         if 0 in self.std:
             raise ValueError(f"std must not be 0, got {self.std}")
+        _check_choice("finds", self.finds, ("", "lines", "words"))
         _check_choice("channel_order", self.channel_order, ("bgr", "rgb"))
         _check_choice("output", self.output, ("probability", "logit"))
         _ = self.size_policy, self.postprocess_params  # their own checks

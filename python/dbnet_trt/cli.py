@@ -213,8 +213,9 @@ def _short(value: object) -> str:
 def models() -> None:
     """List the models that have names, and what installs them."""
     for name, model in weights.MODELS.items():
-        default = " (default)" if name == weights.DEFAULT_MODEL else ""
-        out.print(f"[bold]{name}[/bold]{default}  {model.card.license}")
+        card, default = model.card, " (default)" if name == weights.DEFAULT_MODEL else ""
+        what = f"finds {card.finds}, at short side {card.short_side}; {card.license}"
+        out.print(f"[bold]{name}[/bold]{default}  {what}", soft_wrap=True)
         try:
             path, _ = weights.find_model(name)
             out.print(f"  {_escape(str(path))}", soft_wrap=True, highlight=False)

@@ -41,12 +41,13 @@ def _own_model(name: str) -> PackagedModel:
     )
 
 
-_PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole); finds lines of text"
+_PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole)"
 
 MODELS = {
     "ppocrv6-small": PackagedModel(
         ModelCard(
             name="ppocrv6-small",
+            finds="lines",
             license="Apache-2.0 (PaddleOCR)",
             training_data=_PADDLE_DATA,
             source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. The default because "
@@ -61,6 +62,7 @@ MODELS = {
     "ppocrv4-mobile": PackagedModel(
         ModelCard(
             name="ppocrv4-mobile",
+            finds="lines",
             license="Apache-2.0 (PaddleOCR)",
             training_data=_PADDLE_DATA,
             source="ch_PP-OCRv4_det_infer.onnx from the PyPI package rapidocr-onnxruntime 1.4.4: "
