@@ -174,7 +174,8 @@ def test_info_and_models(model: str, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["models"]) == 0
     printed = capsys.readouterr().out
     for name, packaged in weights.MODELS.items():
-        assert f"finds {packaged.card.finds}, at short side" in printed.split(name, 1)[1]
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"{name} "))
+        assert f" finds {packaged.card.finds}, at short side " in line
         assert packaged.file in printed or packaged.install in printed
 
 
