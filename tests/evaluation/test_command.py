@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,11 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_model_on_a_data_set(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["eval", model, "--data", f"icdar2015:{data}", *TIGHT]) == 0
-    assert capsys.readouterr().out == "precision 1.00000  recall 0.66667  F 0.80000\n"
+    printed = capsys.readouterr()
+    assert printed.out == "precision 1.00000  recall 0.66667  F 0.80000\n"
+    assert re.search(r"CPU, (fp32|bf16)\)$", printed.err, re.MULTILINE)  # scores differ by these
+    assert "short_side=" in printed.err
+    assert "score_threshold=" in printed.err
 
 
 def test_report_and_json(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,8 @@ def evaluate(
 ) -> int:
     """Score a detector on a data set, or results that are there already.
 
-    Prints precision, recall and F, as the official script of the data set gives them:
+    Prints precision, recall and F, as the official script of the data set gives them, and on
+    standard error the model, the arithmetic, the size and the thresholds that gave them. Either
     `dbnet eval MODEL --data icdar2015:FOLDER`, or
     `dbnet eval --protocol icdar2015 --gt gt.zip --pred results.zip`.
 
@@ -116,6 +117,8 @@ def evaluate(
             write_atomically(report, lambda path: path.write_text(page, encoding="utf-8"))
     if evaluation.score.num_truths == 0:
         logger.warning("there is no text to find: all is ignored, or there is none")
+    for name, value in facts.items():
+        err.print(f"{name}: {value}", style="dim", markup=False, soft_wrap=True)
     print(evaluation.score)
     return 0
 
