@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmarks run, with tiny settings, and do not time what gives other answers."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -227,7 +228,11 @@ def test_ablation_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch")
+    matplotlib = pytest.importorskip("matplotlib")
     script = load("ablation")
+    font = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    drawn = functools.partial(script.SynthConfig, fonts=(font,))  # whatever is installed
+    monkeypatch.setattr(script, "SynthConfig", drawn)
     some = dict(list(script.variants(16).items())[-1:])
     monkeypatch.setattr(script, "variants", lambda inner_channels: some)
     script.main(steps=2, size=64, scenes=16, json=tmp_path / "a.json")

@@ -137,13 +137,21 @@ class Dangerous:
         return Path.touch, (Path("executed"),)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("content", [{"a": Dangerous()}, ["not a dict"], {"other": torch.zeros(1)}])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": Dangerous()}, "cannot be read"),
+        (["not a dict"], "holds a list, expected a state dict"),
+        ({"other": torch.zeros(1)}, r'whose first is "backbone\..*"; the file\'s is "other"'),
+        ({}, "the file has none"),
+    ],
+)
 def test_what_is_no_state_dict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(EngineError, match=r"x\.pth"):
+    with pytest.raises(EngineError, match=rf"x\.pth.*{message}"):
         load_weights(DBNet(ModelConfig("mobilenetv2", 16)), tmp_path / "x.pth")
     assert not (tmp_path / "executed").exists()
 

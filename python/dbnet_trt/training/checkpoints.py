@@ -115,7 +115,10 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
         else:
             unused.append(original)
     if not fitting:
-        raise EngineError(f"no weight in {path} fits the model; its first is {unused[:1]}")
+        found = f'the file\'s is "{unused[0]}"' if unused else "the file has none"
+        raise EngineError(
+            f'no weight in {path} fits the model, whose first is "{next(iter(own))}"; {found}'
+        )
     model.load_state_dict(fitting, strict=False)
     missing = tuple(name for name in own if name not in fitting)
     return LoadReport(tuple(fitting), missing, tuple(unused))
