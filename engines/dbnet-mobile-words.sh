@@ -23,5 +23,5 @@ run again "${AGAIN_STEPS:-4000}" 8 5 --learning-rate 0.001 --batch-size 6 \
     --augmentation.crop-size 544 --augmentation.scale 1.15 2.0 --init large/last.safetensors
 
 python "$here/ship.py" again/last.safetensors dbnet-mobile-words
-dbnet eval dbnet-mobile-words --data "$validation"
+dbnet eval dbnet-mobile-words --data "$validation" --precision fp32
 python "$here/gallery.py" dbnet-mobile-words "$validation" gallery.png

@@ -29,5 +29,5 @@ run larger "${LARGER_STEPS:-2100}" taught --learning-rate 0.0005 --augmentation.
     --augmentation.crop-size 544 --augmentation.scale 0.75 1.5 --batch-size 6 --init large/last.safetensors
 
 python "$here/ship.py" larger/last.safetensors dbnet-mobile
-dbnet eval dbnet-mobile --data "$validation"
+dbnet eval dbnet-mobile --data "$validation" --precision fp32
 python "$here/gallery.py" dbnet-mobile "$validation" gallery.png

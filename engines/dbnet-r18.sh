@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# dbnet-r18, from the data to a checkpoint: engines/dbnet-r18.sh DATA WORK
+# dbnet-r18, from the data to the shipped file: engines/dbnet-r18.sh DATA WORK
 #
-# Its weights do not come with the package yet. Started again, it goes on where it was stopped, so
-# that it can be run an hour at a time. What it needs is in prepare.sh. On a GPU: PRECISION=bf16
+# About two hours on two cores of a CPU with AVX512-BF16; without, set PRECISION=fp32 and wait four.
+# Started again, it goes on where it was stopped. What it needs is in prepare.sh. On a GPU:
 # WORKERS=12, and more steps.
+SCENES=${SCENES:-2000}
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_lines
 
@@ -19,15 +20,17 @@ run() {
     dbnet train --output "r18/$1" --steps "$2" --preset quick --loss-preset official \
         --model.backbone resnet18 --model.inner-channels 128 \
         --data "jsonl:td500/taught.jsonl*$3" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/taught.jsonl \
-        --validation "$validation" --validate-every 500 --short-side 544 \
-        --targets.shrink-ratio 0.7 --unclip-ratio 0.85 --average-decay 0.998 \
-        --precision "${PRECISION:-fp32}" --workers "${WORKERS:-1}" "${@:4}"
+        --validation "$validation" --targets.shrink-ratio 0.7 --unclip-ratio 0.85 --average-decay 0.998 \
+        --precision "${PRECISION:-bf16}" --workers "${WORKERS:-1}" "${@:4}"
 }
 
 run taught "${STEPS:-3000}" 2 --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
+    --validate-every 500 --short-side 544 \
     --init backbone18/omniart_eye_classifier/classifier_model_state.pth
-run large "${LARGE_STEPS:-1600}" 8 --learning-rate 0.0006 --augmentation.quarter-turn-prob 0.05 \
-    --augmentation.crop-size 576 --augmentation.scale 0.8 1.5 --batch-size 4 --init r18/taught/last.safetensors
+run large "${LARGE_STEPS:-2600}" 8 --learning-rate 0.0007 --augmentation.quarter-turn-prob 0.05 \
+    --augmentation.crop-size 576 --augmentation.scale 0.8 2.2 --batch-size 4 \
+    --validate-every 650 --short-side 736 --init r18/taught/last.safetensors
 
-dbnet export r18/large/last.safetensors dbnet-r18.onnx --precision fp16
-dbnet eval dbnet-r18.onnx --data "$validation"
+python "$here/ship.py" r18/large/last.safetensors dbnet-r18
+dbnet eval dbnet-r18 --data "$validation" --precision fp32
+python "$here/gallery.py" dbnet-r18 "$validation" gallery.png

@@ -60,7 +60,9 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
     assert card.training_data
 
 
-@pytest.mark.parametrize(("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18), ("dbnet-r18", 10)]
+)
 def test_own_models_find_text_without_an_extra(name: str, least: int) -> None:
     """All straight lines of the demo, drawn by tests/data/make_demo.py, are 12."""
     found = Detector(name, backend="onnxruntime").detect(DEMO)

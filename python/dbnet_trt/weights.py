@@ -27,8 +27,8 @@ class PackagedModel:
     """What installs it."""
 
 
-OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words")
-"""Need no other package: one for lines of text, one for words."""
+OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
+"""Need no other package: light ones for lines of text and for words, and a ResNet-18 for lines."""
 
 
 def _own_model(name: str) -> PackagedModel:
