@@ -97,7 +97,8 @@ def test_video(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["detect", str(path), "--model", model, "--save", str(drawn)]) == 0
     assert videos.count_frames(str(drawn)) == 3
     assert videos.frame_rate(str(drawn)) == 10
-    change = next(videos.read_frames(str(drawn))).astype(int) - scene()
+    _, frame = next(videos.read_frames(str(drawn)))
+    change = frame.astype(int) - scene()
     assert np.abs(change).max() > 100  # the outlines
     assert cli.main(["detect", str(path), "--model", model, "--save", str(path)]) == 2
     assert "would overwrite the input" in capsys.readouterr().err

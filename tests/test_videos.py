@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Video files, streams and cameras, in and out."""
 
+import itertools
+import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from dbnet_trt import videos
+from dbnet_trt import cli, videos
 from dbnet_trt.errors import ImageError
 from dbnet_trt.images import find_sources
 from dbnet_trt.videos import VideoFile
+from tiny import make_model
 
 FRAMES = [np.full((40, 60, 3), value, np.uint8) for value in (0, 60, 120, 180, 240)]
 
@@ -33,7 +36,7 @@ def test_what_is_written_is_read(suffix: str, tmp_path: Path) -> None:
     assert not videos.is_live(path)
     assert videos.count_frames(path) == 5
     assert videos.frame_rate(path) == 10
-    for expected, frame in zip(FRAMES, videos.read_frames(path), strict=True):
+    for expected, (_, frame) in zip(FRAMES, videos.read_frames(path), strict=True):
         np.testing.assert_allclose(frame, expected, atol=8)
 
 
@@ -110,5 +113,69 @@ def stream() -> Iterator[str]:
 
 
 def test_stream(stream: str) -> None:
-    shapes = [frame.shape for frame in videos.read_frames(stream)]
-    assert shapes == [(40, 60, 3)] * 5
+    frames = [(number, frame.shape) for number, frame in videos.read_frames(stream)]
+    assert frames == [(number, (40, 60, 3)) for number in range(5)]
+
+
+def detect_live(stream: str, folder: Path, *options: str) -> list[int]:
+    """Numbers of the frames that `dbnet detect` looked at; its video has all five."""
+    model, lines, film = make_model(folder / "m.onnx"), folder / "found.jsonl", folder / "film.avi"
+    outputs = ["--json", str(lines), "--save", str(film)]
+    assert cli.main(["detect", stream, "--model", str(model), *outputs, *options]) == 0
+    assert videos.count_frames(str(film)) == 5
+    return [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
+
+
+def test_detect_keeps_up_with_a_stream(stream: str, tmp_path: Path) -> None:
+    numbers = detect_live(stream, tmp_path)
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 4
+
+
+def test_detect_every_frame_of_a_stream(stream: str, tmp_path: Path) -> None:
+    assert detect_live(stream, tmp_path, "--every-frame") == [0, 1, 2, 3, 4]
+
+
+def test_newest_leaves_out_what_came_meanwhile() -> None:
+    taken = [threading.Event() for _ in range(5)]
+
+    def camera() -> Generator[int, None, None]:
+        yield 0
+        taken[0].wait()
+        for number in range(1, 5):
+            yield number
+            taken[number].set()  # the last one before has been taken over
+
+    frames = videos.newest(camera())
+    assert next(frames) == 0
+    taken[0].set()
+    taken[3].wait()
+    rest = list(frames)
+    assert rest[0] >= 3
+    assert rest[-1] == 4
+
+
+def test_newest_passes_errors_on_after_the_last_frame() -> None:
+    def camera() -> Generator[int, None, None]:
+        yield 7
+        raise ImageError("unplugged")
+
+    frames = videos.newest(camera())
+    assert next(frames) == 7
+    with pytest.raises(ImageError, match="unplugged"):
+        next(frames)
+
+
+def test_newest_lets_go_of_the_camera() -> None:
+    closed = threading.Event()
+
+    def camera() -> Generator[int, None, None]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    frames = videos.newest(camera())
+    next(frames)
+    frames.close()
+    assert closed.wait(10)

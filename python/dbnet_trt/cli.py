@@ -134,6 +134,7 @@ def detect(
     *,
     save: Path | None = None,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    every_frame: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[DetectOptions, Parameter(name="*")] = DetectOptions(),
 ) -> int:
     """Find the text in images, videos, or the pictures of a camera or stream.
@@ -146,6 +147,9 @@ def detect(
         Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder.
     json
         Write one line of JSON an image: to a file, or "-" for standard output.
+    every_frame
+        Of a camera or stream, keep what comes while a frame is looked at. Otherwise the newest is
+        next, so that results keep up with the camera, and frame numbers show what was left out.
     """
     videos.silence_opencv()  # what it complains of comes as our errors
     sources = images.find_sources(inputs)
@@ -154,7 +158,7 @@ def detect(
     totals = _Totals()
     with Outputs(save, json, sources) as outputs, _progress(sources) as progress:
         task = progress.add_task("detecting", total=_count(sources), rate="")
-        for name, frame, image in _read(sources, totals):
+        for name, frame, image in _read(sources, every_frame, totals):
             found = detector.detect(image, size=size)
             totals.images += 1
             totals.texts += len(found)
@@ -250,12 +254,16 @@ class _Totals:
         return f"{_number(self.images, 'image')}, {_number(self.texts, 'text')}{failed}"
 
 
-def _read(sources: list[str], totals: _Totals) -> Iterator[tuple[str, int | None, Image]]:
+def _read(
+    sources: list[str], every_frame: bool, totals: _Totals
+) -> Iterator[tuple[str, int | None, Image]]:
     """(name, number of the frame or None, image) of each image that can be read."""
     for source in sources:
         try:
             if videos.is_video(source):
-                for frame, image in enumerate(videos.read_frames(source)):
+                frames = videos.read_frames(source)
+                keep_up = videos.is_live(source) and not every_frame
+                for frame, image in videos.newest(frames) if keep_up else frames:
                     yield source, frame, image
             else:
                 yield source, None, images.load_image(source)

@@ -113,7 +113,10 @@ class Outputs:
         if self._file is not None:
             found.save(self._file, image)
         elif self._video is not None:
-            self._video.add(found.plot(image))
+            drawn = found.plot(image)
+            left_out = max((frame or 0) - self._video.num_frames, 0)
+            for _ in range(left_out + 1):  # the video keeps the pace of a live source
+                self._video.add(drawn)
         elif self._folder is not None:
             found.save(self._folder / self._picture_name(name, frame), image)
 

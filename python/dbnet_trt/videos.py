@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +21,8 @@ WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
 
 COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
 """Of videos whose header counts the frames, rather than letting them be guessed."""
+
+Item = TypeVar("Item")
 
 _STREAM = re.compile(r"(rtsps?|rtmps?|srt|tcp|udp)://")
 
@@ -68,8 +73,8 @@ def _read_header(source: str, field: int) -> float:
     return value
 
 
-def read_frames(source: str) -> Iterator[Image]:
-    """The frames of a video file, or of a camera or stream until it ends.
+def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
+    """The frames of a video file, or of a camera or stream until it ends, numbered from 0.
 
     Raises:
         ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
@@ -87,7 +92,7 @@ def read_frames(source: str) -> Iterator[Image]:
             raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
         number = 0
         while got:
-            yield np.asarray(frame, np.uint8)
+            yield number, np.asarray(frame, np.uint8)
             number += 1
             got, frame = capture.read()
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -95,6 +100,53 @@ def read_frames(source: str) -> Iterator[Image]:
             raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
     finally:
         capture.release()
+
+
+def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """Each time the last item that came, for live sources: a thread of its own takes them all.
+
+    Whoever is slower than a camera then has what it sees now, rather than a queue that grows. The
+    last item of all and an error of the source are never left out.
+    """
+    waiting: deque[Item] = deque(maxlen=1)
+    changed = threading.Condition()
+    ended = False
+    failed: list[Exception] = []
+
+    def take_all() -> None:
+        nonlocal ended
+        try:
+            for item in items:
+                with changed:
+                    if ended:
+                        break
+                    waiting.append(item)
+                    changed.notify()
+        except Exception as error:  # the caller's thread raises it
+            failed.append(error)
+        finally:
+            items.close()
+            with changed:
+                ended = True
+                changed.notify()
+
+    # A camera that has gone silent may hold the thread: it must not hold the end of the program.
+    thread = threading.Thread(target=take_all, daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or ended)
+                if not waiting:
+                    break
+                item = waiting.pop()
+            yield item
+        if failed:
+            raise failed[0]
+    finally:
+        with changed:
+            ended = True
+        thread.join(timeout=1)
 
 
 class VideoFile:
@@ -111,7 +163,7 @@ class VideoFile:
         self._path, self._rate = Path(path), rate
         self._writer = cv2.VideoWriter()
         self._shape: tuple[int, ...] = ()
-        self._num_frames = 0
+        self.num_frames = 0
 
     def add(self, frame: Image) -> None:
         """Append a frame, (H, W, 3) uint8 BGR; the first one decides the size.
@@ -127,7 +179,7 @@ class VideoFile:
                 f"a video of {self._shape[1]}x{self._shape[0]}"
             )
         self._writer.write(frame)
-        self._num_frames += 1
+        self.num_frames += 1
 
     def _open(self, shape: tuple[int, ...]) -> None:
         try:
@@ -150,5 +202,5 @@ class VideoFile:
         if not self._writer.isOpened():
             return
         self._writer.release()
-        if (count_frames(str(self._path)) or 0) < self._num_frames:
+        if (count_frames(str(self._path)) or 0) < self.num_frames:
             raise ImageError(f"{self._path} lacks frames at its end; is the disk full?")
