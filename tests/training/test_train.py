@@ -201,17 +201,24 @@ def test_a_device_that_is_not_there(data: str, tmp_path: Path, device: str, mess
         train(tiny_run(data, tmp_path, device=device))
 
 
-def test_weights_of_another_backbone(
+def test_weights_of_another_network(
     data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = DBNet(ModelConfig("resnet18", 16))
     torch.save(other.state_dict(), tmp_path / "resnet18.pth")
     config = tiny_run(data, tmp_path, init=tmp_path / "resnet18.pth")
-    training.begin(config, ALONE)
-    assert "of the backbone mobilenetv2; the others are random" in caplog.text
-    caplog.clear()
+    with pytest.raises(EngineError, match="no weight of the backbone mobilenetv2; give the"):
+        training.begin(config, ALONE)
     training.begin(dataclasses.replace(config, model=other.config), ALONE)
-    assert "the others are random" not in caplog.text
+    assert "WARNING" not in caplog.text
+
+    training.begin(dataclasses.replace(config, model=ModelConfig("resnet18", 32)), ALONE)
+    assert "weights of another shape" in caplog.text
+    assert "neck.lateral.0.weight: (16, 64, 1, 1) in the file, (32, 64, 1, 1)" in caplog.text
+    caplog.clear()
+
+    training.begin(dataclasses.replace(config, model=ModelConfig("resnet50", 16)), ALONE)
+    assert "weights of the backbone resnet50; the others are random" in caplog.text
 
 
 def test_a_gpu_without_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,9 @@ class LoadReport:
     unused: tuple[str, ...]
     """Names in the file for which the model has no place, or one of another shape."""
 
+    misfits: tuple[str, ...]
+    """Of those, the ones of another shape: the names, with both shapes."""
+
     def count(self, prefix: str) -> tuple[int, int]:
         """Of the model's names with a prefix: how many were loaded, and how many there are."""
         loaded = sum(name.startswith(prefix) for name in self.loaded)
@@ -108,12 +111,15 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
     """
     own = model.state_dict()
     fitting: dict[str, Tensor] = {}
-    unused = []
+    unused, misfits = [], []
     for name, (original, value) in _translate(_read_state(path, model)).items():
         if name in own and own[name].shape == value.shape:
             fitting[name] = value
         else:
             unused.append(original)
+            if name in own:
+                shapes = f"{tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
+                misfits.append(f"{original}: {shapes}")
     if not fitting:
         found = f'the file\'s is "{unused[0]}"' if unused else "the file has none"
         raise EngineError(
@@ -121,7 +127,7 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
         )
     model.load_state_dict(fitting, strict=False)
     missing = tuple(name for name in own if name not in fitting)
-    return LoadReport(tuple(fitting), missing, tuple(unused))
+    return LoadReport(tuple(fitting), missing, tuple(unused), tuple(misfits))
 
 
 def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:

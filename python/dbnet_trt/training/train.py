@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..card import ModelCard
 from ..detector import Detector
 from ..engines.torch import TorchEngine
-from ..errors import TrainingError
+from ..errors import EngineError, TrainingError
 from ..evaluation.evaluate import evaluate_samples
 from ..files import write_atomically
 from .checkpoints import find_weights, load_weights, save_model
@@ -159,14 +159,7 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
     torch.manual_seed(config.seed)
     model = DBNet(config.model)
     if config.init is not None and not (config.output / "state.pt").exists():
-        report = load_weights(model, find_weights(config.init))
-        logger.info("%s: %s", config.init, report)
-        in_file, in_all = report.count("backbone.")
-        if 2 * in_file < in_all:
-            logger.warning(
-                "%s has only %d of %d weights of the backbone %s; the others are random. Is it of "
-                "another backbone?", config.init, in_file, in_all, config.model.backbone,
-            )  # fmt: skip
+        _load_init(model, config.init)
     model = model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy_for_average(model)
     synchronize_batch_norms(model, ranks)
@@ -181,6 +174,32 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
             key: json.dumps(value) for key, value in described.items() if key not in MAY_CHANGE
         },
     )
+
+
+def _load_init(model: DBNet, init: Path) -> None:
+    """Fill a model from weights to begin with, and tell what is left random.
+
+    Raises:
+        EngineError: The file cannot be read, or is of another backbone.
+    """
+    report = load_weights(model, find_weights(init))
+    logger.info("%s: %s", init, report)
+    in_file, in_all = report.count("backbone.")
+    if in_file == 0:
+        raise EngineError(
+            f"{init} has no weight of the backbone {model.config.backbone}; give the backbone that "
+            "it was trained with (model.backbone)"
+        )
+    if 2 * in_file < in_all:
+        logger.warning(
+            "%s has only %d of %d weights of the backbone %s; the others are random. Is it of "
+            "another backbone?", init, in_file, in_all, model.config.backbone,
+        )  # fmt: skip
+    if report.misfits:
+        logger.warning(
+            "%s has %d weights of another shape; random ones are in their place. Is it of another "
+            "width (model.inner_channels)? %s", init, len(report.misfits), report.misfits[0],
+        )  # fmt: skip
 
 
 def _build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
