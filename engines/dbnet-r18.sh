@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # dbnet-r18, from the data to the shipped file: engines/dbnet-r18.sh DATA WORK
 #
-# About two hours on two cores of a CPU with AVX512-BF16; without, set PRECISION=fp32 and wait four.
-# Started again, it goes on where it was stopped. What it needs is in prepare.sh. On a GPU:
-# WORKERS=12, and more steps.
+# About three and a half hours on two cores of a CPU with AVX512-BF16; without, set PRECISION=fp32 and
+# wait six. Started again, it goes on where it was stopped. What it needs is in prepare.sh. On a
+# GPU: WORKERS=12, and more steps.
 SCENES=${SCENES:-2000}
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_lines
@@ -27,10 +27,17 @@ run() {
 run taught "${STEPS:-3000}" 2 --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
     --validate-every 500 --short-side 544 \
     --init backbone18/omniart_eye_classifier/classifier_model_state.pth
-run large "${LARGE_STEPS:-2600}" 8 --learning-rate 0.0007 --augmentation.quarter-turn-prob 0.05 \
-    --augmentation.crop-size 576 --augmentation.scale 0.8 2.2 --batch-size 4 \
-    --validate-every 650 --short-side 736 --init r18/taught/last.safetensors
 
-python "$here/ship.py" r18/large/last.safetensors dbnet-r18
+# run_large OUTPUT STEPS BEFORE CROP_SIZE OPTIONS...: train on, after the run BEFORE, on 4 large crops
+run_large() {
+    run "$1" "$2" 8 --init "r18/$3/last.safetensors" --batch-size 4 --short-side 736 \
+        --augmentation.quarter-turn-prob 0.05 --augmentation.crop-size "$4" "${@:5}"
+}
+run_large large "${LARGE_STEPS:-2600}" taught 576 --augmentation.scale 0.8 2.2 \
+    --learning-rate 0.0007 --validate-every 650
+run_large larger "${LARGER_STEPS:-2400}" large 640 --augmentation.scale 0.8 1.8 \
+    --learning-rate 0.0007 --validate-every 600
+
+python "$here/ship.py" r18/larger/last.safetensors dbnet-r18
 dbnet eval dbnet-r18 --data "$validation" --precision fp32
 python "$here/gallery.py" dbnet-r18 "$validation" gallery.png
