@@ -144,7 +144,7 @@ def test_newest_leaves_out_what_came_meanwhile() -> None:
         taken[0].wait()
         for number in range(1, 5):
             yield number
-            taken[number].set()  # the last one before has been taken over
+            taken[number].set()  # who asks for the next has put this one where it is found
 
     frames = videos.newest(camera())
     assert next(frames) == 0
