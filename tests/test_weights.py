@@ -69,4 +69,5 @@ def test_own_models_find_text_without_an_extra(name: str, least: int) -> None:
     assert len(found) >= least
     path, card = weights.find_model(name)
     inside = load_onnx(path).card
-    assert inside == dataclasses.replace(card, sha256="")
+    same_words = {"sha256": "", "scores": inside.scores}  # which the card beside corrects
+    assert inside == dataclasses.replace(card, **same_words)  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ MODELS = {
             training_data=_PADDLE_DATA,
             source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. The default because "
             "its package installs beside the headless OpenCV that this one needs, on every Python. "
-            "F 86.4 on the test set of MSRA-TD500",
+            "F 86.4 on the test set of MSRA-TD500 (blind)",
             sha256="090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
         ),
         package="rapidocr",
@@ -66,8 +66,8 @@ MODELS = {
             license="Apache-2.0 (PaddleOCR)",
             training_data=_PADDLE_DATA,
             source="ch_PP-OCRv4_det_infer.onnx from the PyPI package rapidocr-onnxruntime 1.4.4: "
-            "half the size of ppocrv6-small, about twice as fast in fp32, F 86.0 on the test set "
-            "of MSRA-TD500. Not the default: its package asks for Python below 3.13 and for "
+            "half the size of ppocrv6-small, about twice as fast in fp32, blind F 85.8 on the test "
+            "set of MSRA-TD500. Not the default: its package asks for Python below 3.13 and for "
             "another build of OpenCV, which breaks the headless one; hence --no-deps",
             sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
         ),
