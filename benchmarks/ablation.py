@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.synth.scenes import SynthConfig, write_scenes
 from dbnet_trt.training.augment import AugmentConfig
-from dbnet_trt.training.config import TrainConfig
-from dbnet_trt.training.losses import OFFICIAL_LOSS, LossConfig
-from dbnet_trt.training.model import ModelConfig
-from dbnet_trt.training.synth import SynthConfig, write_scenes
+from dbnet_trt.training.config import OFFICIAL_LOSS, LossConfig, TrainConfig
 from dbnet_trt.training.targets import TargetConfig
 from dbnet_trt.training.train import train
 from measure import machine, write_report
@@ -90,7 +89,7 @@ def main(
                 batch_size=8,
                 optimizer="adamw",
                 learning_rate=2e-3,
-                average_decay=0.97,
+                ema_decay=0.97,
                 validate_every=steps,
                 short_side=size,
                 unclip_ratio=0.85,

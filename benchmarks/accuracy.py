@@ -22,12 +22,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from cyclopts import App
-from dbnet_trt import Detections, Detector, ModelCard, cuda_available
+from dbnet_trt import CpuConfig, Detections, Detector, ModelCard, cuda_available
 from dbnet_trt.building.build import BuildConfig, build_engine
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.errors import DBNetError, EngineError
-from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
+from dbnet_trt.zoo import DEFAULT_MODEL, MODELS, find_model
 from figure import check_plot, draw_plot
 from measure import machine, write_report
 from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def open_onnx(source: Source, **options: Any) -> Detector:
     """The ONNX file, or the one that the checkpoint is exported to."""
     path = source.path
     if path.suffix == ".safetensors":
-        from dbnet_trt.training.export import export_checkpoint
+        from dbnet_trt.network.export import export_checkpoint
 
         path = export_checkpoint(path, source.folder / "fp32.onnx")
     return Detector(path, card=source.card, device="cpu", **options)
@@ -127,7 +127,7 @@ def open_nncf(source: Source) -> Detector:
         nncf = importlib.import_module("nncf")
     except ImportError as error:
         raise EngineError(f"it needs NNCF ({error}); pip install nncf") from error
-    detector = open_onnx(source, backend="openvino", precision="fp32")
+    detector = open_onnx(source, cpu=CpuConfig("openvino", "fp32"))
     images = calibration_images(source, detector.card)
     engine: Any = detector._engine
     batches = nncf.Dataset(list(images[:, None]))
@@ -160,7 +160,7 @@ Way = Callable[[Source], Detector]
 WAYS: dict[str, tuple[Way, float]] = {
     "PyTorch fp32": (open_pytorch, 0.99),
     "ONNX Runtime fp32": (partial(open_onnx, backend="onnxruntime"), 0.99),
-    "OpenVINO fp32": (partial(open_onnx, backend="openvino", precision="fp32"), 0.99),
+    "OpenVINO fp32": (partial(open_onnx, cpu=CpuConfig("openvino", "fp32")), 0.99),
     "OpenVINO bf16": (partial(open_onnx, backend="openvino", precision="bf16"), 0.9),
     "OpenVINO int8 (NNCF)": (open_nncf, 0.8),
     "TensorRT's fp32 graph, ONNX Runtime": (partial(open_graph, precision="fp32"), 0.99),
@@ -178,8 +178,9 @@ def read_images(data: str | None, limit: int) -> list[NDArray[np.uint8]]:
     if data is None:
         rng = np.random.default_rng(0)
         return [text_scene(720, 960, 12, rng) for _ in range(limit)]
+    from dbnet_trt.data.open import read_dataset
+    from dbnet_trt.data.samples import load_sample_image
     from dbnet_trt.evaluation.evaluate import stretched
-    from dbnet_trt.training.datasets import load_sample_image, read_dataset
 
     samples = read_dataset(data).samples[:limit]
     return [stretched(load_sample_image(sample), sample.stretch) for sample in samples]
@@ -189,8 +190,8 @@ def f_score(detector: Detector, data: str | None, limit: int) -> float | None:
     """F on the data set; None where there is none."""
     if data is None:
         return None
+    from dbnet_trt.data.open import read_dataset
     from dbnet_trt.evaluation.evaluate import evaluate_samples
-    from dbnet_trt.training.datasets import read_dataset
 
     return evaluate_samples(detector, read_dataset(data).samples[:limit]).score.f
 

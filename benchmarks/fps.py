@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from cyclopts import App, Parameter
 from dbnet_trt import Detector, GpuConfig
-from dbnet_trt.images import find_sources, load_image
-from dbnet_trt.weights import DEFAULT_MODEL
+from dbnet_trt.images.load import find_sources, load_image
+from dbnet_trt.zoo import DEFAULT_MODEL
 from figure import check_plot
 from measure import geometric_mean, machine_line, write_report
 from model_choice import ModelChoice, runs_on_gpu

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from cyclopts import App
 from dbnet_trt import ModelCard, SizePolicy, _core, cuda_available
-from dbnet_trt.postprocess import PostprocessParams, postprocess
-from dbnet_trt.preprocess import Plan, preprocess, scale_and_bias
+from dbnet_trt.pipeline.postprocess import core_params, postprocess
+from dbnet_trt.pipeline.preprocess import preprocess
+from dbnet_trt.settings import PostprocessParams, ResizePlan
 from figure import check_plot, draw_plot
 from measure import interleaved, summary, write_report
 from numpy.typing import NDArray
@@ -49,10 +50,11 @@ class Frame(NamedTuple):
 
 def write_frame(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Frame:
     """As the pipeline writes it, for images with the size that each takes within the network."""
-    core_params = _core.PostprocessParams(*params.for_core(logits=False))
     host = torch.empty(_core.kernels.frame_bytes(images), dtype=torch.uint8)
     device = torch.empty_like(host, device="cuda")
-    addresses = _core.kernels.write_frame(images, core_params, host.data_ptr(), device.data_ptr())
+    addresses = _core.kernels.write_frame(
+        images, core_params(params, logits=False), host.data_ptr(), device.data_ptr()
+    )
     device.copy_(host)
     return Frame(device, *addresses)
 
@@ -102,7 +104,8 @@ def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, An
     plan = SizePolicy().plan(*image.shape[:2])
     frame = write_frame([(image, plan.resized)], PostprocessParams())
     out = torch.empty((3, *plan.padded), dtype=torch.half, device="cuda")
-    scale, bias = (values.tolist() for values in scale_and_bias(CARD))
+    normalization = CARD.normalization
+    scale, bias = normalization.multiplier.tolist(), normalization.offset.tolist()
 
     def run() -> None:
         shape = (1, *plan.padded)
@@ -112,7 +115,7 @@ def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, An
 
     run()
     expected = np.empty((3, *plan.padded), np.float32)
-    preprocess(image, plan, CARD, expected)
+    preprocess(image, plan, normalization, expected)
     np.testing.assert_array_equal(out.cpu().numpy(), expected.astype(np.float16))
     num_bytes = image.nbytes + out.nbytes
     size = f"{image.shape[0]}x{image.shape[1]} to {plan.padded[0]}x{plan.padded[1]}"
@@ -152,7 +155,7 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
 
     run_with_labels()
     found = np.frombuffer(boxes.cpu().numpy().tobytes(), text_box)[: int(counts[0])]
-    plan = Plan(prob_map.shape, prob_map.shape, prob_map.shape)
+    plan = ResizePlan(prob_map.shape, prob_map.shape, prob_map.shape)
     (expected,) = postprocess(on_host[None], [plan], params, logits=False)
     assert len(found) == len(expected), f"{name}: {len(found)} boxes, {len(expected)} on the CPU"
     if len(found) > 0:

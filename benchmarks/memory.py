@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 from cyclopts import App
-from dbnet_trt import Detector, SizePolicy
+from dbnet_trt import CpuConfig, Detector, SizePolicy
 from dbnet_trt.engines import DeviceEngine
 from dbnet_trt.engines.cuda_driver import Device, load_driver
-from dbnet_trt.engines.onnx import Backend
+from dbnet_trt.settings import Backend
 from figure import check_plot, draw_plot
 from measure import machine, write_report
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def probes(detector: Detector) -> dict[str, Callable[[], float]]:
     read: dict[str, Callable[[], float]] = {"resident_mb": resident_mb}
     if isinstance(detector._engine, DeviceEngine):
         read["device_mb"] = partial(device_mb, Device())
-        read["pipeline_mb"] = lambda: detector.gpu_usage.get("device_bytes", 0) / 1e6
+        read["pipeline_mb"] = lambda: detector.gpu_usage.device_bytes / 1e6
     return read
 
 
@@ -157,7 +157,7 @@ def main(
     check_plot(plot)
     if detections < 4:
         raise SystemExit(f"detections must be 4 or more, got {detections}")
-    detector = Detector(engine, backend=backend, num_threads=num_threads)
+    detector = Detector(engine, cpu=CpuConfig(backend=backend, num_threads=num_threads))
     values, num_shapes, took = run(detector, detections, seconds, max_side)
     rows, count = make_rows(values), len(values["resident_mb"])
     console = Console()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dbnet_trt import Detector, GpuConfig, SizePolicy
+from dbnet_trt import CpuConfig, Detector, GpuConfig, SizePolicy
 from dbnet_trt.engines import DeviceEngine
-from dbnet_trt.engines.onnx import Backend, CpuConfig, Precision
+from dbnet_trt.settings import Backend, Precision
 from numpy.typing import NDArray
 from scenes import dark_scene, text_scene
 
@@ -52,9 +52,7 @@ class ModelChoice:
             engine,
             device=self.device,
             size=size,
-            num_threads=self.threads,
-            precision=self.precision,
-            backend=self.backend,
+            cpu=CpuConfig(self.backend, self.precision, self.threads),
             gpu=gpu,
         )
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 from dbnet_trt import Detector, SizePolicy
-from dbnet_trt.postprocess import postprocess
-from dbnet_trt.preprocess import preprocess
+from dbnet_trt.pipeline.postprocess import postprocess
+from dbnet_trt.pipeline.preprocess import preprocess
 from measure import interleaved, summary, tell
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
@@ -143,12 +143,12 @@ def _outside(detector: Detector, image: NDArray[np.uint8], size: SizePolicy) -> 
     """Pre- and post-processing of what the network found."""
     plan = size.plan(*image.shape[:2])
     batch = np.empty((1, 3, *plan.padded), np.float32)
-    preprocess(image, plan, detector.card, batch[0])
+    preprocess(image, plan, detector.card.normalization, batch[0])
     engine: Any = detector._engine
     maps = engine(batch)
 
     def both() -> None:
-        preprocess(image, plan, detector.card, batch[0])
+        preprocess(image, plan, detector.card.normalization, batch[0])
         postprocess(maps, [plan], detector.params, logits=True)
 
     return summary(interleaved({"both": both}, 10)["both"])

@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-from dbnet_trt import Detector, SizePolicy
-from dbnet_trt.engines.onnx import flush_denormals
-from dbnet_trt.postprocess import postprocess_reference
-from dbnet_trt.preprocess import Plan, preprocess_reference
-from dbnet_trt.weights import MODELS, find_model
+from dbnet_trt import CpuConfig, Detector, SizePolicy
+from dbnet_trt.engines.onnx_model import flush_denormals
+from dbnet_trt.pipeline.reference import postprocess_reference, preprocess_reference
+from dbnet_trt.settings import ResizePlan
+from dbnet_trt.zoo import MODELS, find_model
 from measure import affordable, geometric_mean, interleaved, summary, tell
 from numpy.typing import NDArray
 from rich.table import Table
@@ -40,7 +40,7 @@ class Peer:
     differs: str
     """What it does in another way than ours, beside its code."""
 
-    detect: Callable[[Image, Plan], Quads]
+    detect: Callable[[Image, ResizePlan], Quads]
     """Corners in pixels of the image, given the sizes that the image has in ours."""
 
 
@@ -51,10 +51,10 @@ def open_rapidocr() -> list[Peer]:
     """RapidOCR's text detection, as installed and with OpenVINO."""
     from rapidocr import EngineType, RapidOCR
 
-    def open_one(engine_type: Any) -> Callable[[Image, Plan], Quads]:
+    def open_one(engine_type: Any) -> Callable[[Image, ResizePlan], Quads]:
         ocr = RapidOCR(params={"Global.log_level": "critical", "Det.engine_type": engine_type})
 
-        def run(image: Image, plan: Plan) -> Quads:
+        def run(image: Image, plan: ResizePlan) -> Quads:
             found = ocr(image, use_det=True, use_cls=False, use_rec=False)
             return [] if found.boxes is None else [np.asarray(quad) for quad in found.boxes]
 
@@ -83,7 +83,7 @@ def open_opencv() -> list[Peer]:
     detector.setUnclipRatio(card.unclip_ratio).setMaxCandidates(1000)
     mean = [255 * value for value in card.mean]
 
-    def run(image: Image, plan: Plan) -> Quads:
+    def run(image: Image, plan: ResizePlan) -> Quads:
         scale = 1 / (255 * float(np.mean(card.std)))
         detector.setInputParams(scale, plan.padded[::-1], mean, False)
         return [np.array(quad, np.float32) for quad in detector.detect(image)[0]]
@@ -119,7 +119,7 @@ def open_onnxtr() -> list[Peer]:
         before = PreProcessor(padded, 1, mean=card.mean, std=card.std, **sizes)
         return DetectionPredictor(before, network)
 
-    def run(image: Image, plan: Plan) -> Quads:
+    def run(image: Image, plan: ResizePlan) -> Quads:
         (found,) = open_size(plan.padded)([image])
         scale = np.array(plan.image[::-1], np.float32)
         return [(quad[:4] * scale).astype(np.float32) for quad in found]
@@ -165,8 +165,8 @@ def open_usual_python() -> list[Peer]:
     detector = Detector(MODEL)
     engine: Any = detector._engine
 
-    def run(image: Image, plan: Plan) -> Quads:
-        (prob_map,) = engine(preprocess_reference(image, plan, detector.card)[None])
+    def run(image: Image, plan: ResizePlan) -> Quads:
+        (prob_map,) = engine(preprocess_reference(image, plan, detector.card.normalization)[None])
         height, width = plan.resized
         quads, _ = postprocess_reference(prob_map[:height, :width], detector.params)
         scale = np.array(plan.image[::-1], np.float32) / np.array([width, height], np.float32)
@@ -234,7 +234,7 @@ def compare(
         peers, missing = open_peers()
     ours = {
         "dbnet_trt": Detector(MODEL),
-        "dbnet_trt, ONNX Runtime": Detector(MODEL, backend="onnxruntime"),
+        "dbnet_trt, ONNX Runtime": Detector(MODEL, cpu=CpuConfig(backend="onnxruntime")),
     }
     agreed = {peer.name: _agreement(photos, ours["dbnet_trt"], peer) for peer in peers}
     rows: list[dict[str, Any]] = []

@@ -22,9 +22,11 @@ import numpy as np
 from cyclopts import App
 from dbnet_trt import Detector, ModelCard, SizePolicy, _core
 from dbnet_trt.detections import Detections
-from dbnet_trt.images import find_sources
-from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
-from dbnet_trt.preprocess import Plan, preprocess
+from dbnet_trt.images.load import find_sources
+from dbnet_trt.pipeline.postprocess import postprocess
+from dbnet_trt.pipeline.preprocess import preprocess
+from dbnet_trt.pipeline.reference import postprocess_reference
+from dbnet_trt.settings import PostprocessParams, ResizePlan
 from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report
 from numpy.typing import NDArray
@@ -92,7 +94,7 @@ def check_boxes(case: Case) -> float:
     # Of any score: noise is full of components with several least rectangles, of several scores.
     params = PostprocessParams(case.threshold, 0, max_candidates=10**6)
     size = case.values.shape
-    plan = Plan(size, size, size)
+    plan = ResizePlan(size, size, size)
     (found,) = postprocess(case.values[None], [plan], params, logits=False)
     start = time.perf_counter()
     expected, _ = postprocess_reference(case.values, params)
@@ -152,7 +154,7 @@ def postprocess_row(case: Case, repeats: int, seconds: float) -> dict[str, Any]:
     values = batch[0]
     once = check_boxes(case)
     check_components(values, case.threshold)
-    plan = Plan((height * 2, width * 2), size, size)
+    plan = ResizePlan((height * 2, width * 2), size, size)
     functions: dict[str, Callable[[], object]] = {
         "core": lambda: postprocess(batch, [plan], params, logits=False),
         "python": lambda: postprocess_reference(values, params),
@@ -188,17 +190,17 @@ def preprocess_rows(repeats: int) -> list[dict[str, Any]]:
         plan = SizePolicy().plan(height, width)
         out = np.empty((3, *plan.padded), np.float32)
 
-        def usual(image: Any = image, plan: Plan = plan) -> NDArray[np.float32]:
+        def usual(image: Any = image, plan: ResizePlan = plan) -> NDArray[np.float32]:
             resized = cv2.resize(image, plan.resized[::-1])
             normalized = (resized.astype(np.float32) * np.float32(1 / 255) - mean) / std
             (rh, rw), (h, w) = plan.resized, plan.padded
             padded = cv2.copyMakeBorder(normalized, 0, h - rh, 0, w - rw, cv2.BORDER_CONSTANT)
             return np.ascontiguousarray(padded.transpose(2, 0, 1))
 
-        preprocess(image, plan, card, out)
+        preprocess(image, plan, card.normalization, out)
         np.testing.assert_allclose(out, usual(), atol=1e-5)
         functions: dict[str, Callable[[], object]] = {
-            "core": lambda: preprocess(image, plan, card, out),  # noqa: B023
+            "core": lambda: preprocess(image, plan, card.normalization, out),  # noqa: B023
             "python": usual,
         }
         times = interleaved(functions, repeats)

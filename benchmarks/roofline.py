@@ -23,7 +23,7 @@ import onnx
 from cyclopts import App
 from dbnet_trt import Detector
 from dbnet_trt.engines import Engine
-from dbnet_trt.weights import DEFAULT_MODEL, MODELS, find_model
+from dbnet_trt.zoo import DEFAULT_MODEL, MODELS, find_model
 from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report
 from rich.console import Console

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 from dbnet_trt import Detections, Detector, ModelCard, SizePolicy
-from dbnet_trt.images import load_image
-from dbnet_trt.postprocess import postprocess
-from dbnet_trt.preprocess import preprocess
+from dbnet_trt.images.load import load_image
+from dbnet_trt.pipeline.postprocess import postprocess
+from dbnet_trt.pipeline.preprocess import preprocess
 from measure import WARM_UPS, affordable, interleaved, summary
 from numpy.typing import NDArray
 from rich.table import Table
@@ -51,7 +51,7 @@ def cpu_stages(
     jpeg = bytes(cv2.imencode(".jpg", image)[1])
     plan = size.plan(*image.shape[:2])
     batch = np.empty((1, 3, *plan.padded), np.float32)
-    preprocess(image, plan, card, batch[0])
+    preprocess(image, plan, card.normalization, batch[0])
     maps = engine(batch)  # type: ignore[operator]  # an engine of the CPU
     logits = card.output == "logit"
     found = detector.detect(image, size=size)
@@ -59,7 +59,7 @@ def cpu_stages(
     check_same(found, expected, "the stages, one after the other")
     stages: dict[str, Callable[[], object]] = {
         "decode": lambda: load_image(jpeg),
-        "preprocess": lambda: preprocess(image, plan, card, batch[0]),
+        "preprocess": lambda: preprocess(image, plan, card.normalization, batch[0]),
         "network": lambda: engine(batch),  # type: ignore[operator]
         "postprocess": lambda: postprocess(maps, [plan], detector.params, logits=logits),
         "detect": lambda: detector.detect(image, size=size),

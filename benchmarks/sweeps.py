@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from dbnet_trt import Detections, Detector, SizePolicy
-from dbnet_trt.postprocess import PostprocessParams, postprocess, postprocess_reference
-from dbnet_trt.preprocess import Plan
+from dbnet_trt.pipeline.postprocess import postprocess
+from dbnet_trt.pipeline.reference import postprocess_reference
+from dbnet_trt.settings import PostprocessParams, ResizePlan
 from measure import WARM_UPS, affordable, interleaved, summary, tell
 from model_choice import ModelChoice, runs_on_gpu
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def _density_on_cpu(
 ) -> tuple[int, dict[str, NDArray[np.float64]]]:
     height, width = DENSITY_SIZE
     prob_map = text_map(height, width, count, rng)
-    plan = Plan(DENSITY_SIZE, DENSITY_SIZE, DENSITY_SIZE)
+    plan = ResizePlan(DENSITY_SIZE, DENSITY_SIZE, DENSITY_SIZE)
     params = PostprocessParams(0.3, 0.5, max_candidates=10_000)
     maps, batch = prob_map[None].copy(), rng.random((1, 3, height, width), dtype=np.float32)
     (found,) = postprocess(maps, [plan], params, logits=False)

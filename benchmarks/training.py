@@ -22,15 +22,15 @@ import cv2
 import numpy as np
 import torch
 from cyclopts import App
+from dbnet_trt.data.readers.annotated import read_jsonl
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.synth.scenes import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training import loader
 from dbnet_trt.training import train as training
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import TrainConfig
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops
-from dbnet_trt.training.model import ModelConfig
-from dbnet_trt.training.readers.annotated import read_jsonl
-from dbnet_trt.training.synth import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training.targets import TargetConfig, make_targets, make_targets_reference
 from figure import check_plot, draw_plot
 from measure import interleaved, machine, summary, write_report

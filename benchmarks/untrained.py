@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from dbnet_trt import ModelCard
 from dbnet_trt.engines import DeviceEngine, Engine
-from dbnet_trt.engines.onnx import CpuConfig, load_onnx
 from dbnet_trt.engines.torch import TorchDeviceEngine
-from dbnet_trt.training.backbone import BackboneName
-from dbnet_trt.training.model import DBNet, ModelConfig
+from dbnet_trt.network.config import BackboneName, ModelConfig
+from dbnet_trt.network.dbnet import DBNet
+from dbnet_trt.opening import load_onnx
+from dbnet_trt.settings import CpuConfig
 
 if TYPE_CHECKING:
     import onnx
@@ -87,7 +88,7 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
 @functools.cache
 def export_untrained(name: str) -> bytes:
     """One of `NAMES` as ONNX, as a file holds it."""
-    from dbnet_trt.training.export import export_onnx
+    from dbnet_trt.network.export import export_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"

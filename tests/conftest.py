@@ -3,10 +3,12 @@
 there are any."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from dbnet_trt import cuda_available
+from dbnet_trt.building import build
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261121)
+
+
+@pytest.fixture
+def rtx() -> Any:
+    return pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "cuda_available", lambda: False)
 
 
 @pytest.fixture(scope="session")

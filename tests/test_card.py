@@ -26,7 +26,7 @@ def test_defaults_are_read_as_params() -> None:
         ({"std": (float("nan"), 1.0, 1.0)}, "std must have 3"),
         ({"std": (0.0, 1.0, 1.0)}, "std must not be 0"),
         ({"channel_order": "gbr"}, "channel_order must be"),
-        ({"finds": "letters"}, "finds must be"),
+        ({"text_level": "letters"}, "text_level must be"),
         ({"output": "map"}, "output must be"),
         ({"binary_threshold": 2.0}, "binary_threshold"),
         ({"short_side": 0}, "short_side"),

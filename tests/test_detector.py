@@ -10,15 +10,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from dbnet_trt import Detector, EngineError, ImageError, SizePolicy, cuda_available
-from dbnet_trt.weights import DEFAULT_MODEL, find_model
+from dbnet_trt import CpuConfig, Detector, EngineError, ImageError, SizePolicy, cuda_available
+from dbnet_trt.zoo import DEFAULT_MODEL, find_model
+from fakes.tiny_model import CARD, make_model, scene
 from PIL import Image
-from tiny import CARD, make_model, scene
 
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    return Detector(make_model(tmp_path / "tiny.onnx"), backend="onnxruntime")
+    return Detector(make_model(tmp_path / "tiny.onnx"), cpu=CpuConfig(backend="onnxruntime"))
 
 
 def test_detect_finds_bright_bars(detector: Detector) -> None:
@@ -209,7 +209,7 @@ def test_results_do_not_alias(detector: Detector) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
 def test_shared_between_threads(backend: Any, tmp_path: Path) -> None:
-    detector = Detector(make_model(tmp_path / "a.onnx"), backend=backend)
+    detector = Detector(make_model(tmp_path / "a.onnx"), cpu=CpuConfig(backend=backend))
     images = [scene(100 + 40 * (i % 3), 200, 1 + i % 4) for i in range(80)]
     expected = [detector.detect(image) for image in images]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -222,11 +222,11 @@ def test_shared_between_threads(backend: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='Did you mean "ppocrv6-small"'):
+    with pytest.raises(ValueError, match='did you mean "ppocrv6-small"'):
         Detector("ppocrv6-smal")
     with pytest.raises(EngineError, match="there is no file"):
         Detector(tmp_path / "none.onnx")
-    with pytest.raises(EngineError, match=r"\.engine or \.safetensors file, or a name"):
+    with pytest.raises(EngineError, match=r"\.engine, \.safetensors\) or a name"):
         Detector("model.pdparams")
     with pytest.raises(EngineError, match="there is no file"):
         Detector("model.engine")
@@ -263,8 +263,11 @@ def test_card_families(tmp_path: Path) -> None:
         Detector(path, card="padle")
 
 
-def test_only_onnx_files_take_a_card() -> None:
-    for model in ("a.engine", Path("a.safetensors"), SimpleNamespace(card=CARD)):
+def test_only_onnx_files_take_a_card(tmp_path: Path) -> None:
+    files = tmp_path / "a.engine", tmp_path / "a.safetensors"
+    for file in files:
+        file.touch()
+    for model in (str(files[0]), files[1], SimpleNamespace(card=CARD)):
         with pytest.raises(ValueError, match="card is for ONNX files; .* has its own"):
             Detector(model, card="paddleocr")
 
@@ -299,8 +302,8 @@ def test_default_model_reads_the_demo_photo(pretrained: Detector) -> None:
 
 def test_backends_agree_on_the_demo_photo(pretrained: Detector) -> None:
     photo = Path(__file__).parent / "data" / "demo.jpg"
-    other = Detector(backend="onnxruntime").detect(photo)
-    exact = Detector(precision="fp32").detect(photo)
+    other = Detector(cpu=CpuConfig(backend="onnxruntime")).detect(photo)
+    exact = Detector(cpu=CpuConfig(precision="fp32")).detect(photo)
     assert len(other) == len(exact)
     np.testing.assert_allclose(other.quads, exact.quads, atol=1)
     np.testing.assert_allclose(other.scores, exact.scores, atol=0.01)

@@ -11,22 +11,32 @@ from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector, Ticket
 from .errors import BuildError, DBNetError, EngineError, ImageError
-from .gpu import GpuConfig
-from .nv12 import Nv12Frame
-from .postprocess import PostprocessParams
-from .preprocess import SizePolicy
+from .images.nv12 import Nv12Frame
+from .pipeline.gpu import GpuUsage
+from .settings import (
+    CpuConfig,
+    DetectOptions,
+    DetectorOptions,
+    GpuConfig,
+    PostprocessParams,
+    SizePolicy,
+)
 
 __version__ = "0.1.0"
 __all__ = [
     "BuildConfig",
     "BuildError",
     "BuiltEngine",
+    "CpuConfig",
     "DBNetError",
+    "DetectOptions",
     "Detection",
     "Detections",
     "Detector",
+    "DetectorOptions",
     "EngineError",
     "GpuConfig",
+    "GpuUsage",
     "ImageError",
     "ModelCard",
     "Nv12Frame",

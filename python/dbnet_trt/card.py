@@ -4,19 +4,48 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from .errors import EngineError
-from .postprocess import PostprocessParams
-from .preprocess import SizePolicy
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import EngineError, did_you_mean
+from .settings import (
+    BINARY_THRESHOLD,
+    LONG_SIDE_LIMIT,
+    MAX_CANDIDATES,
+    SCORE_THRESHOLD,
+    SHORT_SIDE,
+    UNCLIP_RATIO,
+    PostprocessParams,
+    SizePolicy,
+)
+
+TextLevel = Literal["", "line", "word"]
+ChannelOrder = Literal["bgr", "rgb"]
+Output = Literal["probability", "logit"]
 
 METADATA_KEY = "dbnet_trt.card"
 """Key of the card in an ONNX file's metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """How pixels become the network's input: (pixel * scale - mean) / std per channel.
+
+    Attributes:
+        multiplier: (3,) float32, a of pixel * a + b, channels in the network's order.
+        offset: (3,) float32, b of it.
+        swap_red_blue: Whether the network takes RGB; images are BGR.
+    """
+
+    multiplier: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    swap_red_blue: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +59,8 @@ class ModelCard:
     name: str
     """Short name of the model."""
 
-    finds: str = ""
-    """What gets an outline of its own: "lines" or "words"; "" where that is not known."""
+    text_level: TextLevel = ""
+    """What gets one outline: a "line" of text or a "word"; "" where that is not known."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from each channel, in the order of the channels."""
@@ -42,10 +71,10 @@ class ModelCard:
     scale: float = 1 / 255
     """Pixels, 0 to 255, are multiplied by this first."""
 
-    channel_order: str = "bgr"
+    channel_order: ChannelOrder = "bgr"
     """Of the network's input: "bgr" or "rgb"."""
 
-    output: str = "probability"
+    output: Output = "probability"
     """What the map holds: "probability", or "logit" where the sigmoid was left out."""
 
     input_name: str = ""
@@ -54,22 +83,22 @@ class ModelCard:
     output_name: str = ""
     """Name of the output tensor, (B, 1, h, w) or (B, h, w); "" where the model has one output."""
 
-    short_side: int = 736
+    short_side: int = SHORT_SIDE
     """Short side of images inside the network, in pixels, by default."""
 
-    long_side_limit: int = 4096
+    long_side_limit: int = LONG_SIDE_LIMIT
     """Images whose long side would exceed this are made smaller, in pixels."""
 
-    binary_threshold: float = 0.3
+    binary_threshold: float = BINARY_THRESHOLD
     """Default of `PostprocessParams.binary_threshold`."""
 
-    score_threshold: float = 0.6
+    score_threshold: float = SCORE_THRESHOLD
     """Default of `PostprocessParams.score_threshold`."""
 
-    unclip_ratio: float = 1.5
+    unclip_ratio: float = UNCLIP_RATIO
     """Default of `PostprocessParams.unclip_ratio`."""
 
-    max_candidates: int = 1000
+    max_candidates: int = MAX_CANDIDATES
     """Default of `PostprocessParams.max_candidates`."""
 
     license: str = ""
@@ -96,9 +125,9 @@ class ModelCard:
             object.__setattr__(self, name, values)
         if 0 in self.std:
             raise ValueError(f"std must not be 0, got {self.std}")
-        _check_choice("finds", self.finds, ("", "lines", "words"))
-        _check_choice("channel_order", self.channel_order, ("bgr", "rgb"))
-        _check_choice("output", self.output, ("probability", "logit"))
+        _check_choice("text_level", self.text_level, get_args(TextLevel))
+        _check_choice("channel_order", self.channel_order, get_args(ChannelOrder))
+        _check_choice("output", self.output, get_args(Output))
         _ = self.size_policy, self.postprocess_params  # their own checks
 
     @property
@@ -111,6 +140,16 @@ class ModelCard:
         """How text is read off the map, by default."""
         return PostprocessParams(
             self.binary_threshold, self.score_threshold, self.unclip_ratio, self.max_candidates
+        )
+
+    @property
+    def normalization(self) -> Normalization:
+        """How pixels become the network's input."""
+        mean, std = np.array(self.mean, np.float64), np.array(self.std, np.float64)
+        return Normalization(
+            (self.scale / std).astype(np.float32),
+            (-mean / std).astype(np.float32),
+            self.channel_order == "rgb",
         )
 
     def to_json(self) -> str:
@@ -130,10 +169,13 @@ class ModelCard:
             raise ValueError(f"a model card must be JSON: {error}") from None
         if not isinstance(fields, dict) or "name" not in fields:
             raise ValueError('a model card must be a JSON object with at least a "name"')
+        if "finds" in fields:  # inside the weights of dbnet-mobile*, dbnet-r18
+            fields["text_level"] = str(fields.pop("finds")).removesuffix("s")
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                raise ValueError(f"a model card has no field {name!r}{_nearest(name, known)}")
+                hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+                raise ValueError(f"a model card has no field {name!r}{hint}")
         return cls(**fields)
 
 
@@ -152,8 +194,3 @@ def read_card(path: Path) -> ModelCard:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
-    return f'; did you mean "{close[0]}"?' if close else f"; it has {', '.join(names)}"

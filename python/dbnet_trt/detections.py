@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import supervision
 
-    from .images import ImageSource
+    from .images.load import ImageSource
 
 FloatArray = NDArray[np.float32]
 
@@ -149,7 +149,7 @@ class Detections:
         Raises:
             ImageError: The format is not known or the file cannot be written.
         """
-        from .images import write_image
+        from .images.load import write_image
 
         write_image(path, self.plot(image))
 
@@ -170,7 +170,7 @@ class Detections:
 
     def _load(self, image: ImageSource) -> NDArray[np.uint8]:
         """The pixels; ValueError where text lies outside."""
-        from .images import load_image
+        from .images.load import load_image
 
         pixels = load_image(image)
         height, width = pixels.shape[:2]

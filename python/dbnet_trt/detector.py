@@ -1,37 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an image to its text: the whole public face."""
+"""Detect text in images: the public face of the package."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 
-from .batches import Batches
 from .card import ModelCard
 from .detections import Detections
-from .device_arrays import stream_handle
 from .engines import DeviceEngine, Engine
-from .engines.onnx import Backend, CpuConfig, Precision
-from .errors import ImageError
-from .gpu import GpuConfig, GpuPath
-from .images import ImageSource
-from .nv12 import Nv12Frame
-from .opening import open_model, open_path
-from .postprocess import PostprocessParams
-from .preprocess import SizePolicy
+from .errors import ImageError, did_you_mean
+from .images.gpu_memory import stream_handle
+from .images.load import ImageSource
+from .images.nv12 import Nv12Frame
+from .opening import make_runner, open_model
+from .pipeline.batching import Batches
+from .pipeline.gpu import GpuRunner, GpuUsage
+from .settings import (
+    CpuConfig,
+    DetectOptions,
+    DetectorOptions,
+    GpuConfig,
+    PostprocessOptions,
+    PostprocessParams,
+    SizePolicy,
+)
 
 logger = logging.getLogger("dbnet_trt")
 
 
 class Detector:
-    """Finds text in images.
+    """Detects text in images.
 
-    May be shared between threads: calls give the same bytes as one after the other. On the CPU they
-    run side by side, each with its own buffers; on the GPU they take turns.
+    May be shared between threads: results are the same bytes as of calls one after the other. On
+    the CPU calls run in parallel, each with its own buffers; on the GPU they take turns.
 
     >>> detector = Detector()
     >>> for text in detector.detect("photo.jpg"):
@@ -40,60 +46,42 @@ class Detector:
 
     def __init__(
         self,
-        engine: str | Path | Engine | DeviceEngine | None = None,
+        model: str | Path | Engine | DeviceEngine | None = None,
         *,
         device: str = "auto",
         card: ModelCard | str | None = None,
-        size: SizePolicy | None = None,
-        binary_threshold: float | None = None,
-        score_threshold: float | None = None,
-        unclip_ratio: float | None = None,
-        max_candidates: int | None = None,
-        polygons: bool = False,
-        backend: Backend = "auto",
-        precision: Precision = "auto",
-        num_threads: int = 0,
+        cpu: CpuConfig | None = None,
         gpu: GpuConfig | None = None,
+        **options: Unpack[DetectorOptions],
     ) -> None:
         """Open a model.
 
         Args:
-            engine: Name of a model, or path of an .onnx file, of an .engine file that `dbnet-build`
-                wrote, or of a .safetensors checkpoint; or an engine, ready to run; None takes the
+            model: Name of a model, or path of an .onnx file, of an .engine file that `dbnet-build`
+                wrote, or of a .safetensors checkpoint; or an engine, ready to run; None opens the
                 default model.
             device: "auto", "cpu", "cuda" or "cuda:0".
             card: What a model of another project needs and gives: a card, the path of one, or the
                 name of the project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our
                 own files have theirs.
-            size: How large images enter the network; the card's by default.
-            binary_threshold: Text is where the probability is greater, in [0, 1].
-            score_threshold: Text with a lower score is dropped, in [0, 1].
-            unclip_ratio: How far outlines grow around the shrunk regions; 0 leaves them shrunk.
-            max_candidates: At most so many texts an image, the best ones.
-            polygons: Give polygons that follow curved text, too.
-            backend: On the CPU: "auto", "openvino" or "onnxruntime".
-            precision: On the CPU: "auto", "fp32" or "bf16"; "auto" takes bf16 where the CPU is
-                fast at it.
-            num_threads: Threads of the network on the CPU; 0 takes one a core.
-            gpu: What to take of the GPU, where the model runs there.
+            cpu: Library, arithmetic and threads on the CPU.
+            gpu: Limits on the GPU.
+            **options: Size of images in the network and thresholds, for every call; see
+                `DetectorOptions`. The card's where left out or None.
 
         Raises:
-            EngineError: The model or the device is not there, or the model cannot run.
+            EngineError: The model, the library that runs it or the device is not there, or the
+                model cannot run on it.
             ValueError: An argument is out of range, or there is no model of that name, or a card is
                 given for an engine, which has its own.
+            TypeError: `model` is not a name, a path or an engine, or there is no such option.
         """
-        cpu = CpuConfig(backend, precision, num_threads)
-        self._engine = open_model(engine, device, card, cpu)
-        self._path = open_path(self._engine, device, gpu)
+        _check_options(options, DetectorOptions)
+        self._engine = open_model(model, device, card, cpu)
+        self._runner = make_runner(self._engine, device, gpu)
         logger.info("%s runs on %s", self.card.name, self._engine.description)
-        self._size = _choose_size(size, self.card.size_policy)
-        self._params = _override(
-            dataclasses.replace(self.card.postprocess_params, polygons=polygons),
-            binary_threshold=binary_threshold,
-            score_threshold=score_threshold,
-            unclip_ratio=unclip_ratio,
-            max_candidates=max_candidates,
-        )
+        self._size = _choose_size(options, self.card.size_policy)
+        self._params = _override(self.card.postprocess_params, options)
 
     @property
     def card(self) -> ModelCard:
@@ -107,14 +95,13 @@ class Detector:
 
     @property
     def params(self) -> PostprocessParams:
-        """How text is read off the map, where a call does not say."""
+        """How text is read off the probability map, where a call does not say."""
         return self._params
 
     @property
-    def gpu_usage(self) -> dict[str, int]:
-        """Bytes of GPU and pinned memory that are held beside the network's own, and how many
-        shapes and graphs; nothing on the CPU."""
-        return self._path.usage() if isinstance(self._path, GpuPath) else {}
+    def gpu_usage(self) -> GpuUsage:
+        """Memory held on the GPU beside the network's own; all 0 on the CPU."""
+        return self._runner.usage() if isinstance(self._runner, GpuRunner) else GpuUsage()
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a Detector cannot be copied or sent to another process; open one there")
@@ -122,53 +109,29 @@ class Detector:
     def __repr__(self) -> str:
         return f"Detector({self.card.name}: {self._engine.description})"
 
-    def detect(
-        self,
-        image: ImageSource,
-        *,
-        size: SizePolicy | None = None,
-        binary_threshold: float | None = None,
-        score_threshold: float | None = None,
-        unclip_ratio: float | None = None,
-        max_candidates: int | None = None,
-        polygons: bool | None = None,
-        prob_map: bool = False,
-        stream: Any = None,
-    ) -> Detections:
-        """Find the text in one image.
+    def detect(self, image: ImageSource, **options: Unpack[DetectOptions]) -> Detections:
+        """Detect the text in one image.
 
         Args:
             image: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA uint8 array; the path or the bytes of
                 an image file; a PIL image; an `Nv12Frame` of a video; or, with device="cuda", a
                 (H, W, 3) BGR uint8 array in GPU memory (torch, CuPy, PyCUDA, JAX), which is not
                 copied.
-            size: As in the constructor, for this call; likewise those that follow.
-            binary_threshold: As in the constructor.
-            score_threshold: As in the constructor.
-            unclip_ratio: As in the constructor.
-            max_candidates: As in the constructor.
-            polygons: As in the constructor.
-            prob_map: Give the probability map, too.
-            stream: The CUDA stream on which images in GPU memory are written: its handle, or an
-                object of torch, CuPy or PyCUDA; by default the one that is current for the array.
+            **options: Size, thresholds and extras of this call; see `DetectOptions`. The
+                detector's where left out or None.
 
         Returns:
-            The texts, best score first; empty where there is none.
+            The detections, best score first; empty where there is no text.
 
         Raises:
-            ImageError: The image is missing, broken, or not an image.
-            ValueError: An argument is out of range.
+            ImageError: The image is missing, broken, or of another shape or dtype.
+            EngineError: The network cannot run: it does not take this size, memory is short (main
+                or GPU), the GPU was lost, or the process was forked after the detector was opened.
+            ValueError: An option is out of range.
+            TypeError: `image` is no image, or there is no such option.
         """
-        params = _override(
-            self._params,
-            binary_threshold=binary_threshold,
-            score_threshold=score_threshold,
-            unclip_ratio=unclip_ratio,
-            max_candidates=max_candidates,
-            polygons=polygons,
-        )
-        batches = Batches(self._path, _choose_size(size, self._size), params, prob_map)
-        batches.add(self._path.load(image, stream_handle(stream)))
+        batches = self._batches(options, 1)
+        batches.add(self._runner.load(image, stream_handle(options.get("stream"))))
         (found,) = batches.finish()
         return found
 
@@ -177,69 +140,39 @@ class Detector:
         images: Iterable[ImageSource],
         *,
         batch_size: int = 4,
-        size: SizePolicy | None = None,
-        binary_threshold: float | None = None,
-        score_threshold: float | None = None,
-        unclip_ratio: float | None = None,
-        max_candidates: int | None = None,
-        polygons: bool | None = None,
-        prob_map: bool = False,
-        stream: Any = None,
+        **options: Unpack[DetectOptions],
     ) -> list[Detections]:
-        """Find the text in many images.
+        """Detect the text in many images.
 
-        Images that have the same size inside the network go through it together.
+        Images that have the same size in the network go through it together.
 
         Args:
             images: Any iterable of what `detect` takes, of mixed sizes.
-            batch_size: At most so many images at a time, 1 or more.
-            size: As in `detect`; likewise those that follow.
-            binary_threshold: As in `detect`.
-            score_threshold: As in `detect`.
-            unclip_ratio: As in `detect`.
-            max_candidates: As in `detect`.
-            polygons: As in `detect`.
-            prob_map: As in `detect`.
-            stream: As in `detect`.
+            batch_size: Maximum number of images in one batch, 1 or more.
+            **options: As in `detect`.
 
         Returns:
-            One result an image, in the order of the images.
+            One result per image, in the order of the images.
 
         Raises:
-            ImageError: An image is missing, broken, or not an image; the message says which.
+            ImageError: An image is missing, broken, or of another shape or dtype; the message says
+                which.
+            EngineError: As in `detect`.
             ValueError: An argument is out of range.
-            TypeError: `images` is one image.
+            TypeError: `images` is one image or holds something else, or there is no such option.
         """
-        return self.submit(
-            images,
-            batch_size=batch_size,
-            size=size,
-            binary_threshold=binary_threshold,
-            score_threshold=score_threshold,
-            unclip_ratio=unclip_ratio,
-            max_candidates=max_candidates,
-            polygons=polygons,
-            prob_map=prob_map,
-            stream=stream,
-        ).collect()
+        return self.submit(images, batch_size=batch_size, **options).collect()
 
     def submit(
         self,
         images: Iterable[ImageSource],
         *,
         batch_size: int = 4,
-        size: SizePolicy | None = None,
-        binary_threshold: float | None = None,
-        score_threshold: float | None = None,
-        unclip_ratio: float | None = None,
-        max_candidates: int | None = None,
-        polygons: bool | None = None,
-        prob_map: bool = False,
-        stream: Any = None,
+        **options: Unpack[DetectOptions],
     ) -> Ticket:
-        """Begin to find the text in images, and return.
+        """Start to detect the text in many images, and return before it is found.
 
-        On the GPU the next frame is uploaded while this one computes; on the CPU the work is done
+        On the GPU the next batch is uploaded while this one computes; on the CPU the work is done
         here.
 
         >>> ahead = None
@@ -253,63 +186,63 @@ class Detector:
             images: As in `detect_batch`. Arrays in GPU memory must not be changed before the
                 results are collected, unless in the order of `stream`.
             batch_size: As in `detect_batch`.
-            size: As in `detect`; likewise those that follow.
-            binary_threshold: As in `detect`.
-            score_threshold: As in `detect`.
-            unclip_ratio: As in `detect`.
-            max_candidates: As in `detect`.
-            polygons: As in `detect`.
-            prob_map: As in `detect`.
-            stream: As in `detect`.
+            **options: As in `detect`.
+
+        Returns:
+            A ticket for `collect`.
 
         Raises:
-            ImageError: An image is missing, broken, or not an image; the message says which.
-            ValueError: An argument is out of range.
-            TypeError: `images` is one image.
+            ImageError: As in `detect_batch`.
+            EngineError: As in `detect`.
+            ValueError: As in `detect_batch`.
+            TypeError: As in `detect_batch`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         _check_many(images)
-        params = _override(
-            self._params,
-            binary_threshold=binary_threshold,
-            score_threshold=score_threshold,
-            unclip_ratio=unclip_ratio,
-            max_candidates=max_candidates,
-            polygons=polygons,
-        )
-        size = _choose_size(size, self._size)
-        batches = Batches(self._path, size, params, prob_map, batch_size)
-        handle = stream_handle(stream)
+        batches = self._batches(options, batch_size)
+        handle = stream_handle(options.get("stream"))
         for index, image in enumerate(images):
             try:
-                batches.add(self._path.load(image, handle))
+                batches.add(self._runner.load(image, handle))
             except ImageError as error:
                 raise ImageError(f"image {index} of the batch: {error}") from error
         batches.flush()
         return Ticket(batches)
 
     def collect(self, ticket: Ticket) -> list[Detections]:
-        """Wait for the results of `submit`, one an image, in the order of the images.
+        """Wait for the results of `submit`, one per image, in the order of the images.
 
-        May be called in any order, and again.
+        Tickets may be collected in any order, and again.
+
+        Raises:
+            EngineError: The network failed, or the GPU ran out of memory or was lost.
         """
         return ticket.collect()
 
+    def _batches(self, options: DetectOptions, batch_size: int) -> Batches:
+        _check_options(options, DetectOptions)
+        size, params = _choose_size(options, self._size), _override(self._params, options)
+        return Batches(self._runner, size, params, options.get("prob_map", False), batch_size)
+
 
 class Ticket:
-    """Images that `Detector.submit` took."""
+    """Images on their way through a detector, as `Detector.submit` returns them."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
 
     def collect(self) -> list[Detections]:
-        """Wait for the results, one an image, in the order of the images."""
+        """Wait for the results, one per image, in the order of the images.
+
+        Raises:
+            EngineError: The network failed, or the GPU ran out of memory or was lost.
+        """
         return self._batches.finish()
 
 
 def _check_many(images: object) -> None:
-    """TypeError for one image, which may be iterable, too: an array is, by its rows."""
+    """Raise a TypeError for one image, which may be iterable: an array is, by its rows."""
     shape = getattr(images, "shape", None)
     kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
     is_iterable = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
@@ -320,7 +253,16 @@ def _check_many(images: object) -> None:
         )
 
 
-def _choose_size(size: SizePolicy | None, default: SizePolicy) -> SizePolicy:
+def _check_options(options: Mapping[str, object], known: type[DetectorOptions]) -> None:
+    for name in options:
+        if name not in known.__annotations__:
+            names = known.__annotations__
+            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+            raise TypeError(f"there is no option {name!r}{hint}")
+
+
+def _choose_size(options: DetectorOptions, default: SizePolicy) -> SizePolicy:
+    size = options.get("size")
     if size is not None and not isinstance(size, SizePolicy):
         raise TypeError(
             f"size must be a SizePolicy, as in SizePolicy(short_side=736), got {size!r}"
@@ -328,7 +270,10 @@ def _choose_size(size: SizePolicy | None, default: SizePolicy) -> SizePolicy:
     return size or default
 
 
-def _override(params: PostprocessParams, **values: Any) -> PostprocessParams:
-    """The same parameters, but for the values that are not None."""
-    given = {name: value for name, value in values.items() if value is not None}
+def _override(params: PostprocessParams, options: DetectorOptions) -> PostprocessParams:
+    """Return the parameters with the options that are given and not None."""
+    names = PostprocessOptions.__annotations__
+    given: dict[str, Any] = {
+        name: value for name, value in options.items() if name in names and value is not None
+    }
     return dataclasses.replace(params, **given) if given else params

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error of the package. Wrong arguments are plain ValueError or TypeError."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class DBNetError(Exception):
     """Base of all errors that are not a wrong argument."""
@@ -20,3 +25,15 @@ class EngineError(DBNetError, RuntimeError):
 
 class TrainingError(DBNetError, RuntimeError):
     """Training cannot go on."""
+
+
+def did_you_mean(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return `; did you mean "..."?` for the closest choice, "" if none is close.
+
+    Args:
+        name: What was given.
+        choices: What would have been right.
+        cutoff: Least similarity of a suggestion, in [0, 1].
+    """
+    close = difflib.get_close_matches(str(name), list(choices), 1, cutoff)
+    return f'; did you mean "{close[0]}"?' if close else ""

@@ -1,77 +1,145 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user names to what runs it: the engine of a model, and an image's way through it."""
+"""Open a model by name or path, and choose the CPU or GPU runner."""
 
 from __future__ import annotations
 
-import re
+import importlib.util
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._core import cuda_available
 from .card import ModelCard
-from .cpu import CpuPath
 from .engines import DeviceEngine, Engine
-from .engines.cuda_driver import device_ordinal
-from .engines.onnx import CpuConfig, load_onnx
+from .engines.onnx_model import flush_denormals, read_model
+from .engines.onnxruntime import OnnxRuntimeEngine
+from .engines.openvino import OpenVinoEngine
 from .engines.tensorrt import open_engine
-from .engines.torch import load_checkpoint
 from .errors import EngineError
-from .gpu import GpuConfig, GpuPath
-from .weights import DEFAULT_MODEL, find_card, find_model
+from .extras import needs_torch
+from .pipeline.cpu import CpuRunner
+from .pipeline.gpu import GpuRunner
+from .settings import CpuConfig, GpuConfig, check_device, device_ordinal
+from .zoo import DEFAULT_MODEL, find_card, resolve_model
+
+if TYPE_CHECKING:
+    from .engines.torch import TorchDeviceEngine, TorchEngine
+
+logger = logging.getLogger("dbnet_trt")
+
+SUFFIXES = (".onnx", ".engine", ".safetensors")
+"""Files that can be opened."""
 
 
 def open_model(
-    engine: str | Path | Engine | DeviceEngine | None,
+    model: str | Path | Engine | DeviceEngine | None,
     device: str,
     card: ModelCard | str | None,
-    cpu: CpuConfig,
+    cpu: CpuConfig | None,
 ) -> Engine | DeviceEngine:
-    """The engine of a model, by its name or path; an engine is taken as it is.
+    """Open the engine of a model by its name or path; an engine is returned as it is.
 
-    `cpu` is for ONNX files; the others are `Detector`'s arguments.
+    Args:
+        model: As in `Detector`.
+        device: As in `Detector`.
+        card: As in `Detector`.
+        cpu: How an ONNX file runs on the CPU.
 
     Raises:
         EngineError: The model or the device is not there, or the model cannot run.
         ValueError: An argument is out of range, or there is no model of that name.
-        TypeError: `engine` is none of these.
+        TypeError: `model` is none of these.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
-    if engine is not None and not isinstance(engine, (str, Path)):
-        if not hasattr(engine, "card"):
+    check_device(device)
+    if model is not None and not isinstance(model, (str, Path)):
+        if not hasattr(model, "card"):
             raise TypeError(
                 "a detector opens the name of a model, the path of one, or an engine, got "
-                f"{type(engine).__name__}; images go to its method detect"
+                f"{type(model).__name__}; images go to its method detect"
             )
-        _refuse_card(card, type(engine).__name__)
-        return engine
-    model = DEFAULT_MODEL if engine is None else engine
-    suffix = Path(model).suffix.lower()
-    if suffix in (".safetensors", ".engine"):
-        _refuse_card(card, model)
-    if suffix == ".safetensors":
-        return load_checkpoint(Path(model), device)
-    if suffix == ".engine":
-        return open_engine(Path(model), device)
-    _check_device(device)
-    path, named_card = _find_file(model)
+        _refuse_card(card, type(model).__name__)
+        return model
+    path, named_card = resolve_model(DEFAULT_MODEL if model is None else model, SUFFIXES)
+    suffix = path.suffix.lower()
+    if suffix != ".onnx":
+        _refuse_card(card, path)
+        return open_engine(path, device) if suffix == ".engine" else load_checkpoint(path, device)
+    _refuse_gpu(device)
     return load_onnx(path, find_card(card) or named_card, cpu)
 
 
-def open_path(
+def make_runner(
     engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
-) -> CpuPath | GpuPath:
-    """The GPU's way for engines that enqueue, the CPU's for the others.
+) -> CpuRunner | GpuRunner:
+    """Make the GPU runner for an engine that enqueues, the CPU runner for any other.
 
     Raises:
         EngineError: The engine is on another GPU than `device`, or the GPU is not there.
     """
     if not isinstance(engine, DeviceEngine):
-        return CpuPath(engine)
+        return CpuRunner(engine)
     ordinal = getattr(engine, "ordinal", None)
     asked = device_ordinal(device) if ":" in device else ordinal
     if ordinal is not None and asked != ordinal:
         raise EngineError(f'the engine is on cuda:{ordinal}, and device "{device}" was asked for')
-    return GpuPath(engine, asked or 0, gpu)
+    return GpuRunner(engine, asked or 0, gpu)
+
+
+def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | None = None) -> Engine:
+    """Open an ONNX model.
+
+    Args:
+        path: The .onnx file.
+        card: What the model needs and gives; otherwise the card inside the file, or in
+            `<name>.json` beside it.
+        config: Backend, precision, threads.
+
+    Raises:
+        EngineError: The file is missing or broken, has no card or disagrees with it, or the
+            backend or precision is not to be had here.
+    """
+    config = config or CpuConfig()
+    model, card, input_name, output_name = read_model(path, card)
+    num_flushed = flush_denormals(model)
+    logger.debug("%s: %d denormal weights set to zero", path, num_flushed)
+    backend = config.backend
+    if backend == "auto":
+        backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    arguments = (model.SerializeToString(), card, config, input_name, output_name)
+    if backend == "onnxruntime":
+        return OnnxRuntimeEngine(*arguments)
+    return OpenVinoEngine(*arguments)
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDeviceEngine:
+    """Open a .safetensors file that `dbnet train` wrote.
+
+    Args:
+        path: The checkpoint.
+        device: "cpu", "cuda", "cuda:0", or "auto": the GPU where there is one.
+
+    Raises:
+        EngineError: torch is missing, or the file is not such a checkpoint, or there is no GPU.
+    """
+    try:
+        import torch
+
+        from .engines.torch import TorchDeviceEngine, TorchEngine
+        from .network.checkpoints import load_model
+    except ImportError as error:
+        raise EngineError(needs_torch(path, error)) from error
+    has_gpu = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if has_gpu and cuda_available() else "cpu"
+    if device != "cpu" and not has_gpu:
+        raise EngineError(
+            f'device "{device}" was asked for, but PyTorch sees no CUDA device (no GPU, no driver, '
+            'or a build of PyTorch for CPUs); use device="cpu"'
+        )
+    model, card = load_model(path)
+    if device == "cpu":
+        return TorchEngine(model, card)
+    return TorchDeviceEngine(model, card, device)
 
 
 def _refuse_card(card: ModelCard | str | None, name: str | Path) -> None:
@@ -79,22 +147,8 @@ def _refuse_card(card: ModelCard | str | None, name: str | Path) -> None:
         raise ValueError(f"card is for ONNX files; {name} has its own")
 
 
-def _find_file(model: str | Path) -> tuple[Path, ModelCard | None]:
-    """The ONNX file of a model, and its card if it is a named one."""
-    path = Path(model)
-    if path.suffix.lower() == ".onnx":
-        if not path.is_file():
-            raise EngineError(f"there is no file {path}")
-        return path, None
-    if path.suffix or isinstance(model, Path) or "/" in model:
-        raise EngineError(
-            "a model is an .onnx, .engine or .safetensors file, or a name of the list "
-            f"`dbnet models`, got {model}"
-        )
-    return find_model(model)
-
-
-def _check_device(device: str) -> None:
+def _refuse_gpu(device: str) -> None:
+    """Raise an EngineError if an ONNX file was asked to run on a GPU."""
     if device.startswith("cuda"):
         reason = (
             "ONNX files run on the CPU; build an engine with dbnet-build and open that, or"

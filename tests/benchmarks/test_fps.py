@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import Detector
-from dbnet_trt.postprocess import postprocess
-from tiny import CARD, make_model
+from dbnet_trt import CpuConfig, Detector
+from dbnet_trt.pipeline.postprocess import postprocess
+from fakes.tiny_model import CARD, make_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(FOLDER))  # behind tests, some of whose names are the same
@@ -127,7 +127,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_peer(shift: float, share: float = 1.0) -> Peer:
     """The same network, its texts moved to the right by pixels, a share of them left."""
-    detector = Detector(peers.MODEL, backend="onnxruntime")
+    detector = Detector(peers.MODEL, cpu=CpuConfig(backend="onnxruntime"))
 
     def run(image: np.ndarray, plan: object) -> list[np.ndarray]:
         quads = detector.detect(image, size=peers.same_size(*image.shape[:2])).quads
@@ -182,7 +182,7 @@ def test_peers_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_settings_of_the_paper_beside_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     import untrained
-    from dbnet_trt.training.model import ModelConfig
+    from dbnet_trt.network.config import ModelConfig
 
     pair = (paper.Setting("set", (120, 160), 96, 2, {"small": {"plain": 9, "both": 9}}),)
     small = ModelConfig("resnet18", 16)

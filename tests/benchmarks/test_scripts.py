@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import Detections, postprocess
-from tiny import make_model
+from dbnet_trt import CpuConfig, Detections
+from dbnet_trt.pipeline.postprocess import postprocess
+from fakes.tiny_model import make_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -77,7 +78,7 @@ def test_postprocess_script_stops_at_other_boxes(
     def shifted(*arguments: Any, **options: Any) -> list[Detections]:
         return [
             Detections(found.quads + 2, found.scores)
-            for found in postprocess.postprocess(*arguments, **options)
+            for found in postprocess(*arguments, **options)
         ]
 
     monkeypatch.setattr(script, "postprocess", shifted)
@@ -157,7 +158,7 @@ def test_accuracy_script_fails_at_other_boxes(
     images = [255 * (1 - np.indices((128, 128)).max(axis=0) // 64).astype(np.uint8)]
     monkeypatch.setattr(script, "read_images", lambda data, limit: images)
     right = script.partial(script.open_onnx, backend="onnxruntime")
-    wrong = lambda source: script.Detector(other, backend="onnxruntime")  # noqa: E731
+    wrong = lambda source: script.Detector(other, cpu=CpuConfig(backend="onnxruntime"))  # noqa: E731
     monkeypatch.setattr(script, "WAYS", {"right": (right, 0.99), "wrong": (wrong, 0.99)})
     with pytest.raises(SystemExit, match="are found by wrong"):
         script.main(model, limit=1)

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dbnet_trt.building import build
 from dbnet_trt.building.build import BuildConfig
 
 SMALL = BuildConfig("fp32", "32x32/64x96/128x160", 2, rtx=True, compute_capability="86,75")
@@ -18,13 +16,3 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tests leave the checkout alone."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def rtx() -> Any:
-    return pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
-
-
-@pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "cuda_available", lambda: False)

@@ -16,11 +16,11 @@ from dbnet_trt.building.build import BuildConfig, build_engine, choose_target, d
 from dbnet_trt.building.compile import Target, compile_network
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.engines.engine_card import read_engine_card
-from fake_gpu import install
+from fakes.tensorrt import install
+from fakes.tiny_model import CARD, make_model
 from onnx import helper
-from tiny import CARD, make_model
 
-from building.conftest import SMALL
+from .conftest import SMALL
 
 
 def test_engine_and_card(rtx: Any, no_gpu: None, folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_sigmoid_and_other_outputs_stay_out(rtx: Any, no_gpu: None, folder: Path
 
 
 def test_plugin_reaches_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exporting = pytest.importorskip("dbnet_trt.training.export")
+    exporting = pytest.importorskip("dbnet_trt.network.export")
     seen = []
 
     def export(source: Path, target: Path, **options: str) -> None:

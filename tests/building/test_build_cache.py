@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from dbnet_trt.building import build
 from dbnet_trt.building.build import build_engine
-from tiny import make_model
+from fakes.tiny_model import make_model
 
-from building.conftest import SMALL
+from .conftest import SMALL
 
 
 def test_same_again_comes_from_the_cache(rtx: Any, no_gpu: None, folder: Path) -> None:

@@ -18,9 +18,9 @@ from dbnet_trt.building import build
 from dbnet_trt.building.build import build_engine
 from dbnet_trt.building.lowering import lower
 from dbnet_trt.engines.engine_card import card_path
-from tiny import make_model
+from fakes.tiny_model import make_model
 
-from building.conftest import SMALL
+from .conftest import SMALL
 
 PRESS_CTRL_C = """
 import logging, os, signal, sys, time

@@ -12,7 +12,7 @@ import pytest
 from dbnet_trt import ModelCard
 from dbnet_trt.building.build import BuildConfig, build_engine
 
-from building.conftest import SMALL
+from .conftest import SMALL
 
 WIDE = dataclasses.replace(
     SMALL, shapes="32x32/736x1280/1536x2048", compute_capability="", check=False
@@ -22,7 +22,7 @@ WIDE = dataclasses.replace(
 @pytest.fixture(scope="module")
 def unchecked() -> Iterator[None]:
     """Exports that are not run by ONNX Runtime, which tests/training does."""
-    exporting = pytest.importorskip("dbnet_trt.training.export")
+    exporting = pytest.importorskip("dbnet_trt.network.export")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "_check", lambda *_: None)
         yield
@@ -30,8 +30,9 @@ def unchecked() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def resnet18(unchecked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from dbnet_trt.training.export import export_onnx
-    from dbnet_trt.training.model import DBNet, ModelConfig
+    from dbnet_trt.network.config import ModelConfig
+    from dbnet_trt.network.dbnet import DBNet
+    from dbnet_trt.network.export import export_onnx
 
     path = tmp_path_factory.mktemp("resnet18") / "resnet18.onnx"
     export_onnx(DBNet(ModelConfig()), ModelCard("resnet18"), path)
@@ -53,8 +54,9 @@ def test_resnet18(rtx: Any, no_gpu: None, resnet18: Path, precision: Any, megaby
 def test_deformable_checkpoints(
     rtx: Any, no_gpu: None, unchecked: None, folder: Path, fusion: bool, precision: Any
 ) -> None:
-    from dbnet_trt.training.checkpoints import save_model
-    from dbnet_trt.training.model import DBNet, ModelConfig
+    from dbnet_trt.network.checkpoints import save_model
+    from dbnet_trt.network.config import ModelConfig
+    from dbnet_trt.network.dbnet import DBNet
 
     model = DBNet(ModelConfig("resnet18", 16, deformable=True, adaptive_scale_fusion=fusion))
     save_model(folder / "a.safetensors", model, ModelCard("dcn"))

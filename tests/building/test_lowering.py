@@ -7,8 +7,8 @@ import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
 from dbnet_trt.building.lowering import Network, halve_edges, lower, read_network
+from fakes.tiny_model import CARD, make_model
 from onnx import TensorProto, helper
-from tiny import CARD, make_model
 
 PROBABILITY = dataclasses.replace(CARD, output="probability", output_name="map")
 
@@ -148,10 +148,11 @@ def test_checkpoint_in_half_precision(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    from dbnet_trt.training.checkpoints import save_model
-    from dbnet_trt.training.model import DBNet, ModelConfig
+    from dbnet_trt.network.checkpoints import save_model
+    from dbnet_trt.network.config import ModelConfig
+    from dbnet_trt.network.dbnet import DBNet
 
-    monkeypatch.setattr("dbnet_trt.training.export._check", lambda *_: None)
+    monkeypatch.setattr("dbnet_trt.network.export._check", lambda *_: None)
     path = tmp_path / "a.safetensors"
     save_model(path, DBNet(ModelConfig("mobilenetv2", 16)).eval(), CARD)
     exact = read_network(path)
@@ -162,7 +163,7 @@ def test_checkpoint_in_half_precision(
 
 
 def test_checkpoint_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "dbnet_trt.training.export", None)
+    monkeypatch.setitem(__import__("sys").modules, "dbnet_trt.network.export", None)
     with pytest.raises(BuildError, match=r"needs PyTorch.*dbnet-trt\[train\]"):
         read_network(tmp_path / "a.safetensors")
 

@@ -11,8 +11,8 @@ from dbnet_trt.building.build import BuildConfig, build_engine
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.building.verify import draw_samples
-from dbnet_trt.images import write_image
-from tiny import CARD, make_model, scene
+from dbnet_trt.images.load import write_image
+from fakes.tiny_model import CARD, make_model, scene
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import Detections, Detector
+from dbnet_trt import CpuConfig, Detections, Detector
 from dbnet_trt.building.triton import TritonPythonModel, pack, write_repository
 from dbnet_trt.engines.engine_card import read_engine_card
 from dbnet_trt.engines.tensorrt import HostEngine, open_engine
-from dbnet_trt.images import write_image
-from fake_gpu import install, write_engine
-from tiny import CARD, make_model, scene
+from dbnet_trt.images.load import write_image
+from fakes.tensorrt import install, write_engine
+from fakes.tiny_model import CARD, make_model, scene
 
 
 class Tensor:
@@ -110,7 +110,7 @@ def test_requests_are_answered_one_by_one(model: TritonPythonModel, tmp_path: Pa
     assert [response.error for response in responses] == [None] * 3
     counts = [response.tensors["COUNT"].tolist() for response in responses]
     assert counts == [[[2]], [[1], [2], [0]], [[0]]]
-    detector = Detector(make_model(tmp_path / "a.onnx"), backend="onnxruntime")
+    detector = Detector(make_model(tmp_path / "a.onnx"), cpu=CpuConfig(backend="onnxruntime"))
     expected = detector.detect(images[0])
     for values in (responses[0].tensors, {k: v[1:2] for k, v in responses[1].tensors.items()}):
         np.testing.assert_allclose(values["QUADS"][0], expected.quads, atol=1e-3)

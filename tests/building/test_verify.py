@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from dbnet_trt import Detections, SizePolicy
 from dbnet_trt.building.verify import Comparison, compare, count_same, draw_samples
-from dbnet_trt.engines.onnx import load_onnx
-from tiny import make_model, scene
+from dbnet_trt.opening import load_onnx
+from fakes.tiny_model import make_model, scene
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> Detections:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import Detector
+from dbnet_trt.data.samples import Sample, Text
 from dbnet_trt.evaluation.evaluate import (
     Evaluation,
     evaluate_samples,
@@ -17,8 +18,7 @@ from dbnet_trt.evaluation.evaluate import (
     write_jsonl,
 )
 from dbnet_trt.evaluation.report import render_report
-from dbnet_trt.training.datasets import Sample, Text
-from tiny import make_model, scene
+from fakes.tiny_model import make_model, scene
 
 from .test_protocols import box, sums
 

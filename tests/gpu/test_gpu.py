@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import Detections, Detector, EngineError, Nv12Frame, SizePolicy
-from green import CARD, GreenOnCpu, nv12_photo, photo
+from fakes.engines import CARD, GreenOnCpu, nv12_photo, photo
 from maps import ADVERSARIAL, noise, text_map
 
 pytestmark = pytest.mark.gpu
@@ -77,7 +77,7 @@ def test_gpu_agrees_with_the_cpu(
     expected = on_cpu.detect(image, size=size)
     for _ in range(3):
         assert_agrees(on_gpu.detect(image, size=size), expected)
-    assert on_gpu.gpu_usage["num_graphs"] == 1
+    assert on_gpu.gpu_usage.num_graphs == 1
 
 
 def test_batches_thresholds_and_polygons(
@@ -194,7 +194,8 @@ def test_torch_model_in_half_precision(rng: np.random.Generator) -> None:
     """The same map as in single precision on the CPU, and captured."""
     from dbnet_trt.card import ModelCard
     from dbnet_trt.engines.torch import TorchDeviceEngine, TorchEngine
-    from dbnet_trt.training.model import DBNet, ModelConfig
+    from dbnet_trt.network.config import ModelConfig
+    from dbnet_trt.network.dbnet import DBNet
 
     torch.manual_seed(0)
     card = ModelCard(name="r18", output="logit")
@@ -208,7 +209,7 @@ def test_torch_model_in_half_precision(rng: np.random.Generator) -> None:
         assert found is not None
         assert expected is not None
         np.testing.assert_allclose(found, expected, atol=0.02)
-    assert detector.gpu_usage["num_graphs"] == 1
+    assert detector.gpu_usage.num_graphs == 1
 
 
 def test_out_of_memory_is_an_error_and_no_more(

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pybind11
 import pytest
-from dbnet_trt import _core, gpu
+from dbnet_trt import _core
 from dbnet_trt._core import PostprocessParams
+from dbnet_trt.pipeline import gpu
+from fakes.cuda import FakeCuda
 
-from kernels.fake_cuda import FakeCuda
-from kernels.pairs import Pair, make_pair
+from .pairs import Pair, make_pair
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from dbnet_trt import Detector
-from dbnet_trt.gpu import GpuConfig
-from green import CARD, GreenOnCpu
-
-from kernels.fake_cuda import FakeCuda
+from dbnet_trt.settings import GpuConfig
+from fakes.cuda import FakeCuda
+from fakes.engines import CARD, GreenOnCpu
 
 
 class GreenOnGpu:

@@ -3,11 +3,11 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import _core
-from dbnet_trt.postprocess import PostprocessParams, postprocess
-from dbnet_trt.preprocess import Plan
+from dbnet_trt.pipeline.postprocess import postprocess
+from dbnet_trt.settings import PostprocessParams, ResizePlan
 from maps import ADVERSARIAL, noise, rings, text_map
 
-from kernels.conftest import Emulator, Sizes
+from .conftest import Emulator, Sizes
 
 
 def box_params(
@@ -104,7 +104,7 @@ def test_corners_and_scores_agree_within_the_contract(
 
 def test_results_are_those_of_postprocess(emulator: Emulator, rng: np.random.Generator) -> None:
     """In pixels of the image, from the part of each map that shows it."""
-    plans = [Plan((120, 180), (60, 90), (64, 96)), Plan((31, 48), (62, 96), (64, 96))]
+    plans = [ResizePlan((120, 180), (60, 90), (64, 96)), ResizePlan((31, 48), (62, 96), (64, 96))]
     maps = np.stack([text_map(64, 96, 6, rng) for _ in plans])
     sizes, image_sizes = [plan.resized for plan in plans], [plan.image for plan in plans]
     boxes = emulator.box_finder(maps.shape)(

@@ -4,7 +4,7 @@ import pytest
 import scipy.ndimage
 from maps import ADVERSARIAL, comb, noise, spiral, text_map
 
-from kernels.conftest import Components, Emulator, Sizes
+from .conftest import Components, Emulator, Sizes
 
 SHAPES = [
     (1, 1),

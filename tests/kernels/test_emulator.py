@@ -3,7 +3,7 @@
 
 import pytest
 
-from kernels.conftest import Emulator
+from .conftest import Emulator
 
 SEEDS = range(1, 21)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import ImageError, Nv12Frame
-from green import assert_same, nv12_photo, photo
+from fakes.cuda import FakeCuda
+from fakes.engines import assert_same, nv12_photo, photo
 from numpy.lib.stride_tricks import as_strided
 
-from kernels.fake_cuda import FakeCuda
-from kernels.pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
+from .pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (2, 2), (48, 64), (34, 98)]
 
@@ -42,7 +42,7 @@ def test_frames_in_host_memory(
     for _ in range(3):
         for found, other in zip(pair.gpu.detect_batch(images), expected, strict=True):
             assert_same(found, other)
-    assert pair.gpu.gpu_usage["num_graphs"] > 1
+    assert pair.gpu.gpu_usage.num_graphs > 1
 
 
 @pytest.mark.parametrize("kind", [OnDevice, OnDeviceByDLPack])
@@ -69,7 +69,7 @@ def test_half_as_much_is_uploaded(cuda: FakeCuda, rng: np.random.Generator) -> N
     for name, image in images.items():
         pair = make_pair(cuda)
         pair.gpu.detect(image)
-        pinned[name] = pair.gpu.gpu_usage["pinned_bytes"]
+        pinned[name] = pair.gpu.gpu_usage.pinned_bytes
     assert pinned["bgr"] - pinned["nv12"] == pytest.approx(512 * 512 * 1.5, rel=0.01)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.conftest import ROOT
+from .conftest import ROOT
 
 # As much of the standard library's headers as the sources name; NVRTC has none.
 HEADERS = {

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import Detector, EngineError, ImageError, SizePolicy
-from dbnet_trt.gpu import GpuPath
-from green import assert_same, photo
+from dbnet_trt.pipeline.gpu import GpuRunner
+from fakes.cuda import FakeCuda
+from fakes.engines import assert_same, photo
 from numpy.lib.stride_tricks import as_strided
 
-from kernels.fake_cuda import FakeCuda
-from kernels.pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
+from .pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]
 
@@ -37,7 +37,7 @@ def test_gpu_gives_what_the_cpu_gives(
             assert_same(found, other)
     for image, other in zip(images, expected, strict=True):
         assert_same(pair.gpu.detect(image), other)
-    assert pair.gpu.gpu_usage["num_graphs"] > 1
+    assert pair.gpu.gpu_usage.num_graphs > 1
 
 
 def test_values_of_one_call_take_effect(pair: Pair, rng: np.random.Generator) -> None:
@@ -84,8 +84,8 @@ def test_many_replays_hold_no_memory(pair: Pair, cuda: FakeCuda, rng: np.random.
     assert after.num_graph_launches == before.num_graph_launches + 100
     assert after[:5] == before[:5]
     assert pair.engine.num_enqueues == 2
-    assert pair.gpu.gpu_usage["device_bytes"] == after.device_bytes
-    assert pair.gpu.gpu_usage["pinned_bytes"] == after.pinned_bytes
+    assert pair.gpu.gpu_usage.device_bytes == after.device_bytes
+    assert pair.gpu.gpu_usage.pinned_bytes == after.pinned_bytes
 
 
 @pytest.mark.parametrize("config", [{"max_shapes": 2}, {"max_memory_mb": 1}], ids=str)
@@ -97,8 +97,8 @@ def test_shapes_are_bounded(
     for image in images * 2:
         size = SizePolicy(32)
         assert_same(pair.gpu.detect(image, size=size), pair.cpu.detect(image, size=size))
-        assert pair.gpu.gpu_usage["num_shapes"] <= 2
-        assert len(pair.engine.prepared) == pair.gpu.gpu_usage["num_shapes"]
+        assert pair.gpu.gpu_usage.num_shapes <= 2
+        assert len(pair.engine.prepared) == pair.gpu.gpu_usage.num_shapes
     assert pair.engine.num_enqueues > 6
 
 
@@ -168,7 +168,7 @@ def test_thread_runs_a_shape_before_it_captures_it(
         for expected in (0, 1, 1):
             found = other.submit(pair.gpu.detect, image).result()
             assert_same(found, pair.cpu.detect(image))
-            assert pair.gpu.gpu_usage["num_graphs"] == expected
+            assert pair.gpu.gpu_usage.num_graphs == expected
 
 
 def test_nothing_is_collected_while_the_network_is_enqueued(
@@ -219,7 +219,7 @@ def test_dlpack_hears_of_the_stream(pair: Pair, rng: np.random.Generator) -> Non
     source = OnDeviceByDLPack(photo(64, 96, rng))
     pair.gpu.detect(source)
     pair.gpu.detect(source, stream=1)
-    assert source.streams == [pair.gpu._path._pipeline.import_stream, -1]  # type: ignore[union-attr]
+    assert source.streams == [pair.gpu._runner._pipeline.import_stream, -1]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_images_may_come_while_a_graph_is_captured(
 ) -> None:
     """From other threads: their owners put waits into a stream."""
     image = photo(64, 96, rng)
-    path = pair.gpu._path
-    assert isinstance(path, GpuPath)
+    path = pair.gpu._runner
+    assert isinstance(path, GpuRunner)
 
     class Waiting(OnDeviceByDLPack):
         def __dlpack__(self, stream: int) -> Any:
@@ -269,7 +269,7 @@ def test_images_may_come_while_a_graph_is_captured(
     pair.engine.before_enqueue = lambda: path.load(Waiting(image), None)
     for _ in range(3):
         assert_same(pair.gpu.detect(Waiting(image)), pair.cpu.detect(image))
-    assert pair.gpu.gpu_usage["num_graphs"] == 1
+    assert pair.gpu.gpu_usage.num_graphs == 1
 
 
 def test_image_on_another_gpu(pair: Pair) -> None:

@@ -8,11 +8,11 @@ import logging
 import numpy as np
 import pytest
 from dbnet_trt import Detector, EngineError, SizePolicy
-from dbnet_trt.gpu import GpuPath
-from green import assert_same, photo
+from dbnet_trt.pipeline.gpu import GpuRunner
+from fakes.cuda import FakeCuda
+from fakes.engines import assert_same, photo
 
-from kernels.fake_cuda import FakeCuda
-from kernels.pairs import GreenOnGpu, Pair, make_pair
+from .pairs import GreenOnGpu, Pair, make_pair
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, NO_KERNEL_IMAGE, CAPTURE_UNSUPPORTED = 2, 700, 209, 900
 
@@ -71,7 +71,7 @@ def test_without_a_graph_it_goes_on_and_says_so_once(
                 assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
     assert len(caplog.records) == 1
     assert "plain launches" in caplog.text
-    assert pair.gpu.gpu_usage["num_graphs"] == 0
+    assert pair.gpu.gpu_usage.num_graphs == 0
 
 
 def test_capture_that_fails_is_tried_again(
@@ -81,7 +81,7 @@ def test_capture_that_fails_is_tried_again(
     image = photo(64, 96, rng)
     for expected in (0, 0, 1):
         assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
-        assert pair.gpu.gpu_usage["num_graphs"] == expected
+        assert pair.gpu.gpu_usage.num_graphs == expected
     assert "plain launches" not in caplog.text
 
 
@@ -99,7 +99,7 @@ def test_network_that_cannot_be_captured(
     for _ in range(6):
         assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
     assert caplog.text.count("not while capturing") == 1
-    assert pair.gpu.gpu_usage["num_graphs"] == 0
+    assert pair.gpu.gpu_usage.num_graphs == 0
 
 
 def test_errors_of_the_network_come_out(pair: Pair, rng: np.random.Generator) -> None:
@@ -113,7 +113,7 @@ def test_errors_of_the_network_come_out(pair: Pair, rng: np.random.Generator) ->
     pair.engine.before_enqueue = lambda: None
     for _ in range(3):
         assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
-    assert pair.gpu.gpu_usage["num_graphs"] == 1
+    assert pair.gpu.gpu_usage.num_graphs == 1
 
 
 def test_out_of_memory_drops_other_shapes_first(cuda: FakeCuda, rng: np.random.Generator) -> None:
@@ -123,7 +123,7 @@ def test_out_of_memory_drops_other_shapes_first(cuda: FakeCuda, rng: np.random.G
     cuda.configure(limit_bytes=int(1.5 * cuda.usage().device_bytes))
     for image in (large, small, large, small):
         assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
-        assert pair.gpu.gpu_usage["num_shapes"] == 1
+        assert pair.gpu.gpu_usage.num_shapes == 1
     with pytest.raises(EngineError, match="no memory left; use a smaller batch_size"):
         pair.gpu.detect(photo(128, 1024, rng), size=SizePolicy(256))
     assert_same(pair.gpu.detect(small), pair.cpu.detect(small))
@@ -158,7 +158,7 @@ def test_map_beyond_the_kernels(pair: Pair) -> None:
 
 
 def test_ticket_of_another_detector(cuda: FakeCuda, pair: Pair, rng: np.random.Generator) -> None:
-    paths = [GpuPath(engine) for engine in (pair.engine, GreenOnGpu(cuda))]
+    paths = [GpuRunner(engine) for engine in (pair.engine, GreenOnGpu(cuda))]
     plan = SizePolicy(32).plan(32, 32)
     pending = paths[0].submit([photo(32, 32, rng)], [plan], pair.gpu.params, False)
     with pytest.raises(ValueError, match="another detector"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dbnet_trt.training.checkpoints import load_model
+from dbnet_trt.network.checkpoints import load_model
 
 
 def weights(path: Path) -> dict[str, Any]:

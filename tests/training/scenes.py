@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.synth.scenes import SynthConfig, write_scenes
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import TrainConfig
-from dbnet_trt.training.model import ModelConfig
-from dbnet_trt.training.synth import SynthConfig, write_scenes
 
 SIZE = 128
 FONTS = tuple(

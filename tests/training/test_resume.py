@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 from dbnet_trt import EngineError
+from dbnet_trt.network.config import ModelConfig
 from dbnet_trt.training import train as training
 from dbnet_trt.training.distributed import ALONE
-from dbnet_trt.training.model import ModelConfig
 from dbnet_trt.training.state import restore_state, save_state
 from dbnet_trt.training.train import train
 

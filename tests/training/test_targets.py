@@ -5,12 +5,7 @@ import numpy as np
 import pyclipper
 import pytest
 from dbnet_trt import _core
-from dbnet_trt.training.targets import (
-    BORDER_PX,
-    TargetConfig,
-    make_targets,
-    make_targets_reference,
-)
+from dbnet_trt.training.targets import BORDER_PX, TargetConfig, make_targets, make_targets_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 from dbnet_trt import Detector, EngineError
+from dbnet_trt.data.samples import load_sample_image
 from dbnet_trt.errors import TrainingError
+from dbnet_trt.network.checkpoints import load_model
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.network.dbnet import DBNet
 from dbnet_trt.training import losses as losses_module
 from dbnet_trt.training import train as training
-from dbnet_trt.training.checkpoints import load_model
 from dbnet_trt.training.config import LOSS_PRESETS, PRESETS, TrainConfig
-from dbnet_trt.training.datasets import load_sample_image
 from dbnet_trt.training.distributed import ALONE
 from dbnet_trt.training.loader import CropStream, Source, load_crops, read_sources
-from dbnet_trt.training.model import DBNet, ModelConfig
 from dbnet_trt.training.train import learning_rate, train, train_step
 
 from .runs import StopError, assert_same_weights, losses, stop_after, weights
@@ -173,7 +174,7 @@ def test_presets_are_configurations() -> None:
         ({"steps": 0}, "steps must be 1 or more"),
         ({"learning_rate": -1}, "learning_rate must be 0 or more"),
         ({"data": ()}, "data must name a data set"),
-        ({"average_decay": 1.0}, "average_decay must be less than 1"),
+        ({"ema_decay": 1.0}, "ema_decay must be less than 1"),
         ({"learning_rate": float("inf")}, "learning_rate must be 0 or more, got inf"),
         ({"power": -1}, "power must be 0 or more"),
         ({"short_side": 0}, "short_side must be"),

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from dbnet_trt.cli import main
+from dbnet_trt.cli.app import main
 
 from .scenes import FONTS, SIZE
 

@@ -22,8 +22,8 @@ from ..engines.engine_card import EngineCard, Shape, card_path
 from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically
-from ..preprocess import MULTIPLE, SizePolicy
-from ..weights import MODELS, find_card, find_model
+from ..settings import MULTIPLE, SizePolicy
+from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
 from .lowering import Network, lower, read_network
 
@@ -230,17 +230,7 @@ def default_name(card: EngineCard) -> str:
 
 def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, ModelCard | None]:
     given_card = find_card(card)
-    path = Path(model)
-    if path.suffix.lower() in (".onnx", ".safetensors"):
-        if not path.is_file():
-            raise BuildError(f"there is no file {path}")
-        return path, given_card
-    if path.suffix or (path.exists() and str(model) not in MODELS):
-        raise BuildError(
-            "an engine is built from an .onnx file, a .safetensors checkpoint or the name of a "
-            f"model (`dbnet models`), got {model}"
-        )
-    path, named_card = find_model(str(model))
+    path, named_card = resolve_model(model, (".onnx", ".safetensors"))
     return path, given_card or named_card
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 from ..card import ModelCard
 from ..engines import Engine
-from ..engines.onnx import flush_denormals, load_model, read_model
+from ..engines.onnx_model import flush_denormals, read_model
+from ..engines.onnxruntime import load_model
 from ..errors import BuildError
+from ..extras import needs_torch
 
 if TYPE_CHECKING:
     import onnx
@@ -97,12 +99,9 @@ def _export(
     path: Path, precision: Literal["fp32", "fp16"], dcn: Literal["gridsample", "plugin"]
 ) -> Network:
     try:
-        from ..training.export import export_checkpoint
+        from ..network.export import export_checkpoint
     except ImportError as error:
-        raise BuildError(
-            f"{path} is a training checkpoint and needs PyTorch ({error}); "
-            "pip install 'dbnet-trt[train]', or export it to ONNX with `dbnet export`"
-        ) from error
+        raise BuildError(needs_torch(path, error)) from error
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"{path.stem}.onnx"
         export_checkpoint(path, target, precision=precision, dcn=dcn)

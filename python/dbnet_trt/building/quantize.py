@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..card import ModelCard
 from ..errors import BuildError
-from ..images import find_sources, load_image
-from ..preprocess import Plan, preprocess
-from ..videos import is_video
+from ..images.load import find_sources, load_image
+from ..images.video import is_video
+from ..pipeline.preprocess import preprocess
+from ..settings import ResizePlan
 from .lowering import Network, halve_edges
 
 logger = logging.getLogger("dbnet_trt")
@@ -88,6 +89,8 @@ def load_calibration(folder: Path, card: ModelCard, size: tuple[int, int]) -> ND
         image = load_image(name)
         factor = min(size[0] / image.shape[0], size[1] / image.shape[1])
         height, width = (max(1, int(side * factor)) for side in image.shape[:2])
-        preprocess(image, Plan(image.shape[:2], (height, width), size), card, row)
+        preprocess(
+            image, ResizePlan(image.shape[:2], (height, width), size), card.normalization, row
+        )
     logger.info("calibrating on %d images of %s", len(chosen), folder)
     return images

@@ -116,7 +116,7 @@ def pack(found: list[Detections]) -> dict[str, np.ndarray]:
 
 def _get_images(pb_utils: Any, request: Any) -> Any:
     """The images of a request, decoded; or the error that one of them gives."""
-    from ..images import load_image
+    from ..images.load import load_image
 
     encoded = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy()
     try:

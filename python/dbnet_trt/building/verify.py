@@ -10,8 +10,8 @@ import numpy as np
 from ..detections import Detections
 from ..detector import Detector
 from ..engines import Engine
-from ..images import Image
-from ..preprocess import SizePolicy
+from ..images.load import Image
+from ..settings import SizePolicy
 
 MIN_IOU = 0.8
 """Two upright boxes that overlap so far are the same."""

@@ -135,8 +135,3 @@ class DeviceMemory:
             driver.cuCtxPushCurrent_v2(self._device._context)
             driver.cuMemFree_v2(self._pointer)
             driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
-
-
-def device_ordinal(device: str) -> int:
-    """The number of "auto", "cuda" or "cuda:1"."""
-    return int(device.partition(":")[2] or 0)

@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from ..cache import cache_folder, prune_cache
 from ..card import ModelCard
 from ..errors import EngineError
-from .onnx import CpuConfig, Precision, import_backend, to_maps
+from ..extras import import_backend
+from ..settings import CpuConfig, Precision
+from .onnx_model import to_maps
 
 MAX_COMPILED_SHAPES = 8
 """Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from .._core import cuda_available
 from ..card import ModelCard
 from ..errors import EngineError
-from .cuda_driver import Device, DeviceMemory, device_ordinal
+from ..extras import install_hint
+from ..settings import device_ordinal
+from .cuda_driver import Device, DeviceMemory
 from .engine_card import EngineCard, Shape, read_engine_card
 
 logger = logging.getLogger("dbnet_trt")
@@ -28,11 +30,6 @@ BACKENDS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 MAX_SHAPES = 8
 """Input shapes that a `HostEngine` keeps ready; the one used longest ago goes first."""
-
-INSTALL = {
-    "tensorrt": "pip install 'dbnet-trt[tensorrt]'",
-    "tensorrt_rtx": "pip install 'dbnet-trt[tensorrt-rtx]'",
-}
 
 
 def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
@@ -84,7 +81,7 @@ def load_library(backend: str) -> Any:
         return importlib.import_module(backend)
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"{BACKENDS[backend]} cannot be imported ({error}); {INSTALL[backend]}"
+            f"{BACKENDS[backend]} cannot be imported ({error}); {install_hint(backend)}"
         ) from error
 
 

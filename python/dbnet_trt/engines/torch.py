@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import cuda_available
 from ..card import ModelCard
 from ..errors import EngineError
-from .cuda_driver import device_ordinal
+from ..settings import device_ordinal
 
 if TYPE_CHECKING:
     import torch
@@ -151,36 +149,3 @@ class _Memory:
             "typestr": "<f2",
             "version": 2,
         }
-
-
-def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDeviceEngine:
-    """Open a .safetensors file that `dbnet train` wrote.
-
-    Args:
-        path: The checkpoint.
-        device: "cpu", "cuda", "cuda:0", or "auto": the GPU where there is one.
-
-    Raises:
-        EngineError: torch is missing, or the file is not such a checkpoint, or there is no GPU.
-    """
-    try:
-        import torch
-
-        from ..training.checkpoints import load_model
-    except ImportError as error:
-        raise EngineError(
-            f"{path} is a training checkpoint and needs PyTorch ({error}); "
-            "pip install 'dbnet-trt[train]', or export it to ONNX with `dbnet export`"
-        ) from error
-    has_gpu = torch.cuda.is_available()
-    if device == "auto":
-        device = "cuda" if has_gpu and cuda_available() else "cpu"
-    if device != "cpu" and not has_gpu:
-        raise EngineError(
-            f'device "{device}" was asked for, but PyTorch sees no CUDA device (no GPU, no driver, '
-            'or a build of PyTorch for CPUs); use device="cpu"'
-        )
-    model, card = load_model(path)
-    if device == "cpu":
-        return TorchEngine(model, card)
-    return TorchDeviceEngine(model, card, device)

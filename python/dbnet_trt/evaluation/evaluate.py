@@ -18,9 +18,9 @@ from .protocols import PROTOCOLS
 from .scores import ImageScore, Polygon, Score
 
 if TYPE_CHECKING:
+    from ..data.samples import Sample
     from ..detector import Detector
-    from ..preprocess import SizePolicy
-    from ..training.datasets import Sample
+    from ..settings import SizePolicy
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(18))
 """Score thresholds of a precision-recall curve: 0.1 to 0.95."""
@@ -141,7 +141,7 @@ def evaluate_samples(
         ValueError: There is no such protocol.
         DBNetError: shapely is not installed, or an image cannot be read.
     """
-    from ..training.datasets import load_sample_image
+    from ..data.samples import load_sample_image
 
     own = detector.params.score_threshold
     lowest = min(own, *CURVE_THRESHOLDS) if curve else own

@@ -162,7 +162,7 @@ def _backdrop(image: ScoredImage) -> tuple[float, float, float, float, str]:
         corners = np.concatenate([np.zeros((1, 2)), *image.truths, *image.detections])
         (left, top), (right, bottom) = corners.min(axis=0) - 10, corners.max(axis=0) + 10
         return left, top, right - left, bottom - top, ""
-    from ..training.datasets import load_sample_image
+    from ..data.samples import load_sample_image
 
     photo = stretched(load_sample_image(image.sample), image.sample.stretch)
     height, width = photo.shape[:2]

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import Polygon, Text
+from ..data.checks import clip_polygon
+from ..data.samples import Polygon, Text
+from ..images.degrade import compress, motion_blur
 
 Image = NDArray[np.uint8]
 Affine = NDArray[np.float64]
@@ -173,27 +175,6 @@ def _crop_center(
     return np.clip(center, middle - room, middle + room)
 
 
-def clip_polygon(polygon: Polygon, size: int) -> Polygon:
-    """The part of a (K, 2) outline inside the square from 0 to `size` - 1; (0, 2) if none."""
-    limit = size - 1.0
-    for axis, sign, bound in ((0, 1, 0.0), (0, -1, -limit), (1, 1, 0.0), (1, -1, -limit)):
-        if len(polygon) == 0:
-            break
-        depth = sign * polygon[:, axis] - bound
-        if (depth >= 0).all():
-            continue
-        points = []
-        for i in range(len(polygon)):
-            before, here = depth[i - 1], depth[i]
-            if (before >= 0) != (here >= 0):
-                share = before / (before - here)
-                points.append(polygon[i - 1] + share * (polygon[i] - polygon[i - 1]))
-            if here >= 0:
-                points.append(polygon[i])
-        polygon = np.array(points, np.float64).reshape(-1, 2)
-    return polygon
-
-
 def _area(polygon: Polygon) -> float:
     x, y = polygon.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
@@ -225,20 +206,3 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
         noise = rng.normal(0, rng.uniform(2, 12), image.shape)
         return np.clip(image + noise, 0, 255).astype(np.uint8)
     return compress(image, int(rng.integers(20, 70)))
-
-
-def motion_blur(image: Image, length_px: float, angle: float) -> Image:
-    """Blur a uint8 image along a direction, `angle` in radians."""
-    size = int(length_px) | 1
-    weights = np.zeros((size + 2, size + 2), np.float32)
-    middle = (size + 1) / 2
-    offset = np.array([math.cos(angle), math.sin(angle)]) * size / 2
-    start, end = np.rint(middle - offset).astype(int), np.rint(middle + offset).astype(int)
-    cv2.line(weights, start.tolist(), end.tolist(), 1.0)
-    return np.asarray(cv2.filter2D(image, -1, weights / weights.sum()), np.uint8)
-
-
-def compress(image: Image, quality: int) -> Image:
-    """A uint8 image after JPEG at a quality of 1 to 100."""
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)

@@ -10,12 +10,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..postprocess import PostprocessParams
-from ..preprocess import SizePolicy
+from ..network.config import ModelConfig
+from ..settings import PostprocessParams, SizePolicy
 from .augment import AugmentConfig
-from .losses import OFFICIAL_LOSS, LossConfig
-from .model import ModelConfig
 from .targets import TargetConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Weights and forms of the parts. The defaults are the paper's."""
+
+    prob_weight: float = 1.0
+    """Of Ls, on P."""
+
+    binary_weight: float = 1.0
+    """alpha: of Lb, on the approximate binary map."""
+
+    thresh_weight: float = 10.0
+    """beta: of Lt, on T; 0 leaves T without supervision."""
+
+    binary_loss: Literal["bce", "dice"] = "bce"
+    """Form of Lb."""
+
+    negative_ratio: float = 3.0
+    """Hardest negatives kept for each positive, in the cross-entropies."""
+
+    def __post_init__(self) -> None:
+        for name in ("prob_weight", "binary_weight", "thresh_weight", "negative_ratio"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.binary_loss not in ("bce", "dice"):
+            raise ValueError(f'binary_loss must be "bce" or "dice", got {self.binary_loss!r}')
+
+
+OFFICIAL_LOSS = LossConfig(prob_weight=5.0, binary_weight=1.0, binary_loss="dice")
+"""What the authors' published code uses in place of the paper's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +92,7 @@ class TrainConfig:
     clip_norm: float = 0.0
     """Largest norm of the gradient; 0 leaves it."""
 
-    average_decay: float = 0.999
+    ema_decay: float = 0.999
     """Of the moving average of the weights, which is what gets validated and saved; 0 for none."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -120,12 +149,12 @@ class TrainConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in (
             "learning_rate", "weight_decay", "power", "warmup_steps", "clip_norm", "epochs",
-            "workers", "num_threads", "average_decay",
+            "workers", "num_threads", "ema_decay",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.average_decay >= 1:
-            raise ValueError(f"average_decay must be less than 1, got {self.average_decay}")
+        if self.ema_decay >= 1:
+            raise ValueError(f"ema_decay must be less than 1, got {self.ema_decay}")
         # Their own checks: now, not at the first checkpoint.
         SizePolicy(self.short_side)
         PostprocessParams(unclip_ratio=self.unclip_ratio)
@@ -154,7 +183,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "warmup_steps": 50,
         "clip_norm": 10.0,
-        "average_decay": 0.99,
+        "ema_decay": 0.99,
         "validate_every": 500,
     },
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
-from ..engines.cuda_driver import device_ordinal
 from ..errors import EngineError
+from ..network.dbnet import DBOutput
+from ..settings import check_device, device_ordinal
 from .losses import LabelMaps
-from .model import DBOutput
 
 VALIDATION_TIMEOUT = datetime.timedelta(hours=2)
 """How long the other processes wait for the one that validates."""
@@ -74,8 +73,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
 
 
 def _check_device(device: str) -> None:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
+    check_device(device)
     count = torch.cuda.device_count()
     if device != "cpu" and device_ordinal(device) >= count:
         raise EngineError(
@@ -91,7 +89,7 @@ def wait_for_all(ranks: Ranks) -> None:
 
 
 def gather_batch(output: DBOutput, labels: LabelMaps, ranks: Ranks) -> tuple[DBOutput, LabelMaps]:
-    """Outputs and labels of all processes, gradients flowing to this process's own outputs."""
+    """ResultWriter and labels of all processes, gradients flowing to this process's own outputs."""
     if ranks.count == 1:
         return output, labels
     return (

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.open import read_dataset
+from ..data.samples import Sample, load_prob_map, load_sample_image
 from ..errors import ImageError, TrainingError
 from .augment import AugmentConfig, augment, cut_prob_map
-from .datasets import Sample, load_prob_map, load_sample_image, read_dataset
 from .losses import LabelMaps
 from .targets import TargetConfig, make_targets
 

@@ -3,45 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .model import DBOutput
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig:
-    """Weights and forms of the parts. The defaults are the paper's."""
-
-    prob_weight: float = 1.0
-    """Of Ls, on P."""
-
-    binary_weight: float = 1.0
-    """alpha: of Lb, on the approximate binary map."""
-
-    thresh_weight: float = 10.0
-    """beta: of Lt, on T; 0 leaves T without supervision."""
-
-    binary_loss: Literal["bce", "dice"] = "bce"
-    """Form of Lb."""
-
-    negative_ratio: float = 3.0
-    """Hardest negatives kept for each positive, in the cross-entropies."""
-
-    def __post_init__(self) -> None:
-        for name in ("prob_weight", "binary_weight", "thresh_weight", "negative_ratio"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.binary_loss not in ("bce", "dice"):
-            raise ValueError(f'binary_loss must be "bce" or "dice", got {self.binary_loss!r}')
-
-
-OFFICIAL_LOSS = LossConfig(prob_weight=5.0, binary_weight=1.0, binary_loss="dice")
-"""What the authors' published code uses in place of the paper's."""
+from ..network.dbnet import DBOutput
+from .config import LossConfig
 
 
 class LabelMaps(NamedTuple):

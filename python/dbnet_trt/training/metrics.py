@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.samples import Sample, load_sample_image
 from ..detector import Detector
 from ..evaluation.evaluate import stretched
-from .datasets import Sample, load_sample_image
 
 logger = logging.getLogger("dbnet_trt")
 

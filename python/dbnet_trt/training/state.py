@@ -15,7 +15,7 @@ from torch import nn
 
 from ..errors import EngineError
 from ..files import write_atomically
-from .model import DBNet
+from ..network.dbnet import DBNet
 
 
 @dataclass(slots=True)

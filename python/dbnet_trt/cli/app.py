@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `dbnet`: its commands, and how errors end it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from pathlib import Path
+
+from cyclopts import App, CycloptsError
+
+from .. import __version__
+from ..errors import DBNetError, did_you_mean
+from ..extras import EXTRAS, install_hint
+from ..images.load import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from .console import INTERRUPTED, SUCCESS, err, fail
+
+COMMANDS = {  # name: (where, what it does, an example)
+    "detect": ("detect:detect", "Find text in images, videos and streams.",
+               "dbnet detect photo.jpg --save out.jpg"),
+    "models": ("models:models", "List the models that have names.", "dbnet models"),
+    "info": ("models:info", "Print a model's card.", "dbnet info ppocrv6-small"),
+    "data": ("data:app", "Look after data sets.", "dbnet data check icdar2015:data/ic15"),
+    "synth": ("synth:synth", "Draw synthetic scenes.", "dbnet synth scenes 1000"),
+    "train": ("train:app", "Train a detector.",
+              "dbnet train --preset quick --data icdar2015:data/ic15 --output runs/first"),
+    "export": ("train:export", "Export a checkpoint to ONNX.",
+               "dbnet export runs/first/best.safetensors first.onnx"),
+    "eval": ("evaluate:evaluate", "Score a detector on a data set.",
+             "dbnet eval first.onnx --data icdar2015:data/ic15"),
+    "score": ("evaluate:score", "Score results that exist already.",
+              "dbnet score gt.zip results.zip --protocol icdar2015"),
+    "build": ("build:build", "Build a TensorRT engine.",
+              "dbnet-build ppocrv6-small --precision fp16"),
+}  # fmt: skip
+"""Every command, imported when it is called."""
+
+app = App(
+    name="dbnet",
+    help="Find text in photos, documents and video. A path alone means `dbnet detect`.",
+    version=__version__,
+    help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
+    suppress_keyboard_interrupt=False,  # `main` says so
+)
+for _name, (_where, _help, _example) in COMMANDS.items():
+    _is_app = _where.endswith(":app")  # which has its own help
+    _more = {} if _is_app else {"help_epilogue": f"Example: {_example}"}
+    app.command(f"dbnet_trt.cli.{_where}", name=_name, help=_help, **_more)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Errors of this package are one line on standard error, without a traceback.
+
+    Args:
+        arguments: The command and its arguments; those of the process if left out.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        tokens = _with_command(sys.argv[1:] if arguments is None else arguments)
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        err.print("interrupted", style="yellow")
+        return INTERRUPTED
+    except BrokenPipeError:  # `dbnet ... | head` has read enough
+        sys.stderr.close()
+        return 1
+    except ImportError as error:
+        message = _missing_library(error)
+        if message is None:
+            raise
+        return fail(message)
+    except OSError as error:  # a full disk, most often
+        return _fail_to_write(error)
+    except (CycloptsError, DBNetError, ValueError) as error:
+        return fail(" ".join(str(error).split()))
+    return result if isinstance(result, int) else SUCCESS
+
+
+def _with_command(tokens: list[str]) -> list[str]:
+    """Return the tokens with their command: `detect` where they begin with a path.
+
+    Raises:
+        ValueError: They begin with neither a command nor a path.
+    """
+    first = tokens[0] if tokens else "--help"
+    if first.startswith("-") or first in COMMANDS:
+        return tokens
+    path = Path(first)
+    known = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    if known or path.exists() or any(mark in first for mark in ("/", "*", "?", "://")):
+        return ["detect", *tokens]
+    suggestion = did_you_mean(first, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+    raise ValueError(f'there is no command "{first}" and no file of that name{suggestion}')
+
+
+def _missing_library(error: ImportError) -> str | None:
+    """Return what installs a missing library; None where another thing went wrong."""
+    missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+    if not isinstance(missing, ModuleNotFoundError):
+        return None
+    name = missing.name or str(missing)
+    if name.partition(".")[0] not in EXTRAS:
+        return f"this command needs {name}, which is not installed"
+    return f"this command needs {name}; {install_hint(name)}"
+
+
+def _fail_to_write(error: OSError) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left goes nowhere, or Python would try once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    is_full = error.errno == errno.ENOSPC and not error.filename
+    what = "the results cannot be written" if is_full else error.filename or "input or output"
+    return fail(f"{what}: {error.strerror or error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

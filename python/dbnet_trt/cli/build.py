@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `dbnet build`, also installed as `dbnet-build`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from ..building.build import BuildConfig, BuiltEngine, build_engine
+from .console import err, out
+
+DEFAULT = BuildConfig()
+
+
+def build(
+    model: str,
+    /,
+    *,
+    output: Path | None = None,
+    card: str | None = None,
+    triton: Path | None = None,
+    verbose: Annotated[bool, Parameter(negative="")] = False,
+    config: Annotated[BuildConfig, Parameter(name="*")] = DEFAULT,
+) -> None:
+    """Build a TensorRT engine, and its card beside it.
+
+    Parameters
+    ----------
+    model
+        Name (see `dbnet models`), or path of an .onnx file or of a checkpoint.
+    output
+        The .engine file; by default the name says model, size, precision, GPU and version.
+    card
+        For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
+    triton
+        Also write a model repository for Triton Inference Server to this folder.
+    verbose
+        Print the network's layers, and all that TensorRT has to say.
+    """
+    if verbose:
+        logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
+    with _BuildProgress() as progress:
+        built = build_engine(model, output, card=card, config=config, progress=progress)
+    _print(built, verbose)
+    if triton is not None:
+        from ..building.triton import write_repository
+
+        folder = write_repository(triton, built.path, built.card)
+        out.print(f"model repository: [bold]{triton}[/bold], model {folder.name}", soft_wrap=True)
+
+
+def main() -> int:
+    """Run `dbnet-build`."""
+    from .app import main as run
+
+    return run(["build", *sys.argv[1:]])
+
+
+def _print(built: BuiltEngine, verbose: bool) -> None:
+    if verbose:
+        for kind, count in built.layers:
+            out.print(f"{count:6d}  {kind}")
+    card = built.card
+    size = built.path.stat().st_size / 1e6
+    cached = ", from the cache" if built.from_cache else ""
+    out.print(f"[bold]{built.path}[/bold]  {size:.1f} MB{cached}", soft_wrap=True)
+    ranges = " to ".join(f"{batch}x3x{height}x{width}" for batch, height, width in card.shapes[::2])
+    gpus = ", ".join(card.compute_capabilities)
+    out.print(
+        f"{card.backend} {card.version}, {card.precision}, GPUs {gpus}, {ranges}", soft_wrap=True
+    )
+    out.print(f"checked: {built.checked}", soft_wrap=True)
+
+
+class _BuildProgress:
+    """A bar for each phase under way, on a terminal; called from TensorRT's threads."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _BuildProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, phase: str, step: int, num_steps: int) -> None:
+        with self._lock:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._progress.add_task(phase, total=num_steps)
+            task = self._tasks[phase]
+            if step < num_steps:
+                self._progress.update(task, completed=step)
+            else:
+                self._progress.remove_task(self._tasks.pop(phase))

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `dbnet data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from ..data.open import read_as_is
+from ..data.report import aspect_quantiles, counts, write_report
+from ..data.statistics import Health, find_undecodable, measure_health, spread
+from .console import err, out
+
+MAX_PRINTED = 20
+"""Problems that are printed; the report lists more."""
+
+app = App(
+    name="data",
+    help="Look after data sets.",
+    help_epilogue="Example: dbnet data check icdar2015:data/ic15",
+)
+
+
+@app.command
+def check(
+    data: str,
+    /,
+    *,
+    format: str | None = None,
+    report: Path = Path("data-check.html"),
+    limit: int | None = None,
+    pictures: int = 24,
+) -> int:
+    """Check a data set: how much there is of what, and what is wrong with it.
+
+    The exit code is 0 if nothing is wrong, 1 if there are problems or no images, and 2 if it
+    cannot be read.
+
+    Parameters
+    ----------
+    data
+        PATH or FORMAT:PATH of a data set, and perhaps #train, #val or #test behind it.
+    format
+        Its format, if it cannot be told from the files and is not part of the first argument.
+    report
+        HTML file to write, with pictures; or a folder, for report.html in it.
+    limit
+        Decode at most so many images, evenly spread, to find damaged ones; all if left out.
+    pictures
+        At most so many pictures in the report.
+    """
+    if pictures < 0 or (limit is not None and limit < 0):
+        raise ValueError(f"expected 0 or more, got --pictures {pictures}, --limit {limit}")
+    name = f"{format}:{data}" if format else data
+    found = read_as_is(name)
+    looked_at = found.samples if limit is None else spread(found.samples, limit)
+    progress = track(
+        looked_at, "decoding", console=err, transient=True, disable=not err.is_terminal
+    )
+    found.problems += find_undecodable(progress)
+    health = measure_health(found)
+    file = report if report.suffix.lower() in (".html", ".htm") else report / "report.html"
+    try:
+        write_report(file, name, health, found.samples, pictures)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be written: {error.strerror}") from error
+    _print(name, health)
+    out.print(f"report with pictures: {file}", soft_wrap=True, markup=False, highlight=False)
+    return 1 if health.problems or not health.num_images else 0
+
+
+def _print(name: str, health: Health) -> None:
+    table = Table(title=escape(name), show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    for title, rows in (
+        ("", counts(health)),
+        ("problems: ", health.kinds),
+        ("height in pixels ", health.height_table),
+        ("length over height, ", aspect_quantiles(health)),
+    ):
+        for what, value in rows:
+            table.add_row(title + what, str(value))
+        table.add_section()
+    out.print(table)
+    for problem in health.problems[:MAX_PRINTED]:
+        out.print(str(problem), soft_wrap=True, markup=False, highlight=False)
+    if len(health.problems) > MAX_PRINTED:
+        out.print(f"and {len(health.problems) - MAX_PRINTED} more problems")
+    if len(health.heights) == 0:
+        out.print("there is no text to learn or find")

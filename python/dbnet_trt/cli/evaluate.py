@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `dbnet eval` and `dbnet score`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.progress import track
+
+from ..errors import ImageError
+from ..files import write_atomically
+from .console import err, out
+from .options import DEFAULT_OPTIONS, RunOptions
+
+if TYPE_CHECKING:
+    from ..data.samples import Sample
+    from ..evaluation.evaluate import Evaluation
+
+logger = logging.getLogger("dbnet_trt")
+
+ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
+CURVED = ("totaltext", "ctw1500")
+"""Protocols of data sets with curved text, which is found as polygons."""
+PROTOCOL_OF: dict[str, ProtocolName] = {
+    "totaltext": "totaltext",
+    "ctw1500": "ctw1500",
+    "icdar2013": "deteval",
+}
+"""Protocol by format of --data; every other format is scored as ICDAR 2015."""
+
+
+def evaluate(
+    model: str | None = None,
+    /,
+    *,
+    data: str,
+    protocol: ProtocolName | None = None,
+    report: Path | None = None,
+    json: Path | None = None,
+    submission: Path | None = None,
+    options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
+) -> None:
+    """Score a detector on a data set.
+
+    Prints precision, recall and F, as the official script of the data set gives them, and on
+    standard error the model, the arithmetic, the size and the thresholds that gave them.
+
+    Parameters
+    ----------
+    model
+        Name of a model, an .onnx file or a .safetensors checkpoint; the default model if left out.
+    data
+        FORMAT:PATH of images with ground truth, as in icdar2015:FOLDER.
+    protocol
+        How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
+        (ICDAR 2013). That of the data by default.
+    report
+        Write numbers, curve and worst images to an HTML file.
+    json
+        Write one line of JSON per image.
+    submission
+        Write what was found to a zip archive, as the benchmark collects results.
+    """
+    from ..data.open import read_dataset, split_name
+    from ..evaluation.evaluate import evaluate_samples, write_jsonl
+    from ..evaluation.submissions import write_results
+
+    options = dataclasses.replace(options, model=model or options.model)
+    form, path, _ = split_name(data)
+    _check_outputs([json, submission, report], path, Path(options.model or ""))
+    chosen = protocol or PROTOCOL_OF.get(form, "icdar2015")
+    samples = read_dataset(data).samples
+    detector = options.open_detector(polygons=chosen in CURVED)
+    size = options.size(detector.card)
+    evaluation = evaluate_samples(
+        detector, _with_progress(samples), chosen, size=size, curve=report is not None
+    )
+    with _writing():
+        if json is not None:
+            write_atomically(json, lambda path: write_jsonl(path, evaluation))
+        if submission is not None:
+            write_atomically(submission, lambda path: write_results(path, evaluation))
+    facts = {
+        "model": repr(detector),
+        "data": data,
+        "size": str(size or detector.size),
+        "thresholds": str(detector.params),
+    }
+    _conclude(evaluation, facts, report, detector.params.score_threshold)
+
+
+def score(
+    gt: Path,
+    pred: Path,
+    /,
+    *,
+    protocol: ProtocolName,
+    format: ProtocolName | None = None,
+    report: Path | None = None,
+    json: Path | None = None,
+) -> None:
+    """Score results that exist already.
+
+    Prints precision, recall and F, as the official script of the protocol gives them.
+
+    Parameters
+    ----------
+    gt
+        Ground truth, a folder or a zip archive.
+    pred
+        Results to score, a folder or a zip archive.
+    protocol
+        How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
+        (ICDAR 2013).
+    format
+        Format of the files in both; the protocol's by default.
+    report
+        Write numbers and curve to an HTML file.
+    json
+        Write one line of JSON per image.
+    """
+    from ..evaluation.evaluate import write_jsonl
+    from ..evaluation.submissions import score_submission
+
+    _check_outputs([json, report], gt, pred)
+    evaluation = score_submission(gt, pred, protocol, format or protocol, curve=report is not None)
+    if json is not None:
+        with _writing():
+            write_atomically(json, lambda path: write_jsonl(path, evaluation))
+    _conclude(evaluation, {"ground truth": str(gt), "results": str(pred)}, report, None)
+
+
+def _conclude(
+    evaluation: Evaluation, facts: dict[str, str], report: Path | None, threshold: float | None
+) -> None:
+    """Write the report, if one is asked for, and print the score and what gave it."""
+    from ..evaluation.report import render_report
+
+    if report is not None:
+        page = render_report(evaluation, facts, threshold)
+        with _writing():
+            write_atomically(report, lambda path: path.write_text(page, encoding="utf-8"))
+    if evaluation.score.num_truths == 0:
+        logger.warning("there is no text to find: all is ignored, or there is none")
+    for name, value in facts.items():
+        err.print(f"{name}: {value}", style="dim", markup=False, soft_wrap=True)
+    out.print(str(evaluation.score), markup=False, soft_wrap=True)
+
+
+def _check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
+    """Check before the work that results can be written, and overwrite nothing that is read."""
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.resolve() in read:
+            raise ValueError(f"{path} is read, and would be overwritten; name another file")
+        if path.is_dir():
+            raise ValueError(f"expected the name of a file to write, got the folder {path}")
+        with _writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _with_progress(samples: list[Sample]) -> Iterable[Sample]:
+    return track(samples, "detecting", console=err, transient=True, disable=not err.is_terminal)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{error.filename} cannot be written: {error.strerror}") from error

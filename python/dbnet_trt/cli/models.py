@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `dbnet models` and `dbnet info`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from rich.table import Table
+
+from .. import zoo
+from ..card import ModelCard
+from ..detector import Detector
+from ..engines.engine_card import EngineCard, read_engine_card
+from ..errors import DBNetError
+from ..settings import CpuConfig
+from .console import escape, out
+
+
+def info(model: str = zoo.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
+    """Print a model's card.
+
+    Parameters
+    ----------
+    model
+        Name of a model, or path of an .onnx file or of an .engine file, which needs no GPU here.
+    card
+        For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
+    """
+    if Path(model).suffix.lower() == ".engine":
+        engine = read_engine_card(Path(model))
+        _print_card(engine.model, engine.model.name)
+        _print_card(engine, f"built by {engine.backend} {engine.version}")
+    else:
+        detector = Detector(model, card=card, cpu=CpuConfig(backend="onnxruntime"))
+        _print_card(detector.card, detector.card.name)
+
+
+def _print_card(card: ModelCard | EngineCard, title: str) -> None:
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for each in fields(card):
+        value = getattr(card, each.name)
+        if each.name not in ("name", "model") and value != "":
+            shown = ", ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
+            table.add_row(each.name, escape(shown))
+    out.print(table)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):  # a shape
+        return "x".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def models() -> None:
+    """List the models that have names, and what installs them."""
+    for name, model in zoo.MODELS.items():
+        card, default = model.card, " (default)" if name == zoo.DEFAULT_MODEL else ""
+        what = f"one outline per {card.text_level}, short side {card.short_side}; {card.license}"
+        out.print(f"[bold]{name}[/bold]{default}  {what}", soft_wrap=True)
+        try:
+            path, _ = zoo.find_model(name)
+            out.print(f"  {escape(str(path))}", soft_wrap=True, highlight=False)
+        except DBNetError as error:
+            out.print(f"  {escape(str(error))}", soft_wrap=True, style="dim")

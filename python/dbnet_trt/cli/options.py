@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of every command that runs a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..card import ModelCard
+from ..detector import Detector
+from ..settings import CpuConfig, PostprocessOptions, SizePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Model, device, size and thresholds."""
+
+    model: str | None = None
+    """Name (see `dbnet models`), or path of an .onnx, .engine or .safetensors file; the default
+    model if left out."""
+
+    card: str | None = None
+    """Card of another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of one."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:0."""
+
+    short_side: int | None = None
+    """Short side of the image in the network, in pixels; more finds smaller text, slower."""
+
+    cpu: Annotated[CpuConfig, Parameter(name="*")] = CpuConfig()
+    """How an ONNX file runs on the CPU."""
+
+    postprocess: Annotated[PostprocessOptions, Parameter(name="*", negative="")] = field(
+        default_factory=PostprocessOptions
+    )
+    """How text is read off the probability map."""
+
+    def open_detector(self, *, polygons: bool = False) -> Detector:
+        """Open the detector that these options describe, for polygons in any case if asked."""
+        options = PostprocessOptions(**self.postprocess)
+        options["polygons"] = bool(options.get("polygons")) or polygons
+        return Detector(self.model, device=self.device, card=self.card, cpu=self.cpu, **options)
+
+    def size(self, card: ModelCard) -> SizePolicy | None:
+        """Return the size policy that is asked for, if one is."""
+        if self.short_side is None:
+            return None
+        return SizePolicy(self.short_side, max(card.long_side_limit, self.short_side))
+
+
+DEFAULT_OPTIONS = RunOptions()

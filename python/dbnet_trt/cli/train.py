@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `dbnet train` and `dbnet export`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
+
+from ..training.config import LOSS_PRESETS, PRESETS, TrainConfig
+from .console import err, out, progress_bar
+
+if TYPE_CHECKING:
+    from ..training.metrics import Record
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Where the configuration comes from, before the options that follow."""
+
+    preset: Literal["finetune", "synthtext-pretrain", "quick"] = "finetune"
+    """The paper's fine-tuning (1200 epochs) or pretraining (100,000 steps), or a first look."""
+
+    loss_preset: Literal["paper", "official"] | None = None
+    """The loss of the paper or of its authors' published code; the preset's own if left out."""
+
+    config: Path | None = None
+    """A config.json of another run; takes the presets' place."""
+
+
+def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in what the command line leaves open, from the preset or the file it names."""
+
+    def given(name: str, default: str) -> str:
+        tokens = arguments[f"--{name}"].tokens
+        return tokens[0].value if tokens else default
+
+    path = given("config", "")
+    if path:
+        values = _read_config(Path(path))
+    else:
+        values = PRESETS.get(given("preset", "finetune"), {})
+        loss = LOSS_PRESETS.get(given("loss-preset", ""))
+        values = values if loss is None else {**values, "loss": loss}
+    if given("steps", "") and not given("epochs", ""):
+        values = {**values, "epochs": 0.0}  # those of the preset would take the steps' place
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(values, source=path or "preset")(app, commands, arguments)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--config {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"--config {path} must hold a JSON object, as a run's config.json does")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+app = App(
+    name="train",
+    config=_apply_settings,
+    help_epilogue="Example: dbnet train --preset quick --data icdar2015:data/ic15 "
+    "--output runs/first",
+)
+
+
+@app.default
+def train(
+    *,
+    settings: Annotated[TrainSettings, Parameter(name="*")] = TrainSettings(),
+    config: Annotated[TrainConfig, Parameter(name="*")],
+) -> None:
+    """Train a detector, or go on with a run that was stopped.
+
+    Under torchrun (`torchrun --nproc-per-node 2 -m dbnet_trt train ...`) the processes share each
+    batch and give what one process gives.
+    """
+    from ..training.train import train as run
+
+    logging.getLogger("dbnet_trt").setLevel(logging.INFO)
+    with _TrainProgress(config) as progress:
+        last = run(config, progress)
+    best = last.with_name("best.safetensors")
+    out.print(f"[bold]{best if best.exists() else last}[/bold]", soft_wrap=True, highlight=False)
+
+
+class _TrainProgress:
+    """Shows records as they come: a bar on a terminal, and a line for each validation."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._progress = progress_bar("numbers", transient=False, disable=False)
+        self._task = self._progress.add_task("training", total=None, numbers="")
+
+    def __enter__(self) -> _TrainProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, record: Record) -> None:
+        if "validation" in record:
+            parts = "  ".join(f"{name} {value:.4f}" for name, value in record["validation"].items())
+            err.print(f"step {record['step']}: {parts}", soft_wrap=True)
+            return
+        loss = " ".join(f"{name} {value:.3f}" for name, value in record["loss"].items())
+        numbers = (
+            f"{loss} lr {record['learning_rate']:.2g} {record['images_per_second']:.1f} images/s"
+        )
+        if record["skipped"]:
+            numbers += f" {record['skipped']} skipped"
+        self._progress.update(
+            self._task, completed=record["step"], total=record["steps"], numbers=numbers
+        )
+        if not err.is_terminal:
+            err.print(f"step {record['step']}/{record['steps']}: {numbers}", soft_wrap=True)
+
+
+def export(
+    checkpoint: Path,
+    output: Path | None = None,
+    /,
+    *,
+    precision: Literal["fp32", "fp16"] = "fp32",
+) -> None:
+    """Export a checkpoint to ONNX, with its card inside.
+
+    Parameters
+    ----------
+    checkpoint
+        A .safetensors file that `dbnet train` wrote.
+    output
+        The .onnx file; by default the checkpoint's name with that suffix.
+    precision
+        fp16 halves the file; its input and output stay fp32.
+    """
+    from ..network.export import export_checkpoint
+
+    target = export_checkpoint(checkpoint, output, precision=precision)
+    size = target.stat().st_size / 1e6
+    out.print(f"[bold]{target}[/bold]  {size:.1f} MB", soft_wrap=True, highlight=False)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of outlines: which text can be learnt, is ignored, or makes its image unusable."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .samples import Kind, Polygon, Text
+
+OUTSIDE_LIMIT = 0.1
+"""Text may reach so far out of its image, in the image's width or height: annotators overshoot."""
+
+COORDINATE_LIMIT = 1e6
+"""Pixels from the image's corner; what is further away, or not a number, is no place."""
+
+
+class NoOutlineError(ValueError):
+    """A text is annotated, but not where it is."""
+
+
+def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kind]:
+    """Check that the outline of a text is one.
+
+    Args:
+        text: The text, its polygon of any shape.
+        size: (height, width) of its image.
+
+    Returns:
+        The text to use, or None if it covers no pixel; what is wrong, "" if nothing is; and the
+        kind of that problem.
+
+    Raises:
+        NoOutlineError: There are fewer than 3 points, or numbers that are none.
+    """
+    polygon = text.polygon
+    if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
+        raise NoOutlineError(
+            f"expected an outline of 3 or more points (x, y), got shape {polygon.shape}"
+        )
+    x, y = polygon.T.tolist()  # plain numbers: NumPy's calls take longer than 4 points do
+    if not all(abs(value) < COORDINATE_LIMIT for value in x + y):
+        raise NoOutlineError(f"expected an outline in pixels, got {text.polygon.tolist()}")
+    height, width = size
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    bounds = f"{width}x{height} image: x {left:g} to {right:g}, y {top:g} to {bottom:g}"
+    if right < 0 or bottom < 0 or left >= width or top >= height:
+        return None, f"{_show(text)} is not in its {bounds}; dropped", "out of bounds"
+    points = polygon.astype(np.float32)
+    is_far_out = (
+        max(-left, right - width) > width * OUTSIDE_LIMIT
+        or max(-top, bottom - height) > height * OUTSIDE_LIMIT
+    )
+    has_area = cv2.contourArea(points) >= 1
+    if has_area and not is_far_out and not crosses_itself(polygon):
+        return text, "", "other"
+    hull = cv2.convexHull(points)
+    if cv2.contourArea(hull) < 1:
+        return None, f"{_show(text)} covers less than one pixel; dropped", "outline"
+    ignored = Text(hull.reshape(-1, 2).astype(np.float64), True, text.content)
+    if is_far_out:
+        return ignored, f"{_show(text)} reaches far out of its {bounds}; ignored", "out of bounds"
+    return ignored, f"the outline of {_show(text)} crosses itself; ignored", "outline"
+
+
+def crosses_itself(polygon: Polygon) -> bool:
+    """Whether two edges of a (K, 2) outline properly cross; touching is no crossing."""
+    # The quick way out for most outlines; a longer one may turn one way only and wind twice.
+    if len(polygon) <= 4 and cv2.isContourConvex(polygon.astype(np.float32)):
+        return False
+    start, end = polygon, np.roll(polygon, -1, axis=0)
+    along = end - start
+
+    def side(points: Polygon) -> NDArray[np.float64]:
+        """[i, j]: on which side of edge i point j lies."""
+        offset = points[None] - start[:, None]
+        cross = along[:, None, 0] * offset[..., 1] - along[:, None, 1] * offset[..., 0]
+        return np.asarray(np.sign(cross), np.float64)
+
+    parted = side(start) * side(end) < 0
+    return bool((parted & parted.T).any())
+
+
+def _show(text: Text) -> str:
+    return f"text {text.content!r}" if text.content else "a text"
+
+
+def clip_polygon(polygon: Polygon, size: int) -> Polygon:
+    """The part of a (K, 2) outline inside the square from 0 to `size` - 1; (0, 2) if none."""
+    limit = size - 1.0
+    for axis, sign, bound in ((0, 1, 0.0), (0, -1, -limit), (1, 1, 0.0), (1, -1, -limit)):
+        if len(polygon) == 0:
+            break
+        depth = sign * polygon[:, axis] - bound
+        if (depth >= 0).all():
+            continue
+        points = []
+        for i in range(len(polygon)):
+            before, here = depth[i - 1], depth[i]
+            if (before >= 0) != (here >= 0):
+                share = before / (before - here)
+                points.append(polygon[i - 1] + share * (polygon[i] - polygon[i - 1]))
+            if here >= 0:
+                points.append(polygon[i])
+        polygon = np.array(points, np.float64).reshape(-1, 2)
+    return polygon

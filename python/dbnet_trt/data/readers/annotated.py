@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of annotation tools: PaddleOCR's labels, Label Studio's export, and plain JSON Lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ImageError
+from ...images.load import image_size
+from ..dataset import DataSet, ImageAnnotation
+from ..samples import Polygon, Problem, Sample, Text
+from .files import ImageFinder, only_file, read_text
+from .icdar import turned_box
+
+PADDLE_IGNORED = ("###", "*")
+
+IGNORED_LABEL = re.compile(r"ignore|illegible|unreadable|do.?n.?t.?care|###", re.IGNORECASE)
+
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+"""Label Studio puts it before the names of uploaded files."""
+
+
+def read_jsonl(path: Path) -> DataSet:
+    """Read JSON Lines: {"image": path, "texts": [{"polygon": [[x, y], ...], "ignore": false}]}.
+
+    Paths are relative to the file; a text may have a "content". Points are in pixels of the upright
+    image, as EXIF turns it and as `dbnet detect` gives them. An image may have a "prob_map", the
+    path of a grey picture of P to learn in place of the shrunk texts (see `Sample`). This is also
+    what `dbnet synth` writes. The path is the file's, or a folder's that holds one such file.
+    """
+    file = only_file(path, "*.jsonl")
+    found = DataSet()
+    for number, line in _lines(file, found):
+        try:
+            record = json.loads(line)
+            annotation = ImageAnnotation(file.parent / record["image"], file, number, upright=True)
+            if "prob_map" in record:
+                annotation.prob_map = file.parent / record["prob_map"]
+            texts = record["texts"]
+            if not isinstance(texts, list):
+                raise TypeError("texts is no list")
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"there is no {error}" if isinstance(error, KeyError) else error
+            message = (
+                f'expected {{"image": path, "texts": [...]}}, got {line[:80]!r} ({reason}); skipped'
+            )
+            found.problems.append(Problem(file, number, message, "line not understood"))
+            continue
+        for text in texts:
+            annotation.read(number, _parse_json_text, text)
+        found.add(annotation)
+    return found
+
+
+def _parse_json_text(text: Any) -> Text:
+    if not isinstance(text, dict) or "polygon" not in text:
+        raise ValueError(f'expected {{"polygon": [[x, y], ...]}}, got {str(text)[:80]}')
+    ignore = text.get("ignore", False)
+    if not isinstance(ignore, bool):  # "false" would be true
+        raise ValueError(f'expected "ignore" to be true or false, got {ignore!r}')
+    return Text(parse_points(text["polygon"]), ignore, str(text.get("content", "")))
+
+
+def parse_points(points: Any) -> Polygon:
+    """(K, 2) float64 of [[x, y], ...].
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        return np.array(points, np.float64).reshape(len(points), 2)
+    except (ValueError, TypeError):
+        raise ValueError(f"expected points [[x, y], ...], got {str(points)[:80]}") from None
+
+
+def write_jsonl(file: Path, samples: list[Sample]) -> None:
+    """Write samples as `read_jsonl` reads them."""
+    with file.open("w", encoding="utf-8") as lines:
+        for sample in samples:
+            texts = [
+                {
+                    "polygon": text.polygon.round(2).tolist(),
+                    "ignore": text.ignore,
+                    "content": text.content,
+                }
+                for text in sample.texts
+            ]
+            record = {"image": sample.image.relative_to(file.parent).as_posix(), "texts": texts}
+            if sample.prob_map is not None:
+                record["prob_map"] = sample.prob_map.relative_to(file.parent).as_posix()
+            lines.write(json.dumps(record) + "\n")
+
+
+def read_paddleocr(path: Path) -> DataSet:
+    """Read a label file of PaddleOCR or PPOCRLabel.
+
+    Lines are an image's path, a tab, and [{"transcription": "text", "points": [[x, y], ...]}]. The
+    path is relative to the file or to the folder above it. `###`, `*` and texts marked difficult
+    are ignored. Points are in pixels of the upright image, as EXIF turns it.
+    """
+    file = only_file(path, "*abel*.txt")
+    found = DataSet()
+    images = ImageFinder(file.parent)
+    for number, line in _lines(file, found):
+        name, tab, labels = line.partition("\t")
+        try:
+            texts = json.loads(labels)
+            if not tab or not isinstance(texts, list):
+                raise ValueError("no list behind a tab")
+        except ValueError as error:
+            message = f"expected path<tab>[{{...}}], got {line[:80]!r} ({error}); skipped"
+            found.problems.append(Problem(file, number, message, "line not understood"))
+            continue
+        image = images.find(name.strip()) or file.parent / name.strip()
+        annotation = ImageAnnotation(image, file, number, upright=True)
+        for text in texts:
+            annotation.read(number, _parse_paddle, text)
+        found.add(annotation)
+    return found
+
+
+def _parse_paddle(text: Any) -> Text:
+    if not isinstance(text, dict) or "points" not in text:
+        raise ValueError(f'expected {{"transcription": ..., "points": ...}}, got {str(text)[:80]}')
+    content = str(text.get("transcription", ""))
+    ignore = content in PADDLE_IGNORED or bool(text.get("difficult", False))
+    return Text(parse_points(text["points"]), ignore, content)
+
+
+def read_labelstudio(path: Path) -> DataSet:
+    """Read Label Studio's export "JSON" (not "JSON-MIN"): polygons and turned rectangles.
+
+    Images are found by name below the file's folder, also without the prefix that an upload gave
+    them. Of several annotations of a task the last that was not cancelled counts. A label such as
+    "ignore", "illegible" or "don't care" makes a text ignored; a text area says what it says.
+
+    Raises:
+        ValueError: It is no such export.
+    """
+    file = only_file(path, "*.json")
+    tasks = load_json(file, "a list of tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise ValueError(f"expected {file} to be a list of tasks; export as JSON")
+    if tasks and not any("annotations" in task for task in tasks):
+        raise ValueError(f'{file} has tasks without "annotations"; export as JSON, not JSON-MIN')
+    found = DataSet()
+    images = ImageFinder(file.parent)
+    for task in tasks:
+        try:
+            _read_task(task, file, images, found)
+        except (KeyError, TypeError, AttributeError) as error:
+            message = f"expected a task with data and results, got {str(task)[:80]} ({error})"
+            found.problems.append(Problem(file, 0, f"{message}; skipped", "line not understood"))
+    return found
+
+
+def _read_task(task: dict[str, Any], file: Path, images: ImageFinder, found: DataSet) -> None:
+    what = f"task {task.get('id', '?')}"
+    annotations = [each for each in task["annotations"] if not each.get("was_cancelled")]
+    if not annotations:
+        message = f"{what}: expected an annotation that is not cancelled, found none; skipped"
+        found.problems.append(Problem(file, 0, message, "annotation missing"))
+        return
+    image = _find_task_image(task["data"], images)
+    if image is None:
+        message = f"{what}: expected its image below {file.parent}, found none of {task['data']}"
+        found.problems.append(Problem(file, 0, message, "image missing"))
+        return
+    annotation = ImageAnnotation(image, file)
+    size, annotation.upright = _shown_size(image, annotations[-1]["result"])
+    regions: dict[str, list[dict[str, Any]]] = {}
+    for index, result in enumerate(annotations[-1]["result"]):
+        regions.setdefault(str(result.get("id", index)), []).append(result)
+    for name, region in regions.items():
+        if any("original_width" in result for result in region):  # else it is of the whole image
+            annotation.read(0, partial(_parse_region, size), region, f"{what}, {name}")
+    found.add(annotation)
+
+
+def _shown_size(image: Path, results: list[dict[str, Any]]) -> tuple[tuple[int, int], bool]:
+    """(height, width) of an image as the labelling tool showed it, and whether it followed EXIF."""
+    try:
+        stored, upright = image_size(image), image_size(image, upright=True)
+    except ImageError:  # reported when the sample is added
+        return (1, 1), True
+    named = [(each.get("original_height"), each.get("original_width")) for each in results]
+    if stored != upright and stored in named:
+        return stored, False
+    return upright, True
+
+
+def _find_task_image(data: dict[str, Any], images: ImageFinder) -> Path | None:
+    for value in data.values():
+        if not isinstance(value, str):
+            continue
+        url = urlparse(value)
+        inner = parse_qs(url.query).get("d", [unquote(url.path)])[0]  # ?d= of local files
+        name = Path(inner).name
+        image = (
+            images.find(inner.lstrip("/"))
+            or images.find(name)
+            or images.find(UPLOAD_PREFIX.sub("", name))
+        )
+        if image is not None:
+            return image
+    return None
+
+
+def _parse_region(size: tuple[int, int], region: list[dict[str, Any]]) -> Text:
+    """A text of the results that share an id: a shape, perhaps labels and a transcription.
+
+    `size` is the (height, width) of the image in pixels.
+    """
+    value: dict[str, Any] = {}
+    labels: list[str] = []
+    content = ""
+    for result in region:
+        value = result["value"] | value
+        labels += result["value"].get(str(result.get("type")), [])  # rectanglelabels, labels, ...
+        if result.get("type") == "textarea":
+            said = result["value"].get("text", [])
+            content = said if isinstance(said, str) else " ".join(map(str, said))
+        if result.get("image_rotation", 0):
+            raise ValueError(f"expected image_rotation 0, got {result['image_rotation']}")
+    polygon = _shape(value, np.array(size[::-1]) / 100)
+    return Text(polygon, any(map(IGNORED_LABEL.search, labels)), content)
+
+
+def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
+    """(K, 2) float64 in pixels, a polygon or rectangle whose numbers are in percent.
+
+    Args:
+        value: Label Studio's.
+        scale: (2,), pixels in a percent of the width and of the height.
+    """
+    if "points" in value:
+        return parse_points(value["points"]) * scale
+    if not {"x", "y", "width", "height"} <= value.keys():
+        raise ValueError(f"expected a polygon or a rectangle, got {sorted(value)}")
+    x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+    angle = math.radians(float(value.get("rotation", 0)))
+    sides = (x * scale[0], y * scale[1], width * scale[0], height * scale[1])
+    return turned_box(*sides, angle, about_center=False)
+
+
+def load_json(file: Path, expected: str) -> Any:
+    """The contents of a JSON file.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"expected {file} to be JSON, {expected}; got {error}") from error
+
+
+def _lines(file: Path, found: DataSet) -> Iterator[tuple[int, str]]:
+    """(number, line) of each line that is not blank."""
+    annotation = ImageAnnotation(file, file)
+    text = read_text(annotation) or ""
+    found.problems += annotation.problems
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip("\r")

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a data set: which annotation belongs to which image, and its lines as text."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ...images.load import READ_SUFFIXES
+from ..dataset import DataSet, ImageAnnotation
+from ..samples import Problem, Text
+
+NOT_IMAGES = re.compile(r"(^|[^a-z])gt([^a-z]|s?$)|ground.?truth", re.IGNORECASE)
+"""Folders of pixel masks, which are image files named like the images."""
+
+PART = re.compile(r"(?<![a-z])(train|test|val)", re.IGNORECASE)
+
+INNER = re.compile(r"(?<![a-z])(train|test|val|images?|img)", re.IGNORECASE)
+"""Folders inside a data set, beside or above which its annotations may lie."""
+
+
+def stem_key(path: Path) -> str:
+    """What an image and its annotation have in common: img_1 of img_1.jpg and gt_img_1.txt."""
+    return path.stem.lower().removeprefix("poly_").removeprefix("gt_")
+
+
+def find_annotations(
+    folder: Path,
+    suffixes: tuple[str, ...],
+    found: DataSet,
+    key: Callable[[Path], str] = stem_key,
+) -> Iterator[ImageAnnotation]:
+    """Pair the images below a folder with their annotations, by name.
+
+    Annotations lie below the folder too, or, where it holds images only, beside it. An image
+    without annotation, or the reverse, becomes a problem.
+
+    Args:
+        folder: A data set, one part of it, or the images of one part.
+        suffixes: Of annotation files; a later one counts only where there is none of an earlier.
+        found: Where problems go.
+        key: What an image and its annotation have in common.
+
+    Raises:
+        ValueError: There are no images, no annotations, or several parts.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"expected the folder of a data set, got the file {folder}")
+    images = [path for path in _walk(folder) if _is_image(path, folder)]
+    if not images:
+        raise ValueError(
+            f"expected images ({', '.join(sorted(READ_SUFFIXES))}) in {folder}; found none"
+        )
+    part = _only_part(images, folder)
+    keys = {key(image) for image in images}
+    levels = 3 if images[0].parent == folder else 1  # images may have annotations beside them
+    roots = [folder, *folder.absolute().parents][:levels]
+    annotations = _find_annotations(roots, suffixes, part, lambda path: key(path) in keys)
+    by_key: dict[str, list[Path]] = defaultdict(list)
+    for path in annotations:
+        by_key[key(path)].append(path)
+    used: set[Path] = set()
+    for image in images:
+        near = by_key.get(key(image), [])
+        used.update(near)
+        if len(near) == 1:
+            yield ImageAnnotation(image, near[0])
+        else:
+            got = f"got {len(near)}: {', '.join(map(str, near))}" if near else "found none"
+            message = f"expected one annotation of this image ({' or '.join(suffixes)}), {got}"
+            found.problems.append(
+                Problem(image, 0, f"{message}; skipped", "annotation missing", image)
+            )
+    found.problems += _find_orphans(annotations, used)
+
+
+def _find_orphans(annotations: list[Path], used: set[Path]) -> list[Problem]:
+    """Annotations that have no image: files named and kept like the others, so no readme."""
+    kinds = {(path.parent, "gt_" in path.name) for path in used}
+    return [
+        Problem(path, 0, "expected an image that is named alike, found none", "image missing")
+        for path in annotations
+        if path not in used and (path.parent, "gt_" in path.name) in kinds
+    ]
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _is_image(path: Path, root: Path) -> bool:
+    inner = path.relative_to(root).parts[:-1]
+    is_image = path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".")
+    return is_image and not any(NOT_IMAGES.search(name) for name in inner)
+
+
+def _part_of(path: Path) -> str:
+    """train, test or val, if the nearest folder that names a part says so, else ""."""
+    for name in reversed(path.parts):
+        match = PART.search(name)
+        if match:
+            return match[1].lower()
+    return ""
+
+
+def _only_part(images: list[Path], folder: Path) -> str:
+    folders = sorted({path.parent for path in images})
+    parts = {_part_of(path.relative_to(folder)) for path in folders}
+    if len(parts) > 1:
+        raise ValueError(
+            f"{folder} holds several parts of a data set, which must not be mixed; "
+            f"name the images of one: {', '.join(map(str, folders))}"
+        )
+    return parts.pop() or _part_of(Path(folder.parent.name, folder.name))
+
+
+def _find_annotations(
+    roots: list[Path], suffixes: tuple[str, ...], part: str, has_image: Callable[[Path], bool]
+) -> list[Path]:
+    """The annotations of this part below the first of the folders that has some."""
+    for root in roots:
+        files = _walk(root)
+        for suffix in suffixes:
+            by_part = defaultdict(list)
+            for path in files:
+                if path.suffix.lower() == suffix:
+                    by_part[_part_of(path.relative_to(root).parent)].append(path)
+            choices = [by_part[part], by_part[""]]
+            if root == roots[0]:
+                choices.append([path for paths in by_part.values() for path in paths])
+            for chosen in choices:
+                if any(map(has_image, chosen)):  # else they are readmes
+                    return chosen
+        if not INNER.search(root.name):  # the folder above is of no data set
+            break
+    raise ValueError(
+        f"expected annotations ({' or '.join(suffixes)}) named like the images in {roots[0]}, "
+        "or beside it; found none"
+    )
+
+
+def only_file(path: Path, pattern: str) -> Path:
+    """The file of labels: the path itself, or the only one of this pattern in the folder.
+
+    Raises:
+        ValueError: There is none, or there are several.
+    """
+    if path.is_file():
+        return path
+    files = sorted(path.glob(pattern))
+    if len(files) != 1:
+        got = ", ".join(map(str, files)) or "none"
+        raise ValueError(f"expected one file {pattern} in {path}, found {got}; name the file")
+    return files[0]
+
+
+class ImageFinder:
+    """Finds the images that an annotation file names, wherever they were unpacked."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where the annotation file lies."""
+        self._folder = folder
+        self._by_name: dict[str, list[Path]] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The image of a name or relative path: in the folder, the one above, or by name below.
+
+        Returns:
+            None if there is none, or several of that name below the folder.
+        """
+        if not name:
+            return None
+        for root in (self._folder, self._folder.parent):
+            if (root / name).is_file():
+                return root / name
+        if self._by_name is None:
+            self._by_name = defaultdict(list)
+            for path in _walk(self._folder):
+                self._by_name[path.name].append(path)
+        same = self._by_name.get(Path(name).name, [])
+        return same[0] if len(same) == 1 else None
+
+
+def read_text(annotation: ImageAnnotation) -> str | None:
+    """The text of an annotation file, in UTF-8 or UTF-16; bytes that are neither are reported."""
+    try:
+        raw = annotation.file.read_bytes()
+    except OSError as error:
+        message = f"expected an annotation file, cannot read it: {error.strerror}; image skipped"
+        annotation.report(0, message, "annotation unreadable")
+        annotation.complete = False
+        return None
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        message = f"expected UTF-8, got byte 0x{raw[error.start]:02x}; it reads as a question mark"
+        annotation.report(line, message, "encoding")
+        return raw.decode(encoding, errors="replace")
+
+
+def read_lines(annotation: ImageAnnotation, parse: Callable[[str], Text]) -> None:
+    """Add the texts of an annotation file that has one a line, as `parse` reads them."""
+    text = read_text(annotation) or ""
+    # Not splitlines(): it also cuts at form feeds and the like, which occur in transcriptions.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            annotation.read(number, parse, line.strip("\r"))
+
+
+def numbers(fields: Iterable[str]) -> list[float]:
+    """Fields as numbers.
+
+    Raises:
+        ValueError: One is none.
+    """
+    result = []
+    for each in fields:
+        try:
+            result.append(float(each))
+        except ValueError:
+            raise ValueError(f"expected a number, got {each.strip()!r}") from None
+    return result

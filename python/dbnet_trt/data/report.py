@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The health of a data set as one HTML file, with pictures of its images and outlines."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from .samples import Sample, load_sample_image
+from .statistics import Health, spread
+
+PICTURE_SIDE = 1024
+"""Long side of the pictures, in pixels."""
+
+COUNTED, IGNORED = (0, 200, 0), (0, 140, 255)
+"""BGR: green, and orange."""
+
+MAX_LISTED = 200
+"""Problems, images without text, and names that the file lists."""
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 3rem 1rem 0; display: inline-table;
+        vertical-align: top; }
+caption { text-align: left; font-weight: 600; }
+td { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #ddd; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+ol, ul { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figure img { width: 100%; }
+figcaption { font-size: 13px; overflow-wrap: anywhere; }
+.counted { color: #0a0; } .ignored { color: #e07b00; } .problem { color: #c00; }
+"""
+
+
+def write_report(file: Path, name: str, health: Health, samples: list[Sample], count: int) -> None:
+    """Write one HTML file that needs no other.
+
+    Args:
+        file: Where to; its folder is made.
+        name: The data set's.
+        health: What there is to say.
+        samples: The data set's.
+        count: At most so many pictures; up to half are of images with problems.
+    """
+    chosen = choose_samples(health, samples, count)
+    figures = "\n".join(_figure(sample, health) for sample in chosen)
+    title = f"Data set {escape(name)}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>
+<body><h1>{title}</h1>
+{_tables(health)}
+{_listing("Problems", health.problems, "ol")}
+{_listing("Images without text", health.empty)}
+{_listing("Names that several files have", _names(health))}
+<h2>Pictures</h2>
+<p><span class="counted">Green</span> outlines count,
+<span class="ignored">orange</span> ones are ignored.</p>
+<div class="sheet">{figures}</div></body></html>
+""",
+        encoding="utf-8",
+    )
+
+
+def choose_samples(health: Health, samples: list[Sample], count: int) -> list[Sample]:
+    """Samples to show: of those with problems up to half of `count`, and others evenly spread."""
+    troubled = {problem.image for problem in health.problems}
+    first = spread([sample for sample in samples if sample.image in troubled], (count + 1) // 2)
+    others = [sample for sample in samples if sample.image not in troubled]
+    return first + spread(others, count - len(first))
+
+
+def draw_sample(sample: Sample, side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 BGR: the image in its right aspect with its outlines, long side `side`.
+
+    Raises:
+        ImageError: The image cannot be read.
+    """
+    image = load_sample_image(sample)
+    height, width = image.shape[0] * sample.stretch[1], image.shape[1] * sample.stretch[0]
+    scale = min(side / max(height, width), 1.0)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    factors = np.array(size) / image.shape[1::-1]
+    for text in sample.texts:
+        points = np.rint(text.polygon * factors * 16).astype(np.int32)  # 4 bits behind the point
+        color = IGNORED if text.ignore else COUNTED
+        cv2.polylines(picture, [points], True, color, 2, cv2.LINE_AA, shift=4)
+    return np.asarray(picture, np.uint8)
+
+
+def _figure(sample: Sample, health: Health) -> str:
+    ignored = sum(text.ignore for text in sample.texts)
+    caption = f"{escape(str(sample.image))}: {len(sample.texts)} texts, {ignored} ignored"
+    for problem in health.problems:
+        if problem.image == sample.image:
+            caption += f'<br><span class="problem">{escape(str(problem))}</span>'
+    try:
+        _, jpeg = cv2.imencode(".jpg", draw_sample(sample), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    except ImageError:  # among the problems
+        return f"<figure><figcaption>{caption}</figcaption></figure>"
+    data = base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return (
+        f'<figure><img alt="" src="data:image/jpeg;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _tables(health: Health) -> str:
+    return (
+        _table("Counts", counts(health))
+        + _table("Problems by kind", health.kinds)
+        + _table("Text height, pixels", health.height_table)
+        + _table("Length over height", aspect_quantiles(health))
+    )
+
+
+def counts(health: Health) -> list[tuple[str, int | str]]:
+    """What there is: (what, how many)."""
+    share = 100 * health.num_ignored / max(health.num_texts, 1)
+    return [
+        ("images", health.num_images),
+        ("images without text", len(health.empty)),
+        ("texts", health.num_texts),
+        ("ignored texts", f"{health.num_ignored} ({share:.1f} %)"),
+        ("names of several files", len(health.same_name)),
+        ("problems", len(health.problems)),
+    ]
+
+
+def aspect_quantiles(health: Health) -> list[tuple[str, str]]:
+    """How long texts are: (share of the texts, their length over their height at most)."""
+    if not len(health.aspects):
+        return []
+    return [
+        (f"{100 * share:g} % up to", f"{np.quantile(health.aspects, share):.1f}")
+        for share in (0.1, 0.5, 0.9, 0.99)
+    ]
+
+
+def _table(caption: str, rows: Sequence[tuple[str, object]]) -> str:
+    body = "".join(
+        f'<tr><td>{escape(name)}</td><td class="number">{escape(str(value))}</td></tr>'
+        for name, value in rows
+    )
+    return f"<table><caption>{caption}</caption>{body}</table>" if rows else ""
+
+
+def _names(health: Health) -> list[str]:
+    return [f"{name}: {', '.join(map(str, paths))}" for name, paths in health.same_name.items()]
+
+
+def _listing(title: str, items: Sequence[object], tag: str = "ul") -> str:
+    if not items:
+        return ""
+    rest = len(items) - MAX_LISTED
+    rows = "".join(f"<li>{escape(str(item))}</li>" for item in items[:MAX_LISTED])
+    more = f"<p>and {rest} more</p>" if rest > 0 else ""
+    return f"<h2>{title}</h2><{tag}>{rows}</{tag}>{more}"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of data sets: images with outlined texts, and problems of their annotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+Polygon = NDArray[np.float64]
+
+Kind = Literal[
+    "image missing",
+    "image unreadable",
+    "annotation missing",
+    "annotation unreadable",
+    "line not understood",
+    "encoding",
+    "outline",
+    "out of bounds",
+    "other",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One outlined text.
+
+    Attributes:
+        polygon: (K, 2) float64, K >= 3, (x, y) in pixels of the sample's image.
+        ignore: It does not count.
+        content: What it says, "" if not known.
+    """
+
+    polygon: Polygon
+    ignore: bool = False
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its text.
+
+    Attributes:
+        image: Path of the image file.
+        texts: Its texts.
+        stretch: Factors (x, y) that give the image the aspect it was taken in.
+        part: "train", "val" or "test" where the data set's own file says so, else "".
+        prob_map: Path of a grey picture of P over the whole image, 0 to 255, of any size, such as
+            another detector's: learnt in place of the shrunk texts.
+        upright: The image is meant as EXIF turns it, else as it is stored.
+    """
+
+    image: Path
+    texts: tuple[Text, ...]
+    stretch: tuple[float, float] = (1.0, 1.0)
+    part: str = ""
+    prob_map: Path | None = None
+    upright: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with an annotation, and where.
+
+    Attributes:
+        file: The annotation file, or the image if that is what is wrong.
+        line: Line in it from 1; 0 where a line says nothing, as in JSON and .mat files.
+        message: What was expected, and what came.
+        kind: What the problem is counted under.
+        image: The image that is concerned, where that is known.
+    """
+
+    file: Path
+    line: int
+    message: str
+    kind: Kind = "other"
+    image: Path | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else f"{self.file}"
+        return f"{where}: {self.message}"
+
+
+def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR, the image that the texts lie in: not stretched.
+
+    Raises:
+        ImageError: It is missing or no image.
+    """
+    as_stored = 0 if sample.upright else cv2.IMREAD_IGNORE_ORIENTATION
+    return _load(sample.image, cv2.IMREAD_COLOR | as_stored)
+
+
+def load_prob_map(path: Path) -> NDArray[np.uint8]:
+    """(h, w) uint8, of a sample's `prob_map`.
+
+    Raises:
+        ImageError: It is missing or no image.
+    """
+    return _load(path, cv2.IMREAD_GRAYSCALE)
+
+
+def _load(path: Path, flags: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ImageError(f"{path} cannot be read as an image; remove it from the data set")
+    return np.asarray(image, np.uint8)

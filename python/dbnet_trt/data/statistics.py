@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How healthy a data set is: how much there is of what, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import DataSet
+from .samples import Polygon, Problem, Sample
+
+HEIGHT_BOUNDS = (8, 16, 32, 64, 128)
+"""Between the rows of the table of heights, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What there is in a data set.
+
+    Attributes:
+        num_images: Images that can be used.
+        num_texts: Their texts, the ignored ones too.
+        num_ignored: Texts that do not count.
+        heights: (N,) float64, of texts that count, in pixels of the image in its right aspect.
+        aspects: (N,) float64, their length over their height.
+        empty: Images without text.
+        same_name: Files by a name that several of them have, each counted once.
+        problems: What is wrong.
+    """
+
+    num_images: int
+    num_texts: int
+    num_ignored: int
+    heights: NDArray[np.float64]
+    aspects: NDArray[np.float64]
+    empty: tuple[Path, ...]
+    same_name: dict[str, list[Path]]
+    problems: tuple[Problem, ...]
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """Problems by kind, the most frequent first."""
+        return Counter(str(problem.kind) for problem in self.problems).most_common()
+
+    @property
+    def height_table(self) -> list[tuple[str, int]]:
+        """Texts that count by height: (range in pixels, how many)."""
+        counts = np.bincount(
+            np.digitize(self.heights, HEIGHT_BOUNDS), minlength=len(HEIGHT_BOUNDS) + 1
+        )
+        names = [
+            f"under {HEIGHT_BOUNDS[0]}",
+            *(f"{low} to {high}" for low, high in pairwise(HEIGHT_BOUNDS)),
+            f"{HEIGHT_BOUNDS[-1]} and more",
+        ]
+        return list(zip(names, counts.tolist(), strict=True))
+
+
+def measure_health(found: DataSet) -> Health:
+    """Count what is in a data set."""
+    sizes = [
+        ribbon_size(text.polygon * sample.stretch)
+        for sample in found.samples
+        for text in sample.texts
+        if not text.ignore
+    ]
+    heights, lengths = np.array(sizes, np.float64).reshape(-1, 2).T
+    by_name: dict[str, set[Path]] = defaultdict(set)
+    for sample in found.samples:
+        by_name[sample.image.name].add(sample.image)
+    return Health(
+        len(found.samples),
+        sum(len(sample.texts) for sample in found.samples),
+        sum(text.ignore for sample in found.samples for text in sample.texts),
+        heights,
+        lengths / np.maximum(heights, 1e-9),
+        tuple(sample.image for sample in found.samples if not sample.texts),
+        {name: sorted(paths) for name, paths in sorted(by_name.items()) if len(paths) > 1},
+        tuple(found.problems),
+    )
+
+
+def ribbon_size(polygon: Polygon) -> tuple[float, float]:
+    """(height, length) of the rectangle of the same area A and perimeter L as a (K, 2) outline.
+
+    Both solve s^2 - s L / 2 + A = 0. Unlike the smallest rectangle around it, this is right for
+    curved text too.
+    """
+    points = polygon.astype(np.float32)
+    half, area = cv2.arcLength(points, True) / 2, cv2.contourArea(points)
+    root = max(half * half - 4 * area, 0) ** 0.5
+    return (half - root) / 2, (half + root) / 2
+
+
+def find_undecodable(samples: Iterable[Sample]) -> list[Problem]:
+    """Decode images, and report those that are cut off or damaged."""
+    from PIL import Image
+
+    problems = []
+    for sample in samples:
+        try:
+            with Image.open(sample.image) as image:
+                image.draft(None, (image.width // 8, image.height // 8))  # JPEG: 1/8 is faster
+                image.load()
+        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on damaged files
+            message = f"expected a whole image, got one that does not decode: {error}"
+            problems.append(Problem(sample.image, 0, message, "image unreadable", sample.image))
+    return problems
+
+
+def spread(samples: list[Sample], count: int) -> list[Sample]:
+    """At most `count` samples, evenly spread."""
+    if count >= len(samples):
+        return samples
+    places = np.linspace(0, len(samples) - 1, count).round().astype(int)
+    return [samples[place] for place in places]

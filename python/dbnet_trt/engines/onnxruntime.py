@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX models in ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..card import ModelCard
+from ..errors import EngineError
+from ..extras import import_backend
+from ..settings import CpuConfig
+from .onnx_model import to_maps
+
+if TYPE_CHECKING:
+    import onnx
+
+    from . import Engine
+
+
+def load_model(
+    model: onnx.ModelProto, card: ModelCard, input_name: str, output_name: str
+) -> Engine:
+    """Run a model in memory by ONNX Runtime, whatever its float type, on one thread a core."""
+    return OnnxRuntimeEngine(model.SerializeToString(), card, CpuConfig(), input_name, output_name)
+
+
+class OnnxRuntimeEngine:
+    """The model in ONNX Runtime, which takes any shape and is safe to share between threads."""
+
+    def __init__(
+        self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
+    ) -> None:
+        ort = import_backend("onnxruntime")
+        if config.precision == "bf16":
+            raise EngineError(
+                "ONNX Runtime runs on the CPU in fp32 only; for bf16 use backend='openvino'"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = config.num_threads
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            raise EngineError(f'ONNX Runtime cannot load "{card.name}": {error}') from error
+        self._input_name, self._output_name = input_name, output_name
+        (source,) = (each for each in self._session.get_inputs() if each.name == input_name)
+        self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
+        self._shape: list[Any] = source.shape  # a number where no other side is taken
+        self.card = card
+        self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        for wanted, side in zip(self._shape, batch.shape, strict=True):
+            if isinstance(wanted, int) and wanted > 0 and wanted != side:
+                raise EngineError(
+                    f'"{self.card.name}" takes an input of shape {self._shape}, got '
+                    f'{list(batch.shape)}; use backend="openvino", which adapts it, or export it '
+                    "with dynamic axes"
+                )
+        try:
+            images = batch.astype(self._dtype, copy=False)
+            (output,) = self._session.run([self._output_name], {self._input_name: images})
+        except Exception as error:
+            raise EngineError(f'ONNX Runtime failed on "{self.card.name}": {error}') from error
+        return to_maps(output, batch, self.card)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NV12: frames of video as decoders give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nv12Frame:
+    """A frame of video: a plane of luma, and one of chroma with half the rows and columns.
+
+    Colours are of BT.601 in limited range: what is found is what is found in the BGR image of
+    OpenCV's COLOR_YUV2BGR_NV12. The planes are NumPy arrays, or arrays in GPU memory, which are not
+    copied; rows may lie apart, as decoders' do.
+
+    >>> detector.detect(Nv12Frame(frame))  # both planes in one array
+    >>> detector.detect(Nv12Frame(*planes))
+
+    Attributes:
+        luma: (H, W) uint8, H and W even; or (H * 3 / 2, W), with the chroma in its last rows.
+        chroma: (H / 2, W) or (H / 2, W / 2, 2) uint8, U and V in turn; None where `luma` has it.
+    """
+
+    luma: Any
+    chroma: Any = None
+
+    @property
+    def planes(self) -> tuple[Any, ...]:
+        """The one array, or the two."""
+        return (self.luma,) if self.chroma is None else (self.luma, self.chroma)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nv12Image:
+    """An `Nv12Frame` in host memory that is right.
+
+    Attributes:
+        luma: (H, W) uint8, the values of a row next to each other.
+        chroma: (H / 2, W) uint8, likewise.
+    """
+
+    luma: NDArray[np.uint8]
+    chroma: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 3), as of the BGR image."""
+        return (*self.luma.shape, 3)
+
+    def to_bgr(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8."""
+        import cv2
+
+        height, width = self.luma.shape
+        chroma = self.chroma.reshape(height // 2, width // 2, 2)
+        return np.asarray(cv2.cvtColorTwoPlane(self.luma, chroma, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+
+
+def read_nv12(frame: Nv12Frame) -> Nv12Image:
+    """The planes of a frame in host memory.
+
+    Raises:
+        ImageError: They are no NV12.
+        TypeError: They are no arrays.
+    """
+    for plane in frame.planes:
+        if not isinstance(plane, np.ndarray):
+            raise TypeError(
+                "the planes of an Nv12Frame must all be NumPy arrays, or all arrays in GPU memory, "
+                f"got {type(plane).__name__}"
+            )
+        if plane.dtype != np.uint8:
+            raise ImageError(f"NV12 must be uint8, got {plane.dtype}; P010 and P016 are not read")
+    height, width = frame_size([plane.shape for plane in frame.planes])
+    luma, chroma = (
+        (frame.luma[:height], frame.luma[height:])
+        if frame.chroma is None
+        else (frame.luma, frame.chroma)
+    )
+    return Nv12Image(_dense(luma, width), _dense(chroma, width))
+
+
+def frame_size(shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Height and width of a frame whose planes, one or two, have these shapes.
+
+    Raises:
+        ImageError: They are not those of NV12.
+    """
+    rows, width = shapes[0][:2] if shapes[0][2:] in ((), (1,)) and len(shapes[0]) > 1 else (0, 0)
+    height = rows if len(shapes) == 2 else rows * 2 // 3
+    half = (height // 2, width)
+    fits = (
+        shapes[1] in (half, (*half, 1), (half[0], width // 2, 2))
+        if len(shapes) == 2
+        else rows % 3 == 0
+    )
+    if not fits or min(height, width) < 2 or height % 2 or width % 2:
+        got = " and ".join(map(str, shapes))
+        raise ImageError(
+            "NV12 must be one array (H * 3 / 2, W), or luma (H, W) and chroma (H / 2, W) or "
+            f"(H / 2, W / 2, 2), with even H and W, got {got}"
+        )
+    return height, width
+
+
+def _dense(plane: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """(rows, width), the values of a row next to each other; copied only where they are not."""
+    plane = plane.reshape(len(plane), width)
+    is_dense = plane.strides[1] == 1 and plane.strides[0] >= width
+    return plane if is_dense else np.ascontiguousarray(plane)

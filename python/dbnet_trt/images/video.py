@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames in and out: video files, cameras, streams. Always BGR uint8."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import ImageError
+from .load import VIDEO_SUFFIXES, Image
+
+WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
+"""Of video files that are written, with the code of what compresses them."""
+
+COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
+"""Of videos whose header counts the frames, rather than letting them be guessed."""
+
+Item = TypeVar("Item")
+
+_STREAM = re.compile(r"(rtsps?|rtmps?|srt|tcp|udp)://")
+
+
+def silence_opencv() -> None:
+    """Keep OpenCV, and FFmpeg behind it, from printing what they complain of."""
+    import cv2
+
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # before and after 4.13
+    logging.setLogLevel(0)
+
+
+def is_video(source: str) -> bool:
+    """Whether a source is a video file, the number of a camera, or the address of a stream."""
+    return is_live(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is the number of a camera or the address of a stream."""
+    return source.isdecimal() or _STREAM.match(source) is not None
+
+
+def count_frames(source: str) -> int | None:
+    """Frames of a video file, as its header says; None if it is live or does not say."""
+    import cv2
+
+    count = int(_read_header(source, cv2.CAP_PROP_FRAME_COUNT))
+    return count if count > 0 else None
+
+
+def frame_rate(source: str) -> float:
+    """Frames a second of a video file, as its header says; 25 if it is live or does not say."""
+    import cv2
+
+    rate = _read_header(source, cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= 1000 else 25.0
+
+
+def _read_header(source: str, field: int) -> float:
+    """A number of a video file's header; 0 if it is live or has no such number."""
+    import cv2
+
+    if is_live(source):
+        return 0.0
+    capture = cv2.VideoCapture(source)
+    value = float(capture.get(field))
+    capture.release()
+    return value
+
+
+def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
+    """The frames of a video file, or of a camera or stream until it ends, numbered from 0.
+
+    Raises:
+        ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
+            its header promises.
+    """
+    import cv2
+
+    if not is_live(source) and not Path(source).is_file():
+        raise ImageError(f"there is no file {source}")
+    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    try:
+        got, frame = capture.read() if capture.isOpened() else (False, None)
+        if not got:
+            what = f"camera {source}" if source.isdecimal() else source
+            raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
+        number = 0
+        while got:
+            yield number, np.asarray(frame, np.uint8)
+            number += 1
+            got, frame = capture.read()
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if Path(source).suffix.lower() in COUNTING_SUFFIXES and number < 0.9 * promised:
+            raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
+    finally:
+        capture.release()
+
+
+def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """Each time the last item that came, for live sources: a thread of its own takes them all.
+
+    Whoever is slower than a camera then has what it sees now, rather than a queue that grows. The
+    last item of all and an error of the source are never left out.
+    """
+    waiting: deque[Item] = deque(maxlen=1)
+    changed = threading.Condition()
+    ended = False
+    failed: list[Exception] = []
+
+    def take_all() -> None:
+        nonlocal ended
+        try:
+            for item in items:
+                with changed:
+                    if ended:
+                        break
+                    waiting.append(item)
+                    changed.notify()
+        except Exception as error:  # the caller's thread raises it
+            failed.append(error)
+        finally:
+            items.close()
+            with changed:
+                ended = True
+                changed.notify()
+
+    # A camera that has gone silent may hold the thread: it must not hold the end of the program.
+    thread = threading.Thread(target=take_all, daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or ended)
+                if not waiting:
+                    break
+                item = waiting.pop()
+            yield item
+        if failed:
+            raise failed[0]
+    finally:
+        with changed:
+            ended = True
+        thread.join(timeout=1)
+
+
+class VideoFile:
+    """A video that is written frame by frame. Its end is written by `close`.
+
+    Args:
+        path: Where to; the suffix says the format, one of `WRITTEN_SUFFIXES`.
+        rate: Frames a second.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate: float) -> None:
+        import cv2
+
+        self._path, self._rate = Path(path), rate
+        self._writer = cv2.VideoWriter()
+        self._shape: tuple[int, ...] = ()
+        self.num_frames = 0
+
+    def add(self, frame: Image) -> None:
+        """Append a frame, (H, W, 3) uint8 BGR; the first one decides the size.
+
+        Raises:
+            ImageError: The file cannot be written, or the frame is of another size.
+        """
+        if not self._writer.isOpened():
+            self._open(frame.shape)
+        if frame.shape != self._shape:
+            raise ImageError(
+                f"{self._path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit into "
+                f"a video of {self._shape[1]}x{self._shape[0]}"
+            )
+        self._writer.write(frame)
+        self.num_frames += 1
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+        except OSError as error:
+            raise ImageError(f"{self._path} cannot be written: {error.strerror}") from error
+        code = WRITTEN_SUFFIXES[self._path.suffix.lower()]
+        fourcc = self._writer.fourcc(*code)
+        if not self._writer.open(str(self._path), fourcc, self._rate, (shape[1], shape[0])):
+            raise ImageError(f"{self._path} cannot be written: this OpenCV lacks {code}")
+        self._shape = shape
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            ImageError: Less arrived in the file than was written: the disk is full, for example.
+        """
+        if not self._writer.isOpened():
+            return
+        self._writer.release()
+        if (count_frames(str(self._path)) or 0) < self.num_frames:
+            raise ImageError(f"{self._path} lacks frames at its end; is the disk full?")

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights in and out: our own files, ImageNet backbones, other projects' checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..card import METADATA_KEY, ModelCard
+from ..errors import EngineError
+from ..files import write_atomically
+from ..zoo import MODELS, find_model
+from .config import ModelConfig
+from .dbnet import DBNet
+from .onnx_weights import is_exported, read_exported
+
+CONFIG_KEY = "dbnet_trt.model"
+"""Key of the model's configuration in a safetensors file's metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of a file's weights."""
+
+    loaded: tuple[str, ...]
+    """Names, in the model, that got a value."""
+
+    missing: tuple[str, ...]
+    """Names in the model that did not."""
+
+    unused: tuple[str, ...]
+    """Names in the file for which the model has no place, or one of another shape."""
+
+    misfits: tuple[str, ...]
+    """Of those, the ones of another shape: the names, with both shapes."""
+
+    def count(self, prefix: str) -> tuple[int, int]:
+        """Of the model's names with a prefix: how many were loaded, and how many there are."""
+        loaded = sum(name.startswith(prefix) for name in self.loaded)
+        return loaded, loaded + sum(name.startswith(prefix) for name in self.missing)
+
+    def __str__(self) -> str:
+        text = f"{len(self.loaded)} loaded, {len(self.missing)} missing, {len(self.unused)} unused"
+        for what in ("missing", "unused"):
+            names: tuple[str, ...] = getattr(self, what)
+            if names:
+                more = ", ..." if len(names) > 5 else ""
+                text += f"\n  {what}: {', '.join(names[:5])}{more}"
+        return text
+
+
+def save_model(path: Path, model: DBNet, card: ModelCard) -> None:
+    """Write weights, configuration and card to a safetensors file, atomically."""
+    metadata = {
+        CONFIG_KEY: json.dumps(dataclasses.asdict(model.config)),
+        METADATA_KEY: card.to_json(),
+    }
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    data = save(tensors, metadata)  # save_file writes what nobody else may read
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def load_model(path: Path) -> tuple[DBNet, ModelCard]:
+    """Read a model that `save_model` wrote, in evaluation mode.
+
+    Raises:
+        EngineError: It is missing, or was not written by `save_model`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = DBNet(ModelConfig(**json.loads(metadata[CONFIG_KEY])))
+        model.load_state_dict(state)
+        card = ModelCard.from_json(metadata[METADATA_KEY])
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise EngineError(
+            f"{path} is not a checkpoint of this package ({error}); "
+            "expected a .safetensors file that `dbnet train` wrote"
+        ) from error
+    return model.eval(), card
+
+
+def find_weights(init: Path) -> Path:
+    """The file that is meant: the path itself, or a named model's.
+
+    Raises:
+        EngineError: The package that ships the model is not installed.
+    """
+    is_name = str(init) in MODELS and not init.exists()
+    return find_model(str(init))[0] if is_name else init
+
+
+def load_weights(model: DBNet, path: Path) -> LoadReport:
+    """Fill a model, as far as names and shapes fit, from weights of many origins.
+
+    Reads our safetensors, torchvision's backbones, and checkpoints of the original DB repository
+    and of mmocr. Pickles are read with `weights_only=True`. An exported model comes back without
+    the statistics of its batch normalisations; see `rebase_norms`.
+
+    Raises:
+        EngineError: The file cannot be read, or nothing in it fits.
+    """
+    own = model.state_dict()
+    fitting: dict[str, Tensor] = {}
+    unused, misfits = [], []
+    for name, (original, value) in _translate(_read_state(path, model)).items():
+        if name in own and own[name].shape == value.shape:
+            fitting[name] = value
+        else:
+            unused.append(original)
+            if name in own:
+                shapes = f"{tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
+                misfits.append(f"{original}: {shapes}")
+    if not fitting:
+        found = f'the file\'s is "{unused[0]}"' if unused else "the file has none"
+        raise EngineError(
+            f'no weight in {path} fits the model, whose first is "{next(iter(own))}"; {found}'
+        )
+    model.load_state_dict(fitting, strict=False)
+    missing = tuple(name for name in own if name not in fitting)
+    return LoadReport(tuple(fitting), missing, tuple(unused), tuple(misfits))
+
+
+def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
+    """Names and tensors of a safetensors file, a pickled state dict, or an exported model."""
+    try:
+        if is_exported(path):
+            return read_exported(path, model)
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except EngineError:
+        raise
+    except Exception as error:  # torch and pickle raise all sorts
+        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        if not isinstance(error, (OSError, SafetensorError)):  # torch tells how to run its code
+            reason = "it holds something else, or more than tensors"
+        raise EngineError(
+            f"{path} cannot be read as weights ({reason}); expected a .safetensors file, a "
+            "state dict of tensors that torch.save wrote, an .onnx file that `dbnet export` "
+            "wrote, or the name of a model of ours"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise EngineError(f"{path} holds a {type(content).__name__}, expected a state dict")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+_TRANSLATIONS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"^(model\.)?module\.", ""),
+    (r"^model\.", ""),
+    # mmocr
+    (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
+    (r"^neck\.smooth_convs\.(\d)\.conv\.", r"neck.smooth.\1."),
+    (r"^(?:bbox_head|det_head)\.binarize\.", "prob_head."),
+    (r"^(?:bbox_head|det_head)\.threshold\.", "thresh_head."),
+    (r"\.conv2\.conv_offset\.", ".conv2.offset."),
+    # the original repository
+    (r"^decoder\.in([2-5])\.", lambda match: f"neck.lateral.{int(match[1]) - 2}."),
+    (r"^decoder\.out([2-5])\.(?:0\.)?", lambda match: f"neck.smooth.{int(match[1]) - 2}."),
+    (r"^decoder\.binarize\.", "prob_head."),
+    (r"^decoder\.thresh\.", "thresh_head."),
+    (r"^decoder\.concat_attention\.conv\.", "fusion.conv."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.attention_wise\.", "fusion.weights."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.1\.", "fusion.channel.0."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.3\.", "fusion.channel.2."),
+    (r"^decoder\.concat_attention\.enhanced_attention\.spatial_wise\.", "fusion.spatial."),
+    (r"\.conv2_offset\.", ".conv2.offset."),
+    # a backbone alone, or as a part of some other model
+    (r"^(?:\w+\.)?(features|conv1|bn1|layer[1-4])\.", r"backbone.\1."),
+)
+
+# The original repository joins the pyramid's levels coarsest first, we finest first: these weights
+# have the levels along an axis.
+_LEVEL_AXIS = {
+    "prob_head.0.weight": 1,
+    "thresh_head.0.weight": 1,
+    "fusion.conv.weight": 1,
+    "fusion.weights.0.weight": 0,
+}
+
+_FLAT_BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
+_FLAT_FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
+
+
+def _translate(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
+    """By the name in our model: the name that another project uses, and the tensor."""
+    translated = {}
+    for original, value in state.items():
+        name = original
+        for pattern, replacement in _TRANSLATIONS:
+            name = re.sub(pattern, replacement, name)
+        coarsest_first = name in _LEVEL_AXIS and ".decoder." in f".{original}"
+        fitted = _reverse_levels(value, _LEVEL_AXIS[name]) if coarsest_first else value
+        translated[name] = (original, fitted)
+    # MobileNetV2 of old has its blocks' layers in one row, with no sequence inside the sequence.
+    if "backbone.features.1.conv.0.weight" in translated:
+        translated = {_nest_block(name): entry for name, entry in translated.items()}
+    return translated
+
+
+def _reverse_levels(value: Tensor, axis: int) -> Tensor:
+    if value.shape[axis] % 4:  # not the four levels alone; its shape will not fit
+        return value
+    return torch.cat(value.chunk(4, dim=axis)[::-1], dim=axis)
+
+
+def _nest_block(name: str) -> str:
+    match = re.fullmatch(r"backbone\.features\.(\d+)\.conv\.(\d)\.(\w+)", name)
+    if match is None:
+        return name
+    layers = _FLAT_FIRST_BLOCK if match[1] == "1" else _FLAT_BLOCK
+    layer = layers.get(match[2], match[2])
+    return f"backbone.features.{match[1]}.conv.{layer}.{match[3]}"

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of images through a network on the GPU: the compiled pipeline around an engine."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .. import _core
+from ..detections import Detections
+from ..engines import DeviceEngine
+from ..images.gpu_memory import DeviceImage, is_on_device, read_device_image
+from ..images.load import Image, load_image
+from ..images.nv12 import Nv12Frame, Nv12Image, read_nv12
+from ..settings import GpuConfig, PostprocessParams, ResizePlan
+from .postprocess import core_params, postprocess, with_maps
+
+logger = logging.getLogger("dbnet_trt")
+
+LoadedImage: TypeAlias = Image | Nv12Image | DeviceImage
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUsage:
+    """Memory that a detector holds on the GPU, beside the network's own."""
+
+    device_bytes: int = 0
+    """GPU memory in bytes."""
+
+    pinned_bytes: int = 0
+    """Page-locked host memory in bytes."""
+
+    num_shapes: int = 0
+    """Number of input sizes, with their batch, that are kept ready."""
+
+    num_graphs: int = 0
+    """Number of CUDA graphs captured of these."""
+
+
+class _NetworkCallbacks:
+    """An engine as the compiled pipeline calls it."""
+
+    def __init__(self, engine: DeviceEngine) -> None:
+        self.prepare, self._enqueue = engine.prepare, engine.enqueue
+        self.release = getattr(engine, "release", lambda batch, height, width: None)
+        self.warn = logger.warning
+
+    def enqueue(self, *arguments: Any) -> None:
+        """Without the garbage collector: memory that it frees on the GPU would break a capture."""
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            self._enqueue(*arguments)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A frame on its way; it keeps images in GPU memory alive."""
+
+    ticket: _core.Ticket
+    images: Sequence[DeviceImage]
+    plans: Sequence[ResizePlan]
+    params: PostprocessParams
+    prob_map: bool
+
+
+class GpuRunner:
+    """Preprocess, network and post-processing in one CUDA graph.
+
+    Frames that were submitted and not collected overlap: one is uploaded while another computes.
+    """
+
+    def __init__(
+        self, engine: DeviceEngine, device: int = 0, config: GpuConfig | None = None
+    ) -> None:
+        config = config or GpuConfig()
+        card = engine.card
+        self._is_half = engine.output_is_half
+        self._logits = card.output == "logit"
+        self._ordinal = device
+        normalization = card.normalization
+        self._pipeline = _core.Pipeline(
+            _NetworkCallbacks(engine),
+            device=device,
+            is_half=(engine.input_is_half, engine.output_is_half),
+            scale=normalization.multiplier.tolist(),
+            bias=normalization.offset.tolist(),
+            swap_red_blue=normalization.swap_red_blue,
+            captures=config.cuda_graphs,
+            max_shapes=config.max_shapes,
+            max_bytes=config.max_memory_mb << 20,
+        )
+
+    def load(self, source: Any, stream: int | None) -> LoadedImage:
+        """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""
+        if is_on_device(source):
+            return read_device_image(source, stream, self._pipeline.import_stream, self._ordinal)
+        return read_nv12(source) if isinstance(source, Nv12Frame) else load_image(source)
+
+    def submit(
+        self,
+        images: Sequence[LoadedImage],
+        plans: Sequence[ResizePlan],
+        params: PostprocessParams,
+        prob_map: bool,
+    ) -> _Pending:
+        """Enqueue images of the same padded size; returns before the text is found."""
+        on_device = [image for image in images if isinstance(image, DeviceImage)]
+        ticket = self._pipeline.submit(
+            [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
+            plans[0].padded,
+            core_params(params, self._logits),
+            wants_maps=params.polygons or prob_map,
+            wants_labels=params.polygons,
+            streams=sorted({stream for image in on_device for stream in image.streams}),
+        )
+        return _Pending(ticket, on_device, plans, params, prob_map)
+
+    def collect(self, pending: _Pending) -> list[Detections]:
+        """Wait for the text of a frame."""
+        texts, num_dropped, map_bytes, labels = self._pipeline.collect(pending.ticket)
+        if num_dropped > 0:
+            logger.warning("%d texts too many for the GPU were left out", num_dropped)
+        plans, params = pending.plans, pending.params
+        shape = (len(plans), *plans[0].padded)
+        found = [Detections(quads, scores) for quads, scores in texts]
+        if len(map_bytes) == 0:
+            return found
+        dtype = np.float16 if self._is_half else np.float32
+        maps = map_bytes.view(dtype).reshape(shape).astype(np.float32)
+        if params.polygons:
+            found = postprocess(
+                maps, plans, params, logits=self._logits, first_pixels=labels.reshape(shape)
+            )
+        return with_maps(found, maps, plans, self._logits) if pending.prob_map else found
+
+    def usage(self) -> GpuUsage:
+        """Return what the pipeline holds at present."""
+        return GpuUsage(**self._pipeline.usage())
+
+
+def _to_core(image: LoadedImage) -> _core._PipelineImage:
+    if isinstance(image, DeviceImage):
+        planes = image.pixels, image.pitch, image.chroma, image.chroma_pitch
+        return (*planes, *image.shape[:2])
+    return (image.luma, image.chroma) if isinstance(image, Nv12Image) else image

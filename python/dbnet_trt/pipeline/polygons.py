@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find polygons that follow curved text, and the steps that this shares with the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..settings import PostprocessParams
+
+FloatArray = NDArray[np.float32]
+
+MIN_SIDE_PX = 3.0
+"""Least short side of a component's rectangle before unclip, in map pixels; 2 more after it."""
+
+POLYGON_TOLERANCE = 0.002
+"""Polygons are simplified by this share of their perimeter."""
+
+CLIPPER_SCALE = 1024
+"""pyclipper works on whole numbers: 1/1024 px, so that rounding moves no corner visibly."""
+
+
+def find_polygons(
+    prob_map: FloatArray,
+    params: PostprocessParams,
+    logits: bool,
+    first_pixels: NDArray[np.uint32] | None,
+) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+    """Quads (N, 4, 2), scores (N,) and N polygons (K, 2) of one (h, w) map, in map pixels."""
+    prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
+    if first_pixels is None:
+        labels, boxes = _core.label_components(prob_map, params.binary_threshold)
+    else:
+        labels, boxes = _core.number_components(first_pixels)
+    found = []
+    for label, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist(), start=1):
+        if (x_max - x_min) * (y_max - y_min) < MIN_SIDE_PX**2:
+            continue
+        window = labels[y_min : y_max + 1, x_min : x_max + 1]
+        outline = _outer_contour(window == label) + np.array([x_min, y_min], np.int32)
+        text = _read_polygon(outline, prob_map, params)
+        if text is not None:
+            found.append(text)
+    found.sort(key=lambda text: -text[1])  # stable: equal scores stay in raster order
+    del found[int(params.max_candidates) :]
+    quads = np.array([quad for quad, _, _ in found], np.float32).reshape(-1, 4, 2)
+    scores = np.array([score for _, score, _ in found], np.float32)
+    return quads, scores, [polygon for _, _, polygon in found]
+
+
+def _read_polygon(
+    contour: NDArray[np.int32], prob_map: FloatArray, params: PostprocessParams
+) -> tuple[FloatArray, float, FloatArray] | None:
+    """(quad, score, polygon) of a component's (K, 2) contour; None where a filter drops it."""
+    import cv2
+
+    outline = simplify(contour)
+    if len(outline) < 3 or short_side(outline) < MIN_SIDE_PX:
+        return None
+    score = mean_probability(prob_map, outline)
+    if np.float32(score) < np.float32(params.score_threshold):
+        return None
+    polygon = unclip(outline, params.unclip_ratio)
+    if len(polygon) < 3 or short_side(polygon) < MIN_SIDE_PX + 2:
+        return None
+    quad = order_corners(cv2.boxPoints(cv2.minAreaRect(polygon)))
+    return quad, score, polygon
+
+
+def _outer_contour(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """(K, 2) int32, the pixels around the one component of a (h, w) mask."""
+    import cv2
+
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.asarray(contours[0], np.int32).reshape(-1, 2)
+
+
+def to_probability(values: FloatArray, logits: bool) -> FloatArray:
+    """The same map as probabilities in [0, 1]: sigmoid of logits, clipped, NaN as 0."""
+    if logits:
+        with np.errstate(over="ignore"):
+            values = (1 / (1 + np.exp(-values))).astype(np.float32)
+    return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+
+
+def simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Fewer points for a closed (K, 2) contour: Douglas-Peucker at 0.002 of its perimeter."""
+    import cv2
+
+    tolerance = POLYGON_TOLERANCE * cv2.arcLength(contour, True)
+    return np.asarray(cv2.approxPolyDP(contour, tolerance, True), np.int32).reshape(-1, 2)
+
+
+def short_side(points: NDArray[np.int32] | FloatArray) -> float:
+    """Short side, in pixels, of the rectangle of least area around (K, 2) points."""
+    import cv2
+
+    return float(min(cv2.minAreaRect(points)[1]))
+
+
+def order_corners(quad: NDArray[np.floating]) -> FloatArray:
+    """(4, 2) corners of a rectangle, clockwise from the text's top left.
+
+    Of the two leftmost corners the upper one comes first.
+    """
+    left_to_right = quad[np.lexsort((quad[:, 1], quad[:, 0]))]
+    left, right = left_to_right[:2], left_to_right[2:]
+    left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
+    return np.array([left[0], right[0], right[1], left[1]], np.float32)
+
+
+def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.integer]) -> float:
+    """Mean of a (h, w) map inside a (K, 2) outline, corners truncated to whole pixels."""
+    import cv2
+
+    last = np.array(prob_map.shape[::-1]) - 1
+    x_min, y_min = np.clip(np.floor(outline.min(axis=0)), 0, last).astype(int)
+    x_max, y_max = np.clip(np.ceil(outline.max(axis=0)), 0, last).astype(int)
+    mask = np.zeros((y_max - y_min + 1, x_max - x_min + 1), np.uint8)
+    cv2.fillPoly(mask, [(outline - [x_min, y_min]).astype(np.int32)], 1)
+    return float(cv2.mean(prob_map[y_min : y_max + 1, x_min : x_max + 1], mask)[0])
+
+
+def unclip(outline: NDArray[np.floating | np.integer], unclip_ratio: float) -> FloatArray:
+    """Grow a (K, 2) outline by D' = A' r' / L' (Vatti clipping, round corners).
+
+    Returns:
+        (M, 2) float32; the largest part where the result has several, (0, 2) where it has none.
+    """
+    import cv2
+    import pyclipper
+
+    points = outline.astype(np.float32)
+    perimeter = cv2.arcLength(points, True)
+    if perimeter == 0:
+        return np.zeros((0, 2), np.float32)
+    distance = cv2.contourArea(points) * unclip_ratio / perimeter
+    offset = pyclipper.PyclipperOffset(2.0, 0.25 * CLIPPER_SCALE)
+    offset.AddPath(
+        np.rint(outline * float(CLIPPER_SCALE)).astype(np.int64).tolist(),
+        pyclipper.JT_ROUND,
+        pyclipper.ET_CLOSEDPOLYGON,
+    )
+    parts = offset.Execute(distance * CLIPPER_SCALE)
+    if not parts:
+        return np.zeros((0, 2), np.float32)
+    return (
+        np.array(max(parts, key=lambda part: abs(pyclipper.Area(part)))) / CLIPPER_SCALE
+    ).astype(np.float32)

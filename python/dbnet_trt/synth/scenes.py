@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic scenes: text on photographs or invented surfaces, and its exact outlines."""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.checks import clip_polygon
+from ..data.readers.annotated import write_jsonl
+from ..data.samples import Polygon, Sample, Text
+from ..images.degrade import compress, motion_blur
+from . import surfaces
+from .text_rendering import (
+    COMMON_WORDS,
+    Block,
+    Line,
+    Typeface,
+    find_typefaces,
+    random_word,
+    render_block,
+)
+
+logger = logging.getLogger("dbnet_trt")
+
+Image = NDArray[np.uint8]
+
+PLACEMENT_TRIES = 6
+"""Places tried for a block before it is left out."""
+
+SYSTEM_FONTS = (Path("/usr/share/fonts"), Path("/Library/Fonts"), Path("C:/Windows/Fonts"))
+"""Where Linux, macOS and Windows keep fonts."""
+
+OCCLUDED_SHARE = 0.35
+"""Text of which more than this share is covered is ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthConfig:
+    """What synthetic scenes are made of."""
+
+    size: int = 640
+    """Side of the square images, in pixels."""
+
+    outlines: Literal["words", "lines"] = "words"
+    """What gets an outline of its own."""
+
+    fonts: tuple[Path, ...] = SYSTEM_FONTS
+    """Folders with .ttf, .otf or .ttc files, or such files."""
+
+    words: Path | None = None
+    """A text file, one word a line; a small built-in list if left out."""
+
+    backgrounds: Path | None = None
+    """A folder of photographs without text; invented surfaces only if left out."""
+
+    text_height: tuple[int, int] = (10, 110)
+    """Range of font sizes, in pixels; log-uniform."""
+
+    max_blocks: int = 7
+    """At most so many blocks of text an image."""
+
+    tiny_px: float = 7.0
+    """Text lower than this is ignored."""
+
+    chinese: float = 0.25
+    """Share of Chinese among the blocks, where a font has the characters."""
+
+    seed: int = 0
+    """Same seed, same pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What the configuration names, loaded."""
+
+    typefaces: list[Typeface]
+    chinese_typefaces: list[Typeface]
+    words: list[str]
+    photos: list[Image] = field(repr=False)
+
+
+def load_materials(config: SynthConfig) -> Materials:
+    """Find the fonts, words and photographs.
+
+    Raises:
+        ValueError: There is no font, or a folder holds nothing of use.
+    """
+    typefaces = find_typefaces(config.fonts)
+    words = list(COMMON_WORDS)
+    if config.words is not None:
+        lines = config.words.read_text(encoding="utf-8").splitlines()
+        words = [line.strip() for line in lines if line.strip() and not line.endswith("'s")]
+    photos: list[Image] = []
+    if config.backgrounds is not None:
+        files = sorted(config.backgrounds.iterdir())
+        images = [cv2.imread(str(file)) for file in files]
+        photos = [np.asarray(image, np.uint8) for image in images if image is not None]
+        if not photos:
+            raise ValueError(f"there is no image in {config.backgrounds}")
+    chinese = [typeface for typeface in typefaces if typeface.chinese]
+    latin = [typeface for typeface in typefaces if not typeface.chinese] or typefaces
+    return Materials(latin, chinese, words, photos)
+
+
+def make_scene(
+    materials: Materials, config: SynthConfig, index: int
+) -> tuple[Image, tuple[Text, ...]]:
+    """Make one picture, a function of the seed and the index alone.
+
+    Returns:
+        (size, size, 3) uint8 BGR and its texts.
+    """
+    rng = np.random.default_rng((config.seed, index))
+    size = config.size
+    scene = surfaces.random_background(materials.photos, size, rng)
+    taken = np.zeros((size, size), np.uint8)
+    lines: list[Line] = []
+    letters = np.zeros((size, size), np.uint8)
+    for _ in range(int(rng.integers(1, config.max_blocks + 1))):
+        block = _random_block(materials, config, rng)
+        placed = _place(block, taken, rng)
+        if placed is not None:
+            lines += _paint(scene, letters, block, placed, rng)
+    covered = surfaces.occlude(scene, rng)
+    texts = [
+        _mark(text, letters, covered, config)
+        for line in lines
+        for text in _texts(line, config.outlines)
+    ]
+    return _photograph(scene, rng), tuple(text for text in texts if len(text.polygon) >= 3)
+
+
+def _random_block(materials: Materials, config: SynthConfig, rng: np.random.Generator) -> Block:
+    chinese = bool(materials.chinese_typefaces) and rng.random() < config.chinese
+    pool = materials.chinese_typefaces if chinese else materials.typefaces
+    typeface = pool[int(rng.integers(len(pool)))]
+    low, high = np.log(config.text_height)
+    height_px = int(math.exp(rng.uniform(low, high)))
+    num_lines = int(rng.choice((1, 2, 3, 4), p=(0.5, 0.25, 0.15, 0.1)))
+    room = config.size * 0.95 / height_px / 0.55  # letters that fit beside each other
+    texts = []
+    for _ in range(num_lines):
+        words = [random_word(materials.words, chinese, rng)]
+        for _ in range(int(rng.integers(0, 2 if chinese else 6))):
+            word = random_word(materials.words, chinese, rng)
+            if (2 if chinese else 1) * (sum(map(len, words)) + len(word)) > room:
+                break
+            words.append(word)
+        texts.append(words)
+    return render_block(typeface, texts, height_px, rng)
+
+
+def _place(
+    block: Block, taken: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """(3, 3) homography from the block to a free place of the scene; None if none was found."""
+    height, width = block.mask.shape
+    size = len(taken)
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    for _ in range(PLACEMENT_TRIES):
+        spread = 25.0 if rng.random() < 0.25 else 6.0
+        angle = math.radians(np.clip(rng.normal(0, spread), -90, 90))
+        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        tilt = rng.uniform(-1, 1, (4, 2)) * rng.uniform(0, 0.18) * min(height, width)
+        quad = (corners + tilt) @ turn
+        low, high = quad.min(axis=0), quad.max(axis=0)
+        room = size - (high - low)
+        if (room < -0.15 * size).any():
+            continue
+        quad += rng.random(2) * room - low
+        footprint = np.zeros_like(taken)
+        cv2.fillConvexPoly(footprint, np.rint(quad).astype(np.int32), 1)
+        if (taken & footprint).any():
+            continue
+        taken |= footprint
+        return np.asarray(
+            cv2.getPerspectiveTransform(corners.astype(np.float32), quad.astype(np.float32)),
+            np.float64,
+        )
+    return None
+
+
+def _paint(
+    scene: Image,
+    letters: NDArray[np.uint8],
+    block: Block,
+    homography: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> list[Line]:
+    """Paint a block into the scene; its lines, in pixels of the scene."""
+    height, width = block.mask.shape
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    quad = _project(corners, homography)
+    x_min, y_min = np.maximum(np.floor(quad.min(axis=0)).astype(int) - 8, 0)
+    x_max, y_max = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + 8, len(scene))
+    shift = np.array([[1, 0, -x_min], [0, 1, -y_min], [0, 0, 1]], np.float64)
+    window = np.s_[y_min:y_max, x_min:x_max]
+    mask = cv2.warpPerspective(block.mask, shift @ homography, (x_max - x_min, y_max - y_min))
+    np.maximum(letters[window], mask, out=letters[window])
+    surfaces.paint_letters(scene[window], mask.astype(np.uint8), quad - [x_min, y_min], rng)
+    return [
+        Line(
+            _project(line.polygon, homography),
+            tuple(_project(word, homography) for word in line.words),
+            line.contents,
+        )
+        for line in block.lines
+    ]
+
+
+def _project(points: Polygon, homography: NDArray[np.float64]) -> Polygon:
+    projected = np.column_stack([points, np.ones(len(points))]) @ homography.T
+    return np.asarray(projected[:, :2] / projected[:, 2:])
+
+
+def _texts(line: Line, outlines: Literal["words", "lines"]) -> Iterator[Text]:
+    if outlines == "lines":
+        yield Text(line.polygon, content=" ".join(line.contents))
+    else:
+        for polygon, content in zip(line.words, line.contents, strict=True):
+            yield Text(polygon, content=content)
+
+
+def _mark(
+    text: Text,
+    letters: NDArray[np.uint8],
+    covered: NDArray[np.uint8],
+    config: SynthConfig,
+) -> Text:
+    """The part of a text in sight, ignored where it is tiny, mostly covered, or mostly outside."""
+    inside = np.zeros_like(letters)
+    cv2.fillPoly(inside, [np.rint(text.polygon).astype(np.int32)], 1)
+    ink = letters * inside
+    total = max(int(np.count_nonzero(ink > 127)), 1)
+    hidden = int(np.count_nonzero((ink > 127) & (covered > 0))) / total
+    side = min(cv2.minAreaRect(text.polygon.astype(np.float32))[1])
+    area = cv2.contourArea(text.polygon.astype(np.float32))
+    visible = np.count_nonzero(inside) / max(area, 1.0)
+    ignore = hidden > OCCLUDED_SHARE or side < config.tiny_px or visible < 0.7
+    return Text(clip_polygon(text.polygon, len(letters)), bool(ignore), text.content)
+
+
+def _photograph(scene: Image, rng: np.random.Generator) -> Image:
+    """What a camera makes of the scene: light, blur, noise, JPEG."""
+    if rng.random() < 0.5:
+        scene = surfaces.shade(scene, rng)
+    kind = rng.random()
+    if kind < 0.45:
+        scene = np.asarray(cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.3, 1.4)), np.uint8)
+    elif kind < 0.55:
+        scene = motion_blur(scene, rng.uniform(2, 7), rng.uniform(0, math.pi))
+    if rng.random() < 0.5:
+        noise = np.empty(scene.shape, np.int16)
+        cv2.setRNGSeed(int(rng.integers(1 << 30)))
+        cv2.randn(noise, 0, rng.uniform(1, 12))
+        scene = np.asarray(cv2.add(scene, noise, dtype=cv2.CV_8U), np.uint8)
+    return compress(scene, int(rng.integers(35, 96)))
+
+
+def write_scenes(
+    folder: Path, count: int, *, config: SynthConfig = SynthConfig(), processes: int = 1
+) -> Path:
+    """Write pictures and their ground truth.
+
+    Args:
+        folder: Made if need be; gets `images/` and `samples.jsonl`.
+        count: Number of pictures.
+        config: What they are made of.
+        processes: Processes that make them; the pictures do not depend on it.
+
+    Returns:
+        The JSON Lines file, for `read_jsonl`.
+
+    Raises:
+        ValueError: There is nothing to write, or the folder holds such a file.
+    """
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, got {count}")
+    if (folder / "samples.jsonl").exists():
+        raise ValueError(f"{folder} holds a data set; give another folder, or remove that one")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    writer = _SceneWriter(folder, config)
+    if processes == 1:
+        samples = [writer(index) for index in range(count)]
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            samples = pool.map(writer, range(count), chunksize=16)
+    write_jsonl(folder / "samples.jsonl", samples)
+    return folder / "samples.jsonl"
+
+
+class _SceneWriter:
+    """Writes one scene; loads the materials in the process that uses them."""
+
+    def __init__(self, folder: Path, config: SynthConfig) -> None:
+        self._folder, self._config = folder, config
+        self._materials: Materials | None = None
+
+    def __call__(self, index: int) -> Sample:
+        if self._materials is None:
+            self._materials = load_materials(self._config)
+        image, texts = make_scene(self._materials, self._config, index)
+        path = self._folder / "images" / f"{index:06d}.jpg"
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        return Sample(path, texts)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models by name: our own, which come with this package, and those that other packages ship."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from .card import ModelCard, read_card
+from .errors import EngineError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A model that a package ships, this one or another."""
+
+    card: ModelCard
+    package: str
+    """Name to import."""
+
+    file: str
+    """Path inside the package."""
+
+    install: str
+    """What installs it."""
+
+
+OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
+"""Need no other package: light ones for lines of text and for words, and a ResNet-18 for lines."""
+
+
+def _own_model(name: str) -> PackagedModel:
+    """A model of ours: models/NAME.onnx and, beside it, its card."""
+    return PackagedModel(
+        read_card(Path(__file__).parent / "models" / f"{name}.json"),
+        package="dbnet_trt",
+        file=f"models/{name}.onnx",
+        install="pip install --force-reinstall dbnet-trt",
+    )
+
+
+_PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole)"
+
+MODELS = {
+    "ppocrv6-small": PackagedModel(
+        ModelCard(
+            name="ppocrv6-small",
+            text_level="line",
+            license="Apache-2.0 (PaddleOCR)",
+            training_data=_PADDLE_DATA,
+            source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. The default because "
+            "its package installs beside the headless OpenCV that this one needs, on every Python. "
+            "F 86.4 on the test set of MSRA-TD500 (blind)",
+            sha256="090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+        ),
+        package="rapidocr",
+        file="models/PP-OCRv6_det_small.onnx",
+        install="pip install 'dbnet-trt[pretrained]'",
+    ),
+    "ppocrv4-mobile": PackagedModel(
+        ModelCard(
+            name="ppocrv4-mobile",
+            text_level="line",
+            license="Apache-2.0 (PaddleOCR)",
+            training_data=_PADDLE_DATA,
+            source="ch_PP-OCRv4_det_infer.onnx from the PyPI package rapidocr-onnxruntime 1.4.4: "
+            "half the size of ppocrv6-small, about twice as fast in fp32, blind F 85.8 on the test "
+            "set of MSRA-TD500. Not the default: its package asks for Python below 3.13 and for "
+            "another build of OpenCV, which breaks the headless one; hence --no-deps",
+            sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        ),
+        package="rapidocr_onnxruntime",
+        file="models/ch_PP-OCRv4_det_infer.onnx",
+        install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
+    ),
+    **{name: _own_model(name) for name in OWN_MODELS},
+}
+
+DEFAULT_MODEL = "ppocrv6-small"
+
+FAMILIES = {
+    "paddleocr": ModelCard(name="paddleocr"),
+    "mmocr": ModelCard(
+        name="mmocr",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        scale=1.0,
+        channel_order="rgb",
+        score_threshold=0.3,
+    ),
+    "doctr": ModelCard(
+        name="doctr",
+        mean=(0.798, 0.785, 0.772),
+        std=(0.264, 0.2749, 0.287),
+        channel_order="rgb",
+        output="logit",
+        score_threshold=0.1,
+    ),
+    "opencv": ModelCard(
+        name="opencv",
+        mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255),
+        std=(1.0, 1.0, 1.0),
+        score_threshold=0.5,
+        unclip_ratio=2.0,
+    ),
+}
+"""Cards for ONNX files that other projects export, by the name of the project."""
+
+
+def find_card(card: ModelCard | str | None) -> ModelCard | None:
+    """The card that is meant: one of `FAMILIES` by its name, or the one in a .json file.
+
+    Raises:
+        ValueError: There is no such name, and no such file.
+        EngineError: The file cannot be read or is no card.
+    """
+    if card is None or isinstance(card, ModelCard):
+        return card
+    if card in FAMILIES:
+        return FAMILIES[card]
+    path = Path(card)
+    if path.suffix != ".json" and not path.is_file():
+        raise ValueError(
+            f"card must be a ModelCard, one of {', '.join(FAMILIES)}, or the path of a card, "
+            f"got {card!r}"
+        )
+    return read_card(path)
+
+
+def resolve_model(model: str | Path, suffixes: tuple[str, ...]) -> tuple[Path, ModelCard | None]:
+    """Find the file of a model, and its card if it is a named one.
+
+    Args:
+        model: Path of a file, or name of a model.
+        suffixes: Suffixes of files that are taken, as in (".onnx",).
+
+    Raises:
+        EngineError: There is no such file, or it is of another kind, or the package that ships the
+            model is not installed.
+        ValueError: There is no such model.
+    """
+    path = Path(model)
+    if path.suffix.lower() in suffixes:
+        if not path.is_file():
+            raise EngineError(f"there is no file {path}")
+        return path, None
+    is_path = path.suffix or isinstance(model, Path) or "/" in model or path.exists()
+    if is_path and str(model) not in MODELS:
+        raise EngineError(
+            f"a model is a file ({', '.join(suffixes)}) or a name that `dbnet models` lists, got "
+            f"{model}"
+        )
+    return find_model(str(model))
+
+
+def find_model(name: str) -> tuple[Path, ModelCard]:
+    """The ONNX file and the card of a named model.
+
+    Raises:
+        ValueError: There is no such model.
+        EngineError: The package that ships it is not installed, or has no such file.
+    """
+    if name not in MODELS:
+        raise ValueError(
+            f'there is no model "{name}"{did_you_mean(name, MODELS, 0.4)} Names: '
+            f"{', '.join(MODELS)}; or give the path of an .onnx file"
+        )
+    model = MODELS[name]
+    spec = importlib.util.find_spec(model.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError(
+            f'the weights of "{name}" come with the package {model.package}, '
+            f'which is not installed; {model.install}, or take "{OWN_MODELS[0]}", which comes with '
+            "dbnet_trt itself and finds less"
+        )
+    for folder in spec.submodule_search_locations:  # of an editable installation there are two
+        path = Path(folder) / model.file
+        if path.is_file():
+            return path, model.card
+    raise EngineError(
+        f'the installed package {model.package} has no {model.file}, the weights of "{name}"; '
+        f"another version has: {model.install}"
+    )

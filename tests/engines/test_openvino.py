@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dbnet_trt.engines import openvino as openvino_engine
+from dbnet_trt.opening import load_onnx
+from dbnet_trt.settings import CpuConfig
+from fakes.tiny_model import make_model
+
+pytest.importorskip("openvino")
+
+
+def test_openvino_keeps_few_shapes(tmp_path: Path, rng: np.random.Generator) -> None:
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    for i in range(1, openvino_engine.MAX_COMPILED_SHAPES + 4):
+        engine(rng.random((1, 3, 32, 32 * i), np.float32))
+    assert len(engine._compiled) == openvino_engine.MAX_COMPILED_SHAPES
+    assert (1, 3, 32, 32) not in engine._compiled
+
+
+def test_openvino_keeps_few_pixels(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_engine, "MAX_COMPILED_PIXELS", 32 * 32 * 10)
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    for columns, kept in ((4, [4]), (6, [4, 6]), (1, [6, 1]), (20, [20])):
+        engine(rng.random((1, 3, 32, 32 * columns), np.float32))
+        assert [shape[3] // 32 for shape in engine._compiled] == kept
+
+
+def test_openvino_forgets_before_it_compiles(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_engine, "MAX_COMPILED_SHAPES", 2)
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    compile_model = engine._core.compile_model
+    held: list[int] = []
+
+    class Core:
+        def compile_model(self, *arguments: Any) -> Any:
+            held.append(len(engine._compiled))
+            return compile_model(*arguments)
+
+    engine._core = Core()
+    for i in range(1, 6):
+        engine(rng.random((1, 3, 32, 32 * i), np.float32))
+    assert held == [0, 1, 1, 1, 1]
+
+
+def test_old_compiled_models_are_deleted(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    engine(np.zeros((1, 3, 32, 32), np.float32))
+    (first,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
+    os.utime(first, (0, 0))
+    monkeypatch.setattr(openvino_engine, "MAX_CACHE_BYTES", int(1.5 * first.stat().st_size))
+    engine(np.zeros((1, 3, 32, 64), np.float32))
+    (second,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
+    assert second != first
+
+
+def test_compiled_models_are_kept_on_disk(cache: Path, tmp_path: Path) -> None:
+    engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    engine(np.zeros((1, 3, 32, 32), np.float32))
+    assert any((cache / "dbnet_trt" / "openvino").iterdir())
+
+
+SIGNAL_AFTER_TWO_ENGINES = """
+import gc, signal, sys
+from pathlib import Path
+import numpy as np
+from dbnet_trt import CpuConfig
+from dbnet_trt.opening import load_onnx
+
+engines = [load_onnx(Path(sys.argv[1]), config=CpuConfig("openvino")) for _ in range(2)]
+for engine in engines:
+    engine(np.zeros((1, 3, 32, 32), np.float32))
+del engine
+while engines:  # the first one first
+    del engines[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_signals_are_handled_when_engines_are_gone(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a.onnx")
+    command = [sys.executable, "-c", SIGNAL_AFTER_TWO_ENGINES, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_model_of_one_size_is_adapted(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx", sides=(64, 96))
+    engine = load_onnx(path, config=CpuConfig("openvino"))
+    assert engine(np.zeros((1, 3, 96, 64), np.float32)).shape == (1, 96, 64)
+
+
+def test_forked_process_is_warned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    load_onnx(path, config=CpuConfig("openvino"))
+    assert "was forked" not in caplog.text
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    load_onnx(path, config=CpuConfig("openvino"))
+    assert "was forked after OpenVINO had started" in caplog.text

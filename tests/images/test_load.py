@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+from dbnet_trt import ImageError
+from dbnet_trt.images import load
+from dbnet_trt.images.load import load_image
+
+
+@pytest.fixture
+def photo(rng: np.random.Generator) -> np.ndarray:
+    """(40, 60, 3) uint8, red at the left and blue at the right, with a little noise."""
+    image = rng.integers(0, 30, (40, 60, 3), dtype=np.uint8)
+    image[:, :30, 2] += 200
+    image[:, 30:, 0] += 200
+    return image
+
+
+def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
+    return bytes(cv2.imencode(suffix, image)[1])
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The same JPEG with an EXIF block that holds one entry, the orientation."""
+    tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    block = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+def test_bgr_array_is_taken_as_it_is(photo: np.ndarray) -> None:
+    assert np.shares_memory(load_image(photo), photo)
+
+
+def test_other_arrays(photo: np.ndarray) -> None:
+    gray = photo[:, :, 0]
+    alpha = np.dstack([photo, gray])
+    expected = np.repeat(gray[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(load_image(gray), expected)
+    np.testing.assert_array_equal(load_image(gray[:, :, None]), expected)
+    np.testing.assert_array_equal(load_image(alpha), photo)
+
+
+def test_arrays_that_do_not_lie_in_order(photo: np.ndarray) -> None:
+    for view in (photo[::-1], photo[:, ::-1], photo[::2, ::3], photo.transpose(1, 0, 2)):
+        np.testing.assert_array_equal(load_image(view), view)
+        assert load_image(view).strides[1:] == (3, 1)
+    fortran = np.asfortranarray(photo)
+    np.testing.assert_array_equal(load_image(fortran), photo)
+
+
+def test_read_only_array(photo: np.ndarray) -> None:
+    photo.flags.writeable = False
+    np.testing.assert_array_equal(load_image(photo), photo)
+
+
+def test_files_bytes_and_pil_give_the_same_pixels(photo: np.ndarray, tmp_path: Path) -> None:
+    data = encode(photo)
+    path = tmp_path / "photo.png"
+    path.write_bytes(data)
+    pil = PIL.Image.open(io.BytesIO(data))
+    for source in (path, str(path), data, bytearray(data), memoryview(data), pil):
+        np.testing.assert_array_equal(load_image(source), photo)
+
+
+def test_exif_orientation_is_followed(photo: np.ndarray, tmp_path: Path) -> None:
+    jpeg = with_orientation(encode(photo, ".jpg"), 6)  # to be turned clockwise
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(jpeg)
+    for source in (path, jpeg, PIL.Image.open(io.BytesIO(jpeg))):
+        image = load_image(source)
+        assert image.shape == (60, 40, 3)
+        assert image[5, 20, 2] > 150  # red came to the top
+        assert image[55, 20, 0] > 150  # blue to the foot
+
+
+def test_sixteen_bit_and_gray_files(photo: np.ndarray) -> None:
+    gray = photo[:, :, 0]
+    for stored in (gray, gray.astype(np.uint16) * 257):
+        np.testing.assert_array_equal(load_image(encode(stored))[:, :, 1], gray)
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 5, 3), (5, 0)])
+def test_empty_arrays(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="at least one pixel"):
+        load_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3)])
+def test_wrong_shapes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="must be \\(H, W\\)"):
+        load_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int32, bool])
+def test_wrong_types_say_how_to_convert(dtype: type) -> None:
+    with pytest.raises(ImageError, match=r"must be uint8, got .*astype\(numpy.uint8\)"):
+        load_image(np.zeros((4, 4, 3), dtype))
+
+
+def test_shift_is_for_sixteen_bits_alone() -> None:
+    for dtype, hint in ((np.uint16, ">> 8"), (np.int64, "from 0 to 255"), (object, "0 to 255")):
+        with pytest.raises(ImageError, match=hint):
+            load_image(np.zeros((4, 4, 3), dtype))
+
+
+def test_hints_for_what_is_no_image() -> None:
+    with pytest.raises(TypeError, match="detect_batch takes many"):
+        load_image([np.zeros((4, 4), np.uint8)])
+    with pytest.raises(TypeError, match="getvalue"):
+        load_image(io.BytesIO(b"x"))
+    with pytest.raises(ImageError, match=r"https://a\.b/c\.jpg is not on this machine"):
+        load_image("https://a.b/c.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pil_images_of_any_range_are_refused(dtype: type) -> None:
+    with pytest.raises(ImageError, match=r"must be uint8, got .*astype"):
+        load_image(PIL.Image.fromarray(np.ones((4, 4), dtype)))
+
+
+@pytest.mark.parametrize("source", [None, 3, [[1, 2]], {"a": 1}])
+def test_what_is_no_image_at_all(source: object) -> None:
+    with pytest.raises(TypeError, match="an image must be"):
+        load_image(source)
+
+
+def test_missing_file_folder_and_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="there is no file"):
+        load_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(tmp_path)
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    with pytest.raises(ImageError, match="empty"):
+        load_image(empty)
+
+
+@pytest.mark.parametrize("data", [b"no image", b"\xff\xd8\xff\xd9", bytes(1000)])
+def test_corrupt_bytes(data: bytes) -> None:
+    with pytest.raises(ImageError, match="not an image|decoded"):
+        load_image(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"%PDF-1.7\n", "pdftoppm"), (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif")]
+)
+def test_files_of_other_kinds_get_a_way_out(data: bytes, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        load_image(data)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_truncated_files(rng: np.random.Generator, suffix: str, share: float) -> None:
+    data = encode(rng.integers(0, 256, (200, 300, 3), dtype=np.uint8), suffix)
+    with pytest.raises(ImageError, match="cut off"):
+        load_image(data[: int(len(data) * share)])
+
+
+def test_bytes_after_the_end_do_no_harm(photo: np.ndarray, rng: np.random.Generator) -> None:
+    film = rng.bytes(300_000) + b"\xff\xda"  # phones append one; it holds every marker
+    for behind in (bytes(100), film):
+        assert load_image(encode(photo, ".jpg") + behind).shape == photo.shape
+    with pytest.raises(ImageError, match="cut off"):
+        load_image(with_orientation(encode(photo, ".jpg"), 1)[:-2])
+
+
+def test_pil_images_of_other_kinds(photo: np.ndarray) -> None:
+    class Scan(PIL.Image.Image):
+        pass
+
+    scan = PIL.Image.fromarray(photo)
+    scan.__class__ = Scan
+    np.testing.assert_array_equal(load_image(scan), photo[:, :, ::-1])
+    deep = photo[:, :, 0].astype(np.uint16) * 257
+    np.testing.assert_array_equal(load_image(PIL.Image.fromarray(deep))[:, :, 1], photo[:, :, 0])
+
+
+def test_progressive_jpeg(photo: np.ndarray) -> None:
+    data = bytes(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1])
+    assert load_image(data).shape == photo.shape
+    with pytest.raises(ImageError, match="cut off"):
+        load_image(data[:-40])
+
+
+def test_broken_pil_image(photo: np.ndarray) -> None:
+    data = encode(photo, ".jpg")
+    with pytest.raises(ImageError, match="PIL"):
+        load_image(PIL.Image.open(io.BytesIO(data[: len(data) // 2])))
+
+
+def test_write_image(photo: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "out.png"
+    load.write_image(path, photo)
+    np.testing.assert_array_equal(load_image(path), photo)
+    with pytest.raises(ImageError, match=r"written as \.jpg"):
+        load.write_image(tmp_path / "out.xyz", photo)
+    with pytest.raises(ImageError, match=r"written as \.jpg"):
+        load.write_image(tmp_path / "out", photo)
+    with pytest.raises(ImageError, match="cannot be written"):
+        load.write_image(path / "inside.png", photo)
+
+
+def test_find_sources(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.webp", "sub/film.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [Path(source).name for source in load.find_sources([str(tmp_path)])]
+    assert found == ["a.PNG", "b.jpg", "c.webp", "film.mp4"]
+    found = [Path(source).name for source in load.find_sources([str(tmp_path / "*.*g"), "0"])]
+    assert found[-2:] == ["b.jpg", "0"]
+    assert load.find_sources(["missing.jpg"]) == ["missing.jpg"]  # reported when it is read
+    with pytest.raises(ImageError, match="nothing matches"):
+        load.find_sources([str(tmp_path / "*.gif")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="holds no image"):
+        load.find_sources([str(tmp_path / "empty")])

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training goes on from what was exported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dbnet_trt import EngineError
+from dbnet_trt.cli.app import main
+from dbnet_trt.network.checkpoints import find_weights, load_model, load_weights
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.network.dbnet import DBNet
+from dbnet_trt.network.export import export_onnx
+from dbnet_trt.network.onnx_weights import rebase_norms
+from dbnet_trt.zoo import find_model
+from fakes.tiny_model import make_model
+from training.scenes import draw_scenes
+
+from .test_export import CARD, lively
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def exported(model: DBNet, folder: Path, **options: Any) -> Path:
+    export_onnx(model, CARD, folder / "m.onnx", **options)
+    return folder / "m.onnx"
+
+
+def assert_only_thresh_head_is_missing(missing: tuple[str, ...]) -> None:
+    counters = ("num_batches_tracked",)
+    assert [
+        n for n in missing if not n.startswith("thresh_head.") and not n.endswith(counters)
+    ] == []
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig("mobilenetv2", 16),
+        ModelConfig("resnet18", 16, adaptive_scale_fusion=True),
+        ModelConfig("resnet50", 16, db=False),
+    ],
+    ids=str,
+)
+def test_the_way_there_and_back(config: ModelConfig, tmp_path: Path) -> None:
+    model = lively(config)
+    again = DBNet(config).eval()
+    report = load_weights(again, exported(model, tmp_path))
+    assert_only_thresh_head_is_missing(report.missing)
+    assert report.unused == ()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert_close(again(images), model(images), 1e-4)
+
+
+def test_half_precision_comes_back_as_single(tmp_path: Path) -> None:
+    model = lively(ModelConfig("mobilenetv2", 16))
+    again = DBNet(model.config).eval()
+    load_weights(again, exported(model, tmp_path, precision="fp16"))
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert again(images).dtype == torch.float32
+        assert_close(again(images), model(images), 0.02)
+
+
+def test_training_sees_the_network_that_was_exported() -> None:
+    """Without the batch's statistics it would see another one."""
+    path, _ = find_model("dbnet-mobile")
+    model = DBNet(ModelConfig("mobilenetv2", 64)).eval()
+    load_weights(model, path)
+    images = torch.randn(4, 3, 96, 96)
+    with torch.inference_mode():
+        expected = model(images)
+        assert (model.train()(images).prob_logits - expected).abs().max() > 1
+    load_weights(model.eval(), path)
+    rebase_norms(model, images)
+    with torch.inference_mode():
+        assert_close(model(images), expected, 1e-3)
+        assert_close(model.train()(images).prob_logits, expected, 1e-3)
+
+
+def test_a_run_begins_with_a_named_model(data: str, tmp_path: Path) -> None:
+    """Nothing is learnt, so that the network stays what it was, but for rounding."""
+    run = tmp_path / "run"
+    options = ["--preset", "quick", "--steps", "1", "--batch-size", "4", "--workers", "0"]
+    more = ["--augmentation.crop-size", "128", "--device", "cpu", "--learning-rate", "0"]
+    start = ["--data", data, "--output", str(run), "--init", "dbnet-mobile"]
+    assert main(["train", *options, *more, *start]) == 0
+    assert json.loads((run / "config.json").read_text())["init"] == "dbnet-mobile"
+    trained, _ = load_model(run / "last.safetensors")
+    shipped = DBNet(trained.config).eval()
+    load_weights(shipped, find_model("dbnet-mobile")[0])
+    images = torch.randn(2, 3, 96, 96)
+    with torch.inference_mode():
+        assert_close(trained(images), shipped(images), 0.1)
+
+
+def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_weights(Path("dbnet-mobile")).name == "dbnet-mobile.onnx"
+    Path("dbnet-mobile").touch()
+    assert find_weights(Path("dbnet-mobile")) == Path("dbnet-mobile")
+
+
+def test_what_does_not_come_back(tmp_path: Path) -> None:
+    model = DBNet(ModelConfig("resnet18", 16, deformable=True))
+    with pytest.raises(EngineError, match=r"deformable convolutions .*m\.onnx.*\.safetensors"):
+        load_weights(model, tmp_path / "m.onnx")
+    (tmp_path / "text.onnx").write_text("hello, this is text")
+    plain = DBNet(ModelConfig("mobilenetv2", 16))
+    with pytest.raises(EngineError, match=r"text\.onnx cannot be read as weights"):
+        load_weights(plain, tmp_path / "text.onnx")
+    with pytest.raises(
+        EngineError, match=r"missing\.onnx cannot be read as weights .*No such file"
+    ):
+        load_weights(plain, tmp_path / "missing.onnx")
+    with pytest.raises(EngineError, match=r"no weight in .*other\.onnx fits the model, .*; the "):
+        load_weights(plain, make_model(tmp_path / "other.onnx"))

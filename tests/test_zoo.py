@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from dbnet_trt import CpuConfig, Detector, EngineError, ModelCard, zoo
+from dbnet_trt.opening import load_onnx
+
+DEMO = Path(__file__).parent / "data" / "demo.jpg"
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match='did you mean "ppocrv6-small"'):
+        zoo.find_model("ppocr6-smal")
+    with pytest.raises(ValueError, match="Names: ppocrv6-small"):
+        zoo.find_model("xyz")
+
+
+def test_card_of_a_project_or_a_file(tmp_path: Path) -> None:
+    mine = ModelCard(name="mine", output="logit")
+    path = tmp_path / "mine.json"
+    path.write_text(mine.to_json())
+    assert zoo.find_card(None) is None
+    assert zoo.find_card(mine) is mine
+    assert zoo.find_card(str(path)) == mine
+    assert zoo.find_card("mmocr").name == "mmocr"  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="one of paddleocr, mmocr"):
+        zoo.find_card("paddle")
+    with pytest.raises(EngineError, match=r"none\.json is not a model card"):
+        zoo.find_card("none.json")
+
+
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"pip install 'dbnet-trt\[pretrained\]'"):
+        zoo.find_model("ppocrv6-small")
+
+
+def test_package_without_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rapidocr").mkdir()
+    (tmp_path / "rapidocr" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rapidocr", raising=False)  # other tests may have imported it
+    with pytest.raises(EngineError, match=r"has no models/PP-OCRv6_det_small\.onnx"):
+        zoo.find_model("ppocrv6-small")
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
+    try:
+        path, card = zoo.find_model(name)
+    except EngineError as error:
+        pytest.skip(str(error))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
+    assert card.name == name
+    assert card.license
+    assert card.training_data
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18), ("dbnet-r18", 10)]
+)
+def test_own_models_find_text_without_an_extra(name: str, least: int) -> None:
+    """All straight lines of the demo, drawn by tests/data/make_demo.py, are 12."""
+    found = Detector(name, cpu=CpuConfig("onnxruntime")).detect(DEMO)
+    assert len(found) >= least
+    path, card = zoo.find_model(name)
+    assert load_onnx(path).card == card  # the one beside, which may be corrected
