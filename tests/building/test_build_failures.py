@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from dbnet_trt import BuildError
+from dbnet_trt import BuildError, EngineError
 from dbnet_trt.building import build
 from dbnet_trt.building.build import build_engine
 from dbnet_trt.building.lowering import lower
@@ -93,7 +93,7 @@ def test_output_is_looked_at_before_the_build(no_gpu: None, folder: Path) -> Non
 @pytest.mark.parametrize("name", ["a.pt", "model.pdparams", "file"])
 def test_files_that_are_no_models(name: str, folder: Path) -> None:
     (folder / "file").touch()
-    with pytest.raises(BuildError, match=r"\.onnx file, a \.safetensors checkpoint or the name"):
+    with pytest.raises(EngineError, match=r"\(\.onnx, \.safetensors\) or a name"):
         build_engine(name, config=SMALL)
 
 

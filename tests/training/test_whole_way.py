@@ -25,7 +25,7 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     data = f"jsonl:{scenes}/samples.jsonl"
     run = tmp_path / "run"
     length = ["--steps", "200", "--batch-size", "6", "--learning-rate", "0.003"]
-    rest = ["--average-decay", "0.9", "--num-threads", "1", "--workers", "0", "--device", "cpu"]
+    rest = ["--ema-decay", "0.9", "--num-threads", "1", "--workers", "0", "--device", "cpu"]
     shape = ["--targets.shrink-ratio", "0.7", "--unclip-ratio", "0.85"]
     arguments = ["--preset", "quick", "--data", data, "--output", str(run)]
     assert main(["train", *arguments, *length, *rest, *shape, *AS_THEY_ARE]) == 0
