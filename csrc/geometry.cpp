@@ -139,72 +139,16 @@ Quad ordered(const Quad& quad) {
 
 namespace {
 
-/// A canvas of (width, height) pixels: the quad's bounding box.
-struct Canvas {
-    int width, height;
+using Product = std::int64_t;  // the CPU's maps have sides up to 2^15 pixels
 
-    // Which sides of the canvas a point is beyond: 1 left, 2 right, 4 above, 8 below.
-    int outcode(PixelPoint p) const {
-        return (p.x < 0) + (p.x >= width) * 2 + (p.y < 0) * 4 + (p.y >= height) * 8;
-    }
-};
-
-// Where the line from `from` (at `start` on the other axis) to `to` (at `end`) meets `edge`.
-int cut(int from, int to, int edge, int start, int end) {
-    return from + static_cast<int>(static_cast<double>(edge - start) * (to - from) / (end - start));
-}
-
-// Moves an end that lies above or below the canvas, then one beside it, onto the canvas' edge.
-void move_to_row(const Canvas& canvas, int code, PixelPoint& end, PixelPoint other) {
-    const int edge = code < 8 ? 0 : canvas.height - 1;
-    end = {cut(end.x, other.x, edge, end.y, other.y), edge};
-}
-void move_to_column(const Canvas& canvas, int code, PixelPoint& end, PixelPoint other) {
-    const int edge = code == 1 ? 0 : canvas.width - 1;
-    end = {edge, cut(end.y, other.y, edge, end.x, other.x)};
-}
-
-// Clips a line to the canvas as cv::clipLine does, to the rounding. Returns whether it is visible;
-// its ends may have moved even where it is not, and fillPoly goes on with them.
-bool clip_line(const Canvas& canvas, PixelPoint& a, PixelPoint& b) {
-    int code_a = canvas.outcode(a), code_b = canvas.outcode(b);
-    if ((code_a & code_b) != 0 || (code_a | code_b) == 0) return (code_a | code_b) == 0;
-    if (code_a & 12) {
-        move_to_row(canvas, code_a, a, b);
-        code_a = canvas.outcode(a) & 3;
-    }
-    if (code_b & 12) {
-        move_to_row(canvas, code_b, b, a);
-        code_b = canvas.outcode(b) & 3;
-    }
-    if ((code_a & code_b) != 0) return false;
-    if (code_a != 0) move_to_column(canvas, code_a, a, b);
-    if (code_b != 0) move_to_column(canvas, code_b, b, a);
-    return true;
-}
-
-void widen(RowSpan& span, int begin, int end) {
-    span.begin = std::min(span.begin, begin);
-    span.end = std::max(span.end, end);
-}
-
-// The pixels of OpenCV's 8-connected line from a to b (both on the canvas), Bresenham's in closed
-// form, so that each row's pixels are known without stepping through the others.
+// Adds the pixels of OpenCV's 8-connected line from a to b, both on the canvas.
 void draw_line(PixelPoint a, PixelPoint b, std::vector<RowSpan>& spans) {
     if (b.x < a.x) std::swap(a, b);
-    const std::int64_t dx = b.x - a.x, dy = std::abs(b.y - a.y);
+    const Product dx = b.x - a.x, dy = std::abs(b.y - a.y);
     const int step = b.y >= a.y ? 1 : -1;
-    for (std::int64_t j = 0; j <= dy; ++j) {
-        std::int64_t first = 0, last = dx;
-        if (dy > dx) {
-            const std::int64_t numerator = 2 * dx * j - dy;
-            first = last = numerator <= 0 ? 0 : (numerator + 2 * dy - 1) / (2 * dy);
-        } else if (dy > 0) {
-            if (j > 0) first = (2 * j - 1) * dx / (2 * dy) + 1;
-            last = std::min(dx, (2 * j + 1) * dx / (2 * dy));
-        }
-        widen(spans[a.y + step * j], a.x + static_cast<int>(first),
-              a.x + static_cast<int>(last) + 1);
+    for (Product j = 0; j <= dy; ++j) {
+        const RowSpan columns = line_row(dx, dy, j);
+        widen(spans[a.y + step * j], a.x + columns.begin, a.x + columns.end);
     }
 }
 
@@ -223,7 +167,7 @@ std::array<ScanEdge, 4> draw_sides(const Canvas& canvas, const std::array<PixelP
     for (int k = 0; k < 4; ++k) {
         PixelPoint a = corners[k], b = corners[(k + 1) % 4];
         const int y_begin = std::min(a.y, b.y), y_end = std::max(a.y, b.y);
-        if (clip_line(canvas, a, b)) draw_line(a, b, spans);
+        if (clip_line<Product>(canvas, a, b)) draw_line(a, b, spans);
         if (a.y == b.y) {  // clipped flat: the fill goes on with the corners as they were
             a = corners[k];
             b = corners[(k + 1) % 4];
@@ -267,7 +211,7 @@ void fill_quad(const Quad& quad, int map_height, int map_width, FilledQuad& fill
     };
     const int left = on_map(std::floor(x_low), map_width);
     const int top = on_map(std::floor(y_low), map_height);
-    const Canvas canvas{on_map(std::ceil(x_high), map_width) - left + 1,
+    const Canvas canvas{left, top, on_map(std::ceil(x_high), map_width) - left + 1,
                         on_map(std::ceil(y_high), map_height) - top + 1};
     std::array<PixelPoint, 4> corners;
     for (int k = 0; k < 4; ++k) {

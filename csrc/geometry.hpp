@@ -7,13 +7,9 @@
 #include <vector>
 
 #include "csrc/components.hpp"
+#include "kernels/canvas.hpp"
 
 namespace dbnet {
-
-/// A pixel.
-struct PixelPoint {
-    int x, y;
-};
 
 struct Point {
     float x, y;
@@ -51,11 +47,6 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull);
 /// The quad that begins with the text's top left corner and goes on clockwise: of the two leftmost
 /// corners the upper one comes first.
 Quad ordered(const Quad& quad);
-
-/// Pixels [begin, end) of one row; empty where end <= begin.
-struct RowSpan {
-    int begin, end;
-};
 
 /// The pixels that OpenCV's fillPoly fills for a quad with whole-number corners (here: truncated
 /// towards zero) on a canvas of the quad's own bounding box, as DBNet's score is defined.

@@ -4,6 +4,7 @@
 // the same choice between equals, as csrc/geometry.cpp.
 #pragma once
 
+#include "kernels/canvas.hpp"
 #include "kernels/components.cuh"
 #include "kernels/portable.hpp"
 
@@ -12,11 +13,6 @@ namespace dbnet {
 /// A hull has at most 1433 sides: no two have the same direction, and their |dx| + |dy| add up to
 /// at most four times kMaxMapSide.
 constexpr int kMaxHullPoints = 1440;
-
-/// Pixels [begin, end) of one row.
-struct RowSpan {
-    int begin, end;
-};
 
 struct HullPoint {
     std::uint16_t x, y;
