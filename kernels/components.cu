@@ -20,40 +20,9 @@ constexpr int kThreads = kTileThreads;
 // One block a tile.
 template <class T>
 __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
-    constexpr int kRuns = kTileHeight * kRunsPerWord, kGroups = kNodesPerThread * kTileWarps;
-    DBNET_SHARED(Word, s_words, kTileHeight);
-    DBNET_SHARED(std::uint32_t, s_parents, kRuns);
-    DBNET_SHARED(std::uint16_t, s_numbers, kRuns);
-    DBNET_SHARED(unsigned, s_row_offsets, kTileHeight + 1);
-    DBNET_SHARED(Word, s_columns, kNodesPerTile);
-    DBNET_SHARED(unsigned, s_rows, kNodesPerTile);
-    DBNET_SHARED(unsigned, s_firsts, kNodesPerTile);
-    DBNET_SHARED(std::uint16_t, s_nodes, kNodesPerTile);
-    DBNET_SHARED(unsigned, s_kept_offsets, kGroups + 1);
-
-    const int column = blockIdx.x, row = blockIdx.y, map_number = blockIdx.z, t = threadIdx.x;
-    Tile tile{params,
-              {params.workspace, map_number, column, row},
-              params.maps.sizes[map_number],
-              column * kTileWidth,
-              row * kTileHeight,
-              t,
-              t % kWarpSize,
-              t / kWarpSize,
-              s_words,
-              s_parents,
-              s_numbers,
-              s_row_offsets,
-              s_columns,
-              s_rows,
-              s_firsts,
-              s_nodes,
-              s_kept_offsets,
-              {},
-              {},
-              {}};
+    Tile tile(params);
     if (!__syncthreads_or(tile.binarize<T>())) {  // most tiles of a text map are empty
-        if (t == 0) *tile.index.count() = 0;
+        if (tile.thread == 0) *tile.index.count() = 0;
         return;
     }
     tile.start_forest();
@@ -62,7 +31,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
     __syncthreads();
     tile.find_roots();
     __syncthreads();
-    if (tile.warp == 0) sum_up(s_row_offsets, kTileHeight, tile.lane);
+    if (tile.warp == 0) sum_up(tile.row_offsets, kTileHeight, tile.lane);
     __syncthreads();
     tile.number_roots();
     __syncthreads();
@@ -70,9 +39,10 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
     __syncthreads();
     const unsigned kept = tile.choose_components();
     __syncthreads();
-    if (tile.warp == 0) sum_up(s_kept_offsets, kGroups, tile.lane);
+    if (tile.warp == 0) sum_up(tile.kept_offsets, kWarpTurns, tile.lane);
     __syncthreads();
-    if (t == 0) *tile.index.count() = static_cast<std::uint16_t>(s_kept_offsets[kGroups]);
+    const unsigned num_kept = tile.kept_offsets[kWarpTurns];
+    if (tile.thread == 0) *tile.index.count() = static_cast<std::uint16_t>(num_kept);
     tile.write_nodes(kept);
     __syncthreads();
     tile.write_run_nodes();

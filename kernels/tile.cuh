@@ -65,30 +65,74 @@ __device__ __forceinline__ bool is_speck(Word columns, unsigned rows, MapSize si
     return !grows && static_cast<float>(width * height) < min_area;
 }
 
-// A tile's labelling by one block, one function a phase, barriers between them. A warp has four of
-// the tile's rows, a lane two pixels of each.
-struct Tile {
+/// Shared memory of the block that labels a tile.
+struct TileMemory {
+    Shared<Word> words;             // (kTileHeight) rows, one bit per pixel
+    Shared<std::uint32_t> parents;  // forest of the runs, by row and start / 2
+    Shared<std::uint16_t> numbers;  // component numbers, at the roots among the runs
+    Shared<unsigned> row_offsets;   // number of the first component of each row, and their count
+    Shared<Word> columns;           // columns that a component covers, one bit each
+    Shared<unsigned> rows;          // rows that a component covers, one bit each
+    Shared<unsigned> firsts;        // first pixel of each component
+    Shared<std::uint16_t> nodes;    // node of each component
+    Shared<unsigned> kept_offsets;  // components kept before those of each warp, and their count
+};
+
+constexpr int kRunsPerTile = kTileHeight * kRunsPerWord;
+constexpr int kWarpTurns = kNodesPerThread * kTileWarps;  // of choosing components
+
+__device__ __forceinline__ TileMemory tile_memory() {
+    DBNET_SHARED(Word, s_words, kTileHeight);
+    DBNET_SHARED(std::uint32_t, s_parents, kRunsPerTile);
+    DBNET_SHARED(std::uint16_t, s_numbers, kRunsPerTile);
+    DBNET_SHARED(unsigned, s_row_offsets, kTileHeight + 1);
+    DBNET_SHARED(Word, s_columns, kNodesPerTile);
+    DBNET_SHARED(unsigned, s_rows, kNodesPerTile);
+    DBNET_SHARED(unsigned, s_firsts, kNodesPerTile);
+    DBNET_SHARED(std::uint16_t, s_nodes, kNodesPerTile);
+    DBNET_SHARED(unsigned, s_kept_offsets, kWarpTurns + 1);
+    TileMemory memory{};
+    memory.words = s_words;
+    memory.parents = s_parents;
+    memory.numbers = s_numbers;
+    memory.row_offsets = s_row_offsets;
+    memory.columns = s_columns;
+    memory.rows = s_rows;
+    memory.firsts = s_firsts;
+    memory.nodes = s_nodes;
+    memory.kept_offsets = s_kept_offsets;
+    return memory;
+}
+
+/// A tile's labelling by one block: one function per phase, with barriers between them. A warp has
+/// four of the tile's rows, a lane two pixels of each.
+struct Tile : TileMemory {
     const TileParams& params;
     TileIndex index;
     MapSize size;
     int x, y;  // of the tile's first pixel
     int thread, lane, warp;
 
-    // Of the block.
-    Shared<Word> words;
-    Shared<std::uint32_t> parents;  // by row and start / 2 of a run
-    Shared<std::uint16_t> numbers;  // of components, at the roots among the runs
-    Shared<unsigned> row_offsets;   // number of the first component of each row
-    Shared<Word> columns;           // of a component, one bit each
-    Shared<unsigned> rows;          // of a component, one bit each
-    Shared<unsigned> firsts;        // first pixel of a component
-    Shared<std::uint16_t> nodes;    // of a component
-    Shared<unsigned> kept_offsets;  // components kept before those of a warp
-
     // Of this thread.
     Word my_words[kRowsPerWarp];
     std::uint32_t my_roots[kRowsPerWarp][2];  // of the runs that start at its pixels
     Word my_root_bits[kRowsPerWarp];
+
+    /// The tile of the calling block, as its thread sees it.
+    __device__ __forceinline__ explicit Tile(const TileParams& params)
+        : TileMemory(tile_memory()),
+          params(params),
+          index{params.workspace, static_cast<int>(blockIdx.z), static_cast<int>(blockIdx.x),
+                static_cast<int>(blockIdx.y)},
+          size(params.maps.sizes[blockIdx.z]),
+          x(index.column * kTileWidth),
+          y(index.row * kTileHeight),
+          thread(static_cast<int>(threadIdx.x)),
+          lane(thread % kWarpSize),
+          warp(thread / kWarpSize),
+          my_words{},
+          my_roots{},
+          my_root_bits{} {}
 
     __device__ __forceinline__ int row_of(int k) const { return warp * kRowsPerWarp + k; }
 
