@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The GPU part of the module. The pipeline's lock is never waited for with the GIL held: the
-// network, which is called under that lock, takes the GIL.
+// The GPU part of the module. No call waits for the pipeline's lock while it holds the GIL: the
+// network callbacks run under that lock and take the GIL.
 #include "csrc/bindings_pipeline.hpp"
 
 #include <pybind11/numpy.h>
@@ -24,17 +24,18 @@ namespace {
 
 using Bytes = py::array_t<std::uint8_t>;
 using Nv12Planes = std::pair<Bytes, Bytes>;
-// Pixels, their pitch, chroma or 0, its pitch, height, width.
+// An image on the device: address and pitch of the pixels, of the chroma plane or 0, 0; height,
+// width.
 using DeviceAddress =
     std::tuple<std::uintptr_t, std::ptrdiff_t, std::uintptr_t, std::ptrdiff_t, int, int>;
 using ImageAndSize = std::pair<std::variant<Bytes, Nv12Planes, DeviceAddress>, std::pair<int, int>>;
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
-// The methods of a Python object as the pipeline's callbacks.
-Network make_network(const py::object& engine) {
-    const auto call = [engine](const char* method) {
-        return [function = py::object(engine.attr(method))](const auto&... arguments) {
+// Wraps the methods of a Python object.
+NetworkCallbacks to_callbacks(const py::object& network) {
+    const auto call = [network](const char* method) {
+        return [function = py::object(network.attr(method))](const auto&... arguments) {
             const py::gil_scoped_acquire acquire;
             function(arguments...);
         };
@@ -58,7 +59,7 @@ ImageView to_view(const Bytes& array) {
             array.strides(0)};
 }
 
-FrameImage to_frame_image(const Bytes& bgr, Size resized) {
+BatchImage to_batch_image(const Bytes& bgr, Size resized) {
     if (bgr.ndim() != 3 || bgr.shape(2) != 3 || bgr.size() == 0 || bgr.strides(2) != 1 ||
         bgr.strides(1) != 3) {
         throw py::value_error("an image must be (H, W, 3) uint8 with contiguous rows");
@@ -66,7 +67,7 @@ FrameImage to_frame_image(const Bytes& bgr, Size resized) {
     return {to_view(bgr), resized, false};
 }
 
-FrameImage to_frame_image(const Nv12Planes& planes, Size resized) {
+BatchImage to_batch_image(const Nv12Planes& planes, Size resized) {
     const auto& [luma, chroma] = planes;
     const auto is_plane = [](const Bytes& array) {
         return array.ndim() == 2 && array.size() > 0 && array.strides(1) == 1;
@@ -79,7 +80,7 @@ FrameImage to_frame_image(const Nv12Planes& planes, Size resized) {
     return {to_view(luma), resized, false, chroma.data(), chroma.strides(0)};
 }
 
-FrameImage to_frame_image(const DeviceAddress& address, Size resized) {
+BatchImage to_batch_image(const DeviceAddress& address, Size resized) {
     const auto [pixels, pitch, chroma, chroma_pitch, height, width] = address;
     return {{reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch},
             resized,
@@ -88,18 +89,18 @@ FrameImage to_frame_image(const DeviceAddress& address, Size resized) {
             chroma_pitch};
 }
 
-std::vector<FrameImage> to_frame_images(const std::vector<ImageAndSize>& items) {
-    if (items.empty()) throw py::value_error("a frame must have at least one image");
-    std::vector<FrameImage> images;
+std::vector<BatchImage> to_batch_images(const std::vector<ImageAndSize>& items) {
+    if (items.empty()) throw py::value_error("a batch must have at least one image");
+    std::vector<BatchImage> images;
     for (const auto& [source, size] : items) {
         const Size resized{size.first, size.second};
         images.push_back(
-            std::visit([&](const auto& image) { return to_frame_image(image, resized); }, source));
+            std::visit([&](const auto& image) { return to_batch_image(image, resized); }, source));
     }
     return images;
 }
 
-void check_sizes(const std::vector<FrameImage>& images, Size padded) {
+void check_sizes(const std::vector<BatchImage>& images, Size padded) {
     constexpr int kMaxSide = 1 << 13, kMultiple = 32;
     if (padded.height < 1 || padded.width < 1 || padded.height > kMaxSide ||
         padded.width > kMaxSide || padded.height % kMultiple || padded.width % kMultiple) {
@@ -115,40 +116,29 @@ void check_sizes(const std::vector<FrameImage>& images, Size padded) {
     }
 }
 
-std::unique_ptr<Pipeline> open_pipeline(const py::object& network, int device,
-                                        std::pair<bool, bool> is_half, std::array<float, 3> scale,
-                                        std::array<float, 3> bias, bool swap_red_blue,
-                                        bool captures, int max_shapes, std::size_t max_bytes) {
-    const PipelineConfig config{device,
-                                is_half.first,
-                                is_half.second,
-                                captures,
-                                max_shapes,
-                                max_bytes,
-                                {scale, bias, swap_red_blue}};
-    Network callbacks = make_network(network);
-    return make_pipeline(config, std::move(callbacks));
+std::unique_ptr<Pipeline> open_pipeline(const py::object& callbacks, const PipelineConfig& config) {
+    return make_pipeline(config, to_callbacks(callbacks));
 }
 
 Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
               std::pair<int, int> padded, const PostprocessParams& params, bool wants_maps,
               bool wants_labels, std::vector<std::uintptr_t> streams) {
     const Size size{padded.first, padded.second};
-    const std::vector<FrameImage> images = to_frame_images(items);
+    const std::vector<BatchImage> images = to_batch_images(items);
     check_sizes(images, size);
-    const FrameOptions options{params, wants_maps, wants_labels, std::move(streams)};
+    const BatchOptions options{params, wants_maps, wants_labels, std::move(streams)};
     const py::gil_scoped_release release;
     return pipeline.submit(images, size, options);
 }
 
 py::tuple collect(Pipeline& pipeline, const Ticket& ticket) {
-    const FrameResult* result = nullptr;
+    const BatchResult* result = nullptr;
     {
         const py::gil_scoped_release release;
         result = &pipeline.collect(ticket);
     }
     py::list texts;
-    for (const auto& of_image : result->texts) texts.append(to_arrays(of_image));
+    for (const auto& quads : result->texts) texts.append(to_arrays(quads));
     const auto num_bytes = static_cast<py::ssize_t>(result->maps.size());
     py::array_t<std::uint8_t> maps(num_bytes,
                                    reinterpret_cast<const std::uint8_t*>(result->maps.data()));
@@ -179,7 +169,7 @@ void bind_kernels(py::module_ m) {
         const auto& [values, is_half, sizes, shape] = maps;
         return kernel_calls::Maps{values, is_half, sizes, to_shape(shape)};
     };
-    // struct TextBox of kernels/boxes.hpp.
+    // The layout of struct TextBox in kernels/boxes.hpp.
     py::list fields;
     fields.append(py::make_tuple("quad", "f4", py::make_tuple(4, 2)));
     fields.append(py::make_tuple("score", "f4"));
@@ -189,7 +179,7 @@ void bind_kernels(py::module_ m) {
     m.def(
         "frame_bytes",
         [](const std::vector<ImageAndSize>& items) {
-            return kernel_calls::frame_bytes(to_frame_images(items));
+            return kernel_calls::upload_bytes(to_batch_images(items));
         },
         "images"_a);
     m.def(
@@ -197,7 +187,7 @@ void bind_kernels(py::module_ m) {
         [](const std::vector<ImageAndSize>& items, const PostprocessParams& params, Address host,
            Address device) {
             const auto [of_params, images, map_sizes, image_sizes] =
-                kernel_calls::write_frame(to_frame_images(items), params, host, device);
+                kernel_calls::write_upload(to_batch_images(items), params, host, device);
             return py::make_tuple(of_params, images, map_sizes, image_sizes);
         },
         "images"_a, "params"_a, "host"_a, "device"_a);
@@ -230,6 +220,25 @@ void bind_kernels(py::module_ m) {
             kernel_calls::write_labels(to_maps(maps), workspace, labels, stream);
         },
         "maps"_a, "workspace"_a, "labels"_a, "stream"_a);
+}
+
+void bind_config(py::module_& m) {
+    py::class_<PipelineConfig>(m, "PipelineConfig", py::module_local())
+        .def(py::init([](int device, bool input_is_half, bool output_is_half, bool captures,
+                         int max_shapes, std::size_t max_bytes, std::array<float, 3> scale,
+                         std::array<float, 3> bias, bool swap_red_blue) {
+                 return PipelineConfig{
+                     .device = device,
+                     .input_is_half = input_is_half,
+                     .output_is_half = output_is_half,
+                     .captures = captures,
+                     .max_shapes = max_shapes,
+                     .max_bytes = max_bytes,
+                     .normalization = {scale, bias, swap_red_blue},
+                 };
+             }),
+             py::kw_only(), "device"_a, "input_is_half"_a, "output_is_half"_a, "captures"_a,
+             "max_shapes"_a, "max_bytes"_a, "scale"_a, "bias"_a, "swap_red_blue"_a);
 }
 
 }  // namespace
@@ -273,10 +282,10 @@ void bind_pipeline(py::module_& m) {
         .def_readwrite("logits", &Params::logits);
     bind_kernels(m.def_submodule("kernels"));
 
+    bind_config(m);
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())
-        .def(py::init(&open_pipeline), "network"_a, py::kw_only(), "device"_a, "is_half"_a,
-             "scale"_a, "bias"_a, "swap_red_blue"_a, "captures"_a, "max_shapes"_a, "max_bytes"_a)
+        .def(py::init(&open_pipeline), "callbacks"_a, "config"_a)
         .def("submit", &submit, "images"_a, "padded"_a, "params"_a, "wants_maps"_a,
              "wants_labels"_a, "streams"_a)
         .def("collect", &collect, "ticket"_a)

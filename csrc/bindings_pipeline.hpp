@@ -9,10 +9,11 @@
 
 namespace dbnet {
 
-/// Texts of an image as quads (N, 4, 2) and scores (N,), both float32.
+/// Convert the detections of an image to arrays: quads (N, 4, 2) and scores (N,), both float32.
 pybind11::tuple to_arrays(const std::vector<ScoredQuad>& texts);
 
-/// Adds cuda_available, EngineError, PostprocessParams, kernels, Ticket and Pipeline to the module.
+/// Add cuda_available, EngineError, PostprocessParams, PipelineConfig, Pipeline, Ticket and the
+/// submodule `kernels` to the module.
 void bind_pipeline(pybind11::module_& m);
 
 }  // namespace dbnet

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Owners of what the CUDA runtime gives. Release never throws: after the loss of a device there is
-// nothing left to release.
+// RAII owners of CUDA streams, events, graphs and memory. Destructors never throw: once a device is
+// lost there is nothing left to release.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 namespace dbnet {
 
-/// Throws CudaError, which tells the place, unless the call succeeded.
+/// Throw CudaError with the place of the call, unless it succeeded.
 inline void cuda_check(cudaError_t status,
                        std::source_location where = std::source_location::current()) {
     if (status == cudaSuccess) return;
@@ -25,7 +25,7 @@ inline void cuda_check(cudaError_t status,
     throw CudaError(file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line()), status);
 }
 
-/// Makes a device current for the thread, and at the end the one that was.
+/// Makes a device current for the calling thread, and restores the previous one at the end.
 class DeviceGuard {
 public:
     explicit DeviceGuard(int device) {
@@ -40,11 +40,14 @@ private:
     int before_ = 0;
 };
 
+/// Deleter that passes a CUDA handle to its destroy function.
 template <class Handle, auto kDestroy>
 struct Destroy {
     using pointer = Handle;
     void operator()(Handle handle) const { kDestroy(handle); }
 };
+
+/// Owner of a CUDA handle.
 template <class Handle, auto kDestroy>
 using Unique = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, kDestroy>>;
 
@@ -53,35 +56,39 @@ using UniqueEvent = Unique<cudaEvent_t, &cudaEventDestroy>;
 using UniqueGraph = Unique<cudaGraph_t, &cudaGraphDestroy>;
 using UniqueGraphExec = Unique<cudaGraphExec_t, &cudaGraphExecDestroy>;
 
-/// A stream that does not wait for the legacy default stream.
+/// Create a stream that does not synchronise with the legacy default stream.
 inline UniqueStream make_stream() {
     cudaStream_t stream;
     cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     return UniqueStream(stream);
 }
 
+/// Create an event without timing.
 inline UniqueEvent make_event() {
     cudaEvent_t event;
     cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     return UniqueEvent(event);
 }
 
+/// Allocate device memory.
 inline cudaError_t allocate_device(void** data, std::size_t num_bytes) {
     return cudaMalloc(data, num_bytes);
 }
+
+/// Allocate pinned host memory.
 inline cudaError_t allocate_pinned(void** data, std::size_t num_bytes) {
     return cudaHostAlloc(data, num_bytes, cudaHostAllocDefault);
 }
 
-/// Memory of one kind, aligned to 256 bytes.
+/// Growing memory of one kind, aligned to 256 bytes.
 template <auto kAllocate, auto kFree>
 class Buffer {
 public:
-    /// Makes room for so many bytes. What was there is lost if it has to grow; nothing may use it.
+    /// Grow to at least `num_bytes`. Growing discards the contents; nothing may be using them.
     void reserve(std::size_t num_bytes,
                  std::source_location where = std::source_location::current()) {
         if (num_bytes <= size_) return;
-        // Images grow and shrink: half as much again keeps the number of allocations small.
+        // Image sizes vary: growing by half keeps the number of allocations small.
         const std::size_t wanted = size_ == 0 ? num_bytes : std::max(num_bytes, size_ + size_ / 2);
         data_.reset();
         size_ = 0;
@@ -105,13 +112,14 @@ private:
 using DeviceBuffer = Buffer<&allocate_device, &cudaFree>;
 using PinnedBuffer = Buffer<&allocate_pinned, &cudaFreeHost>;
 
-/// Cuts arrays, aligned to 256 bytes, out of a buffer; with nullptr it counts the bytes.
-class Cutter {
+/// Places arrays, aligned to 256 bytes, one after the other in a buffer. With nullptr it only
+/// counts their bytes.
+class Arena {
 public:
-    explicit Cutter(void* begin) : begin_(static_cast<std::byte*>(begin)) {}
+    explicit Arena(void* begin) : begin_(static_cast<std::byte*>(begin)) {}
 
     template <class Item>
-    Item* cut(std::size_t count) {
+    Item* allocate(std::size_t count) {
         Item* items = reinterpret_cast<Item*>(begin_ + size_);
         size_ += (count * sizeof(Item) + 255) / 256 * 256;
         return items;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "csrc/kernel_calls.hpp"
 
-#include "csrc/frame.hpp"
+#include "csrc/batch.hpp"
 #include "kernels/boxes.hpp"
 #include "kernels/preprocess.hpp"
 
@@ -28,17 +28,17 @@ Address address_of(const void* pointer) { return reinterpret_cast<Address>(point
 
 static_assert(offsetof(TextBox, quad) == 0 && offsetof(TextBox, score) == 32 &&
                   offsetof(TextBox, label) == 36 && sizeof(TextBox) == 40,
-              "TEXT_BOX of bindings_pipeline.cpp tells Python otherwise");
+              "TEXT_BOX in bindings_pipeline.cpp must describe the same layout");
 
 }  // namespace
 
-std::size_t frame_bytes(std::span<const FrameImage> images) { return dbnet::frame_bytes(images); }
+std::size_t upload_bytes(std::span<const BatchImage> images) { return dbnet::upload_bytes(images); }
 
-FrameAddresses write_frame(std::span<const FrameImage> images, const PostprocessParams& params,
-                           Address host, Address device) {
-    dbnet::write_frame(images, params, at<std::byte>(host), at<std::byte>(device));
-    Cutter cutter(at<void>(device));
-    const FrameHeader header(cutter, static_cast<int>(images.size()));
+UploadAddresses write_upload(std::span<const BatchImage> images, const PostprocessParams& params,
+                             Address host, Address device) {
+    dbnet::write_upload(images, params, at<std::byte>(host), at<std::byte>(device));
+    Arena arena(at<void>(device));
+    const UploadHeader header(arena, static_cast<int>(images.size()));
     return {address_of(header.params), address_of(header.images), address_of(header.map_sizes),
             address_of(header.image_sizes)};
 }

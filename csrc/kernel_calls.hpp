@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The launchers of kernels/ for Python, one by one: benchmarks and tests time and compare them.
-// Addresses are of device memory, as numbers; everything is asynchronous on the stream.
+// The launchers of kernels/ for Python, one by one, so that benchmarks can time them and tests
+// compare them. Addresses are of device memory, as numbers. Launches are asynchronous on `stream`.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,11 @@
 
 namespace dbnet::kernel_calls {
 
+/// A pointer, or the handle of a stream, as a number.
 using Address = std::uintptr_t;
 
-/// Network outputs: (batch, height, width) float or half, and the part of each that is looked at,
-/// (batch, 2) int32.
+/// Network outputs: (batch, height, width) float or half, and the valid size of each map,
+/// (batch, 2) int32. Both on the device.
 struct Maps {
     Address values;
     bool is_half;
@@ -23,32 +24,35 @@ struct Maps {
     Shape shape;
 };
 
-/// What the kernels read of a frame beside pixels and maps.
-struct FrameAddresses {
+/// Device addresses of the parts of a batch's upload.
+struct UploadAddresses {
     Address params;                  // a struct BoxParams
     Address images;                  // (batch) structs DeviceImage
     Address map_sizes, image_sizes;  // (batch, 2) int32
 };
 
-/// The bytes of that, as the pipeline uploads it; images in host memory are part of it.
-std::size_t frame_bytes(std::span<const FrameImage> images);
+/// Size in bytes of a batch's upload, which includes the pixels of images in host memory.
+std::size_t upload_bytes(std::span<const BatchImage> images);
 
-/// Writes it at `host`; it is to be copied to `device`, where the addresses returned lie.
-FrameAddresses write_frame(std::span<const FrameImage> images, const PostprocessParams& params,
-                           Address host, Address device);
+/// Write a batch's upload to host memory at `host`, as the pipeline does. Returns the addresses
+/// that are valid once it has been copied to `device`.
+UploadAddresses write_upload(std::span<const BatchImage> images, const PostprocessParams& params,
+                             Address host, Address device);
 
-/// `images`: (batch) structs DeviceImage; `out`: (batch, 3, height, width).
+/// Preprocess a batch. `images`: (batch) structs DeviceImage; `out`: (batch, 3, height, width)
+/// float or half.
 void preprocess(Address images, const Shape& shape, const Normalization& normalization,
                 bool out_is_half, Address out, Address stream);
 
-/// Bytes of the workspace of the calls below; to be zeroed before the first one.
+/// Size in bytes of the workspace of find_boxes and write_labels; zero it before the first call.
 std::size_t workspace_bytes(const Shape& shape);
 
-/// `params`: a struct BoxParams; `counts`: (batch) BoxCount; `boxes`: (batch, capacity) TextBox.
+/// Find the text in a batch of maps. `image_sizes`: (batch, 2) int32; `params`: a struct BoxParams;
+/// `counts`: (batch) BoxCount; `boxes`: (batch, capacity) TextBox.
 void find_boxes(const Maps& maps, Address image_sizes, Address params, Address workspace,
                 Address counts, Address boxes, int capacity, Address stream);
 
-/// After find_boxes: `labels`, (batch, height, width) uint32.
+/// Write the component of each pixel, after find_boxes. `labels`: (batch, height, width) uint32.
 void write_labels(const Maps& maps, Address workspace, Address labels, Address stream);
 
 }  // namespace dbnet::kernel_calls

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two streams and two slots. A frame's upload runs on one stream while the frame before it computes
-// on the other. A shape's first frame runs by plain launches, which also warms the network up; with
-// its second frame from the same thread the same launches are captured, and from then on a frame is
-// one graph launch.
+// The CUDA pipeline: two streams and two slots. A batch is uploaded on one stream while the
+// previous batch computes on the other. The first batch of a shape runs by plain launches, which
+// also warms up the network. The second one from the same thread is captured, and from then on each
+// batch of that shape is one graph launch.
 #include "csrc/pipeline.hpp"
 
 #include <algorithm>
@@ -13,19 +13,19 @@
 #include <mutex>
 #include <thread>
 
+#include "csrc/batch.hpp"
 #include "csrc/errors.hpp"
-#include "csrc/frame.hpp"
 
 namespace dbnet {
 namespace {
 
-constexpr int kMinCapacity = 1024;  // texts of an image: 40 kB, a few microseconds to copy
-constexpr int kMaxCaptures = 3;     // of a shape: what fails may be another thread's doing
+constexpr int kMinCapacity = 1024;  // detections per image: 40 kB, a few microseconds to copy
+constexpr int kMaxCaptures = 3;     // tries per shape: another thread may have broken a capture
 
 std::string remedy(cudaError_t code) {
     switch (code) {
         case cudaErrorMemoryAllocation:
-            return "the GPU has no memory left; use a smaller batch_size or size, or end other "
+            return "the GPU has no memory left; use a smaller batch_size or size, or stop other "
                    "programs on this GPU";
         case cudaErrorNoKernelImageForDevice:
         case cudaErrorUnsupportedPtxVersion:
@@ -40,13 +40,13 @@ std::string remedy(cudaError_t code) {
         case cudaErrorECCUncorrectable:
         case cudaErrorUnknown:
             return "this process has lost the GPU; start it again (`nvidia-smi` and dmesg may "
-                   "tell why); detectors on the CPU go on";
+                   "tell why); detectors on the CPU keep working";
         default:
-            return "if it comes again, device=\"cpu\" works without the GPU";
+            return "if it happens again, device=\"cpu\" works without the GPU";
     }
 }
 
-// Runs a function with the device current; CUDA's errors come out with their remedy.
+// Runs a function with the device current; rethrows CUDA errors as EngineError with a remedy.
 template <class Function>
 decltype(auto) on_device(int device, Function function) {
     try {
@@ -60,14 +60,14 @@ decltype(auto) on_device(int device, Function function) {
 cudaStream_t to_stream(std::uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }
 std::uintptr_t to_handle(cudaStream_t stream) { return reinterpret_cast<std::uintptr_t>(stream); }
 
-/// A shape that is ready to run, and its graph.
+/// Buffers and graph of a shape that is ready to run.
 struct ReadyShape {
     DeviceBuffer memory, labels;
     ShapeBuffers buffers;
     UniqueGraphExec graph;
-    int num_captures = 0;  // that were tried
-    // Threads that have run it by plain launches. What libraries make for a thread at its first run
-    // (cuDNN and cuBLAS their handles) cannot be made while capturing.
+    int num_captures = 0;  // including failed ones
+    // Threads that have run it by plain launches. Libraries create per-thread state at the first
+    // run (handles of cuDNN and cuBLAS), which is impossible while capturing.
     std::vector<std::thread::id> warm_threads;
 
     std::size_t num_bytes() const { return memory.size() + labels.size(); }
@@ -75,13 +75,13 @@ struct ReadyShape {
 
 class CudaPipeline final : public Pipeline {
 public:
-    CudaPipeline(const PipelineConfig& config, Network network)
-        : config_(config), network_(std::move(network)) {}
+    CudaPipeline(const PipelineConfig& config, NetworkCallbacks callbacks)
+        : config_(config), callbacks_(std::move(callbacks)) {}
     ~CudaPipeline() override;
 
-    Ticket submit(std::span<const FrameImage> images, Size padded,
-                  const FrameOptions& options) override;
-    const FrameResult& collect(const Ticket& ticket) override;
+    Ticket submit(std::span<const BatchImage> images, Size padded,
+                  const BatchOptions& options) override;
+    const BatchResult& collect(const Ticket& ticket) override;
     std::uintptr_t import_stream() const override { return to_handle(import_.get()); }
     PipelineUsage usage() const override;
 
@@ -91,32 +91,32 @@ private:
     void drop_last_shape();
     void capture(ReadyShape& ready);
 
-    void upload(FrameSlot& slot, std::span<const FrameImage> images, const Frame& frame);
-    void compute(FrameSlot& slot, ReadyShape& ready);
-    void download(FrameSlot& slot, ReadyShape& ready, const Frame& frame);
+    void upload(Slot& slot, std::span<const BatchImage> images, const Batch& batch);
+    void compute(Slot& slot, ReadyShape& ready);
+    void download(Slot& slot, ReadyShape& ready, const Batch& batch);
     void enqueue_shape(const ShapeBuffers& buffers);
     DeviceMaps maps_of(const ShapeBuffers& buffers) const;
     std::size_t bytes_per_value() const { return config_.output_is_half ? 2 : 4; }
-    void finish(FrameSlot& slot);
-    void abandon(FrameSlot& slot) noexcept;
+    void finish(Slot& slot);
+    void abandon(Slot& slot) noexcept;
 
     PipelineConfig config_;
-    Network network_;
+    NetworkCallbacks callbacks_;
     mutable std::mutex mutex_;
     bool has_warned_ = false;
     UniqueStream upload_ = make_stream(), compute_ = make_stream(), import_ = make_stream();
-    std::array<FrameSlot, 2> slots_;
-    std::size_t num_frames_ = 0;
-    std::list<ReadyShape> shapes_;  // the one used last comes first
+    std::array<Slot, 2> slots_;
+    std::size_t num_batches_ = 0;
+    std::list<ReadyShape> shapes_;  // most recently used first
 };
 
 CudaPipeline::~CudaPipeline() {
     try {
         on_device(config_.device, [&] {
-            for (FrameSlot& slot : slots_) finish(slot);
+            for (Slot& slot : slots_) finish(slot);
             while (!shapes_.empty()) drop_last_shape();
         });
-    } catch (const std::exception&) {  // the device is lost: nothing is left to wait for
+    } catch (const std::exception&) {  // the device is lost: there is nothing to wait for
         shapes_.clear();
     }
 }
@@ -125,18 +125,18 @@ CudaPipeline::~CudaPipeline() {
 
 void CudaPipeline::drop_last_shape() {
     const Shape shape = shapes_.back().buffers.shape;
-    cudaStreamSynchronize(compute_.get());  // frames on their way use it; errors come up later
+    cudaStreamSynchronize(compute_.get());  // batches in flight use it; errors surface later
     shapes_.pop_back();
     for (const ReadyShape& other : shapes_) {
         if (other.buffers.shape == shape) return;
     }
-    network_.release(shape);
+    callbacks_.release(shape);
 }
 
 ReadyShape CudaPipeline::make_shape(const Shape& shape, int capacity) {
-    Cutter count(nullptr);
-    const ShapeBuffers sizes(count, config_, shape, capacity);
-    std::size_t num_bytes = count.size();
+    Arena counter(nullptr);
+    const ShapeBuffers counted(counter, config_, shape, capacity);
+    std::size_t num_bytes = counter.size();
     for (const ReadyShape& other : shapes_) num_bytes += other.num_bytes();
     while (!shapes_.empty() && (shapes_.size() >= static_cast<std::size_t>(config_.max_shapes) ||
                                 num_bytes > config_.max_bytes)) {
@@ -144,15 +144,15 @@ ReadyShape CudaPipeline::make_shape(const Shape& shape, int capacity) {
         drop_last_shape();
     }
     DeviceBuffer memory;
-    memory.reserve(count.size());
-    Cutter at(memory.data());
-    const ShapeBuffers buffers(at, config_, shape, capacity);
-    network_.prepare(shape);
+    memory.reserve(counter.size());
+    Arena arena(memory.data());
+    const ShapeBuffers buffers(arena, config_, shape, capacity);
+    callbacks_.prepare(shape);
     cuda_check(cudaMemsetAsync(buffers.workspace, 0, buffers.workspace_bytes(), compute_.get()));
     return {std::move(memory), {}, buffers, nullptr, 0, {}};
 }
 
-// The shape with its buffers, made the first one of the list.
+// Finds or makes the buffers of a shape and moves them to the front of the list.
 ReadyShape& CudaPipeline::ready_shape(const Shape& shape, int capacity) {
     for (auto it = shapes_.begin(); it != shapes_.end(); ++it) {
         if (it->buffers.shape != shape || it->buffers.capacity != capacity) continue;
@@ -163,7 +163,7 @@ ReadyShape& CudaPipeline::ready_shape(const Shape& shape, int capacity) {
         shapes_.push_front(make_shape(shape, capacity));
     } catch (const CudaError& error) {
         if (error.code != cudaErrorMemoryAllocation || shapes_.empty()) throw;
-        while (!shapes_.empty()) drop_last_shape();  // they can be made again
+        while (!shapes_.empty()) drop_last_shape();  // they can be made again on demand
         shapes_.push_front(make_shape(shape, capacity));
     }
     return shapes_.front();
@@ -187,13 +187,14 @@ void CudaPipeline::enqueue_shape(const ShapeBuffers& buffers) {
                                   normal.swap_red_blue,
                                   config_.input_is_half};
     preprocess(buffers.header.images, params, buffers.input, compute_.get());
-    network_.enqueue(buffers.input, buffers.output, buffers.shape, to_handle(compute_.get()));
+    callbacks_.enqueue(buffers.input, buffers.output, buffers.shape, to_handle(compute_.get()));
     find_boxes(maps_of(buffers), buffers.header.image_sizes, buffers.header.params,
                buffers.workspace, {buffers.found.counts, buffers.found.boxes, buffers.capacity},
                compute_.get());
 }
 
-// Makes the graph; where that fails for good, the shape goes on without, and the log says so once.
+// Captures the shape's graph. If every try fails, the shape keeps running by plain launches, with
+// one warning per pipeline.
 void CudaPipeline::capture(ReadyShape& ready) {
     ++ready.num_captures;
     std::string problem;
@@ -219,16 +220,16 @@ void CudaPipeline::capture(ReadyShape& ready) {
     cudaGetLastError();
     if (problem.empty()) problem = cudaGetErrorString(status);
     if (ready.num_captures < kMaxCaptures || std::exchange(has_warned_, true)) return;
-    network_.warn("work on the GPU could not be captured in a graph (" + problem +
-                  "); it goes on with plain launches, which take some more CPU time");
+    callbacks_.warn("work on the GPU could not be captured in a graph (" + problem +
+                    "); it continues with plain launches, which take some more CPU time");
 }
 
-void CudaPipeline::compute(FrameSlot& slot, ReadyShape& ready) {
+void CudaPipeline::compute(Slot& slot, ReadyShape& ready) {
     cuda_check(cudaStreamWaitEvent(compute_.get(), slot.uploaded.get()));
-    // Within the device: the copy engine may be busy with the pixels of the next frame.
+    // A copy within the device: the copy engine may be busy uploading the next batch's pixels.
     cuda_check(cudaMemcpyAsync(ready.buffers.header.params, slot.upload.data(),
-                               FrameHeader::num_bytes(ready.buffers.shape.batch), cudaMemcpyDefault,
-                               compute_.get()));
+                               UploadHeader::num_bytes(ready.buffers.shape.batch),
+                               cudaMemcpyDefault, compute_.get()));
     const bool wants_graph = config_.captures && !ready.graph && ready.num_captures < kMaxCaptures;
     std::vector<std::thread::id>& warm = ready.warm_threads;
     const std::thread::id thread = std::this_thread::get_id();
@@ -242,35 +243,34 @@ void CudaPipeline::compute(FrameSlot& slot, ReadyShape& ready) {
     if (wants_graph && !is_warm) warm.push_back(thread);
 }
 
-// ---- frames -----------------------------------------------------------------------------------
+// ---- batches ----------------------------------------------------------------------------------
 
-void CudaPipeline::upload(FrameSlot& slot, std::span<const FrameImage> images, const Frame& frame) {
-    const std::size_t num_bytes = frame_bytes(images);
+void CudaPipeline::upload(Slot& slot, std::span<const BatchImage> images, const Batch& batch) {
+    const std::size_t num_bytes = upload_bytes(images);
     slot.staging.reserve(num_bytes);
     slot.upload.reserve(num_bytes);
-    write_frame(images, frame.options.params, slot.staging.data(), slot.upload.data());
+    write_upload(images, batch.options.params, slot.staging.data(), slot.upload.data());
     cuda_check(cudaMemcpyAsync(slot.upload.data(), slot.staging.data(), num_bytes,
                                cudaMemcpyDefault, upload_.get()));
     cuda_check(cudaEventRecord(slot.uploaded.get(), upload_.get()));
-    for (const std::uintptr_t caller : frame.options.streams) {
+    for (const std::uintptr_t caller : batch.options.streams) {
         cuda_check(cudaEventRecord(slot.caller.get(), to_stream(caller)));
         cuda_check(cudaStreamWaitEvent(compute_.get(), slot.caller.get()));
     }
 }
 
-void CudaPipeline::download(FrameSlot& slot, ReadyShape& ready, const Frame& frame) {
+void CudaPipeline::download(Slot& slot, ReadyShape& ready, const Batch& batch) {
     const ShapeBuffers& buffers = ready.buffers;
-    const auto& [batch, height, width] = buffers.shape;
-    const std::size_t found_bytes = FrameBoxes::num_bytes(batch, buffers.capacity);
+    const std::size_t found_bytes = BatchBoxes::num_bytes(buffers.shape.batch, buffers.capacity);
     const std::size_t map_bytes =
-        frame.options.wants_maps ? buffers.num_pixels() * bytes_per_value() : 0;
+        batch.options.wants_maps ? buffers.num_pixels() * bytes_per_value() : 0;
     const std::size_t label_bytes =
-        frame.options.wants_labels ? buffers.num_pixels() * sizeof(std::uint32_t) : 0;
-    slot.results.reserve(found_bytes + map_bytes + label_bytes + 512);
-    Cutter at(slot.results.data());
+        batch.options.wants_labels ? buffers.num_pixels() * sizeof(std::uint32_t) : 0;
+    slot.results.reserve(found_bytes + map_bytes + label_bytes + 2 * 256);  // three arrays, aligned
+    Arena arena(slot.results.data());
     const auto copy = [&](const void* from, std::size_t num_bytes) {
-        cuda_check(cudaMemcpyAsync(at.cut<std::byte>(num_bytes), from, num_bytes, cudaMemcpyDefault,
-                                   compute_.get()));
+        cuda_check(cudaMemcpyAsync(arena.allocate<std::byte>(num_bytes), from, num_bytes,
+                                   cudaMemcpyDefault, compute_.get()));
     };
     copy(buffers.found.counts, found_bytes);
     if (map_bytes > 0) copy(buffers.output, map_bytes);
@@ -281,35 +281,35 @@ void CudaPipeline::download(FrameSlot& slot, ReadyShape& ready, const Frame& fra
         copy(labels, label_bytes);
     }
     cuda_check(cudaEventRecord(slot.done.get(), compute_.get()));
-    for (const std::uintptr_t caller : frame.options.streams) {
+    for (const std::uintptr_t caller : batch.options.streams) {
         cuda_check(cudaStreamWaitEvent(to_stream(caller), slot.done.get()));
     }
 }
 
-// Waits for the frame in a slot, keeps its result for the ticket, and frees the slot.
-void CudaPipeline::finish(FrameSlot& slot) {
-    if (!slot.frame) return;
-    Frame& frame = *slot.frame;
+// Waits for the batch in a slot, stores its result for the ticket, and frees the slot.
+void CudaPipeline::finish(Slot& slot) {
+    if (!slot.batch) return;
+    Batch& batch = *slot.batch;
     try {
         cuda_check(cudaEventSynchronize(slot.done.get()));
-        frame.result = read_frame(frame, bytes_per_value(), slot.results.data());
+        batch.result = read_result(batch, bytes_per_value(), slot.results.data());
     } catch (const CudaError& error) {
-        frame.error = std::make_exception_ptr(error);
+        batch.error = std::make_exception_ptr(error);
     }
-    frame.slot = nullptr;
-    slot.frame.reset();
+    batch.slot = nullptr;
+    slot.batch.reset();
 }
 
-// After an error: nothing runs any more that reads the slot, and the shape starts afresh.
-void CudaPipeline::abandon(FrameSlot& slot) noexcept {
+// Frees a slot after an error, once no work that reads it is left on the streams.
+void CudaPipeline::abandon(Slot& slot) noexcept {
     cudaStreamSynchronize(upload_.get());
     cudaStreamSynchronize(compute_.get());
     cudaGetLastError();
-    slot.frame.reset();
+    slot.batch.reset();
 }
 
-Ticket CudaPipeline::submit(std::span<const FrameImage> images, Size padded,
-                            const FrameOptions& options) {
+Ticket CudaPipeline::submit(std::span<const BatchImage> images, Size padded,
+                            const BatchOptions& options) {
     const std::lock_guard lock(mutex_);
     return on_device(config_.device, [&] {
         const Shape shape{static_cast<int>(images.size()), padded.height, padded.width};
@@ -317,38 +317,38 @@ Ticket CudaPipeline::submit(std::span<const FrameImage> images, Size padded,
         const int capacity =
             std::clamp(static_cast<int>(std::bit_ceil(std::min<unsigned>(wanted, kMaxCandidates))),
                        kMinCapacity, kMaxCandidates);
-        FrameSlot& slot = slots_[num_frames_++ % slots_.size()];
+        Slot& slot = slots_[num_batches_++ % slots_.size()];
         finish(slot);
-        auto frame = std::make_shared<Frame>(Frame{this, options, shape, capacity, &slot, {}, {}});
+        auto batch = std::make_shared<Batch>(Batch{this, options, shape, capacity, &slot, {}, {}});
         ReadyShape& ready = ready_shape(shape, capacity);
         try {
-            upload(slot, images, *frame);
+            upload(slot, images, *batch);
             compute(slot, ready);
-            download(slot, ready, *frame);
+            download(slot, ready, *batch);
         } catch (...) {
             abandon(slot);
             shapes_.splice(shapes_.end(), shapes_, shapes_.begin());
-            drop_last_shape();  // its workspace may be left half done
+            drop_last_shape();  // its workspace may be left in an invalid state
             throw;
         }
-        slot.frame = frame;
-        return Ticket{frame};
+        slot.batch = batch;
+        return Ticket{batch};
     });
 }
 
-const FrameResult& CudaPipeline::collect(const Ticket& ticket) {
-    Frame& frame = *ticket.frame;
-    if (frame.owner != this) throw std::invalid_argument("the ticket is of another detector");
-    return on_device(config_.device, [&]() -> const FrameResult& {
+const BatchResult& CudaPipeline::collect(const Ticket& ticket) {
+    Batch& batch = *ticket.batch;
+    if (batch.owner != this) throw std::invalid_argument("the ticket belongs to another detector");
+    return on_device(config_.device, [&]() -> const BatchResult& {
         std::unique_lock lock(mutex_);
-        if (FrameSlot* const slot = frame.slot) {
-            lock.unlock();  // others may submit; should they need the slot, they finish the frame
-            cudaEventSynchronize(slot->done.get());  // finish reports what goes wrong
+        if (Slot* const slot = batch.slot) {
+            lock.unlock();  // others may submit; if they need the slot, they finish the batch
+            cudaEventSynchronize(slot->done.get());  // `finish` reports its error
             lock.lock();
         }
-        if (frame.slot != nullptr) finish(*frame.slot);
-        if (frame.error) std::rethrow_exception(frame.error);
-        return frame.result;
+        if (batch.slot != nullptr) finish(*batch.slot);
+        if (batch.error) std::rethrow_exception(batch.error);
+        return batch.result;
     });
 }
 
@@ -359,7 +359,7 @@ PipelineUsage CudaPipeline::usage() const {
         usage.device_bytes += ready.num_bytes();
         usage.num_graphs += ready.graph != nullptr;
     }
-    for (const FrameSlot& slot : slots_) {
+    for (const Slot& slot : slots_) {
         usage.device_bytes += slot.upload.size();
         usage.pinned_bytes += slot.staging.size() + slot.results.size();
     }
@@ -375,9 +375,9 @@ bool cuda_available() noexcept {
     return status == cudaSuccess && num_devices > 0;
 }
 
-std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig& config, Network network) {
+std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig& config, NetworkCallbacks callbacks) {
     return on_device(config.device, [&]() -> std::unique_ptr<Pipeline> {
-        return std::make_unique<CudaPipeline>(config, std::move(network));
+        return std::make_unique<CudaPipeline>(config, std::move(callbacks));
     });
 }
 

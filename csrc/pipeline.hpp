@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Images in, text out, on the GPU. Without CUDA the same header stands before a build that says so.
+// Detection on the GPU: images in, quads out. In a build without CUDA every call throws
+// EngineError.
 #pragma once
 
 #include <cstddef>
@@ -16,101 +17,109 @@
 
 namespace dbnet {
 
-/// Whether this build has CUDA code and the machine a driver and a device for it. Never throws.
+/// Whether this build has CUDA code and the machine has a driver and a device for it. Never throws.
 bool cuda_available() noexcept;
 
-/// Of the network's input, without its three channels.
+/// Shape of the network's input, without its three channels.
 struct Shape {
     int batch, height, width;
 
     bool operator==(const Shape&) const = default;
 };
 
-/// The network, whatever runs it. A stream is the handle of CUDA as a number.
-struct Network {
-    /// Gets ready for a shape; may wait and allocate.
+/// How the pipeline calls the network, whichever library runs it. A stream is a CUDA stream handle
+/// as a number.
+struct NetworkCallbacks {
+    /// Prepare for a shape. May allocate and synchronise.
     std::function<void(const Shape&)> prepare;
-    /// Enqueues (batch, 3, height, width) -> (batch, height, width) on a stream, which may be
-    /// capturing a graph.
+    /// Enqueue (batch, 3, height, width) -> (batch, height, width), both on the device, on a stream
+    /// that may be capturing a graph.
     std::function<void(const void* input, void* output, const Shape&, std::uintptr_t stream)>
         enqueue;
-    /// No graph uses a shape any more: what was prepared for it may go.
+    /// Free what was prepared for a shape: no graph uses it any more.
     std::function<void(const Shape&)> release;
-    /// Takes a message for the log.
+    /// Log a warning.
     std::function<void(const std::string&)> warn;
 };
 
+/// Configuration of a pipeline.
 struct PipelineConfig {
-    int device;
-    bool input_is_half, output_is_half;
-    bool captures;          // graphs; otherwise plain launches
-    int max_shapes;         // shapes that stay ready, the ones used last
-    std::size_t max_bytes;  // of device memory that they take; one shape may take more
+    int device;                          // CUDA ordinal
+    bool input_is_half, output_is_half;  // of the network; otherwise float
+    bool captures;                       // replay CUDA graphs; otherwise plain launches
+    int max_shapes;                      // shapes kept ready, the most recently used ones
+    std::size_t max_bytes;               // of device memory for them; one shape may exceed it
     Normalization normalization;
 };
 
-/// An image in host memory or on the device, and its size within the network's input. It is BGR,
-/// or, with `chroma`, NV12: the view is then its plane of luma, a byte a pixel.
-struct FrameImage {
+/// An image in host memory or on the device, and its size within the network's input. BGR, or NV12
+/// if `chroma` is set: then `view` is the luma plane, one byte per pixel.
+struct BatchImage {
     ImageView view;
     Size resized;
     bool on_device;
-    const std::uint8_t* chroma = nullptr;  // half as many rows of as many bytes as the luma has
-    std::ptrdiff_t chroma_pitch = 0;
+    const std::uint8_t* chroma = nullptr;  // (view.height / 2, view.width) uint8
+    std::ptrdiff_t chroma_pitch = 0;       // bytes per row
 };
 
-struct FrameOptions {
+/// What to find in a batch and what to return.
+struct BatchOptions {
     PostprocessParams params;
-    bool wants_maps;                      // the network's output, too
-    bool wants_labels;                    // and the components of the thresholded maps
-    std::vector<std::uintptr_t> streams;  // of the caller: images are read, and may then be
-                                          // overwritten, in their order
+    bool wants_maps;                      // return the network's output
+    bool wants_labels;                    // return the components of the binary map
+    std::vector<std::uintptr_t> streams;  // of the caller: images on the device are read, and may
+                                          // be overwritten afterwards, in the order of these
 };
 
-/// Text of the images of a frame, in pixels of the image, best score first, clipped.
-struct FrameResult {
-    std::vector<std::vector<ScoredQuad>> texts;
-    std::uint32_t num_dropped = 0;      // texts beyond what the kernels list
-    std::vector<std::byte> maps;        // (batch, height, width) float or half, or nothing
+/// Detections in a batch, in pixels of each image, best score first, clipped to the image. In host
+/// memory.
+struct BatchResult {
+    std::vector<std::vector<ScoredQuad>> texts;  // one list per image
+    std::uint32_t num_dropped = 0;               // detections beyond the GPU's 8192 per image
+    std::vector<std::byte> maps;        // (batch, height, width) float or half; empty unless wanted
     std::vector<std::uint32_t> labels;  // (batch, height, width): 1 + the first pixel of the
-                                        // component, counted y * width + x; 0 elsewhere; or nothing
+                                        // component, as y * width + x; 0 elsewhere; empty unless
+                                        // wanted
 };
 
-/// What is held at the moment.
+/// Memory that a pipeline holds, without the network's own.
 struct PipelineUsage {
-    std::size_t device_bytes, pinned_bytes;  // without the network's own
+    std::size_t device_bytes, pinned_bytes;
     int num_shapes, num_graphs;
 };
 
-struct Frame;
+struct Batch;
 
-/// A frame that was submitted.
+/// A handle to a submitted batch.
 struct Ticket {
-    std::shared_ptr<Frame> frame;
+    std::shared_ptr<Batch> batch;
 };
 
-/// Owns streams, buffers and graphs of one device. May be shared between threads.
+/// Streams, buffers and graphs of one device. May be shared between threads.
 class Pipeline {
 public:
     virtual ~Pipeline() = default;
 
-    /// Enqueues a frame and returns: one image or more, all with the same padded size, a multiple
-    /// of 32. Pixels in host memory have been read then; those on the device are read in the order
-    /// of the caller's streams. Throws EngineError.
-    virtual Ticket submit(std::span<const FrameImage> images, Size padded,
-                          const FrameOptions& options) = 0;
+    /// Enqueue a batch of at least one image; all have the same padded size, a multiple of 32.
+    /// Returns before the text is found. Pixels in host memory have been read by then; those on the
+    /// device are read in the order of the caller's streams. Throws EngineError.
+    virtual Ticket submit(std::span<const BatchImage> images, Size padded,
+                          const BatchOptions& options) = 0;
 
-    /// Waits for a frame. May be called again. Throws EngineError.
-    virtual const FrameResult& collect(const Ticket& ticket) = 0;
+    /// Wait for a batch and return its result, which lives as long as the ticket. May be called
+    /// again. Throws EngineError; std::invalid_argument for another pipeline's ticket.
+    virtual const BatchResult& collect(const Ticket& ticket) = 0;
 
-    /// Handle of a stream in whose order owners may bring images on the device; it is then one of
-    /// the caller's streams. Nothing is captured on it: any thread may use it at any time.
+    /// Handle of a stream on which owners may make images available on the device; pass it to
+    /// `submit` as one of the caller's streams. No graph is captured on it: any thread may use it
+    /// at any time.
     virtual std::uintptr_t import_stream() const = 0;
 
+    /// Memory and graphs held at the moment.
     virtual PipelineUsage usage() const = 0;
 };
 
-/// Throws EngineError where there is no such device, or no CUDA in this build.
-std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig& config, Network network);
+/// Open a pipeline. Throws EngineError where there is no such device, or no CUDA in this build.
+std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig& config, NetworkCallbacks callbacks);
 
 }  // namespace dbnet

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The pipeline and the kernel calls of a build without CUDA: they throw.
 #include "csrc/errors.hpp"
 #include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
@@ -17,13 +19,13 @@ namespace {
 
 }  // namespace
 
-std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, Network) { refuse(); }
+std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, NetworkCallbacks) { refuse(); }
 
 namespace kernel_calls {
 
-std::size_t frame_bytes(std::span<const FrameImage>) { refuse(); }
-FrameAddresses write_frame(std::span<const FrameImage>, const PostprocessParams&, Address,
-                           Address) {
+std::size_t upload_bytes(std::span<const BatchImage>) { refuse(); }
+UploadAddresses write_upload(std::span<const BatchImage>, const PostprocessParams&, Address,
+                             Address) {
     refuse();
 }
 void preprocess(Address, const Shape&, const Normalization&, bool, Address, Address) { refuse(); }

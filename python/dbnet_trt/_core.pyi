@@ -74,8 +74,8 @@ def number_components(
 
 class EngineError(errors.EngineError): ...
 
-class Network(Protocol):
-    """What the pipeline calls, from the thread that submits."""
+class NetworkCallbacks(Protocol):
+    """How the pipeline calls the network, from the thread that submits."""
 
     def prepare(self, batch: int, height: int, width: int, /) -> None: ...
     def release(self, batch: int, height: int, width: int, /) -> None: ...
@@ -89,6 +89,26 @@ class Network(Protocol):
     ) -> None: ...
     def warn(self, message: str, /) -> None: ...
 
+class PipelineConfig:
+    """Configuration of a pipeline.
+
+    Normalization is out[c] = pixel[c'] * scale[c] + bias[c]; c' is 2 - c with swap_red_blue.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: int,
+        input_is_half: bool,
+        output_is_half: bool,
+        captures: bool,
+        max_shapes: int,
+        max_bytes: int,
+        scale: Sequence[float],
+        bias: Sequence[float],
+        swap_red_blue: bool,
+    ) -> None: ...
+
 class Ticket: ...
 
 _Bytes = NDArray[np.uint8]
@@ -97,19 +117,7 @@ _PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int,
 class Pipeline:
     """Images in, text out, on the GPU. Releases the GIL while it waits."""
 
-    def __init__(
-        self,
-        network: Network,
-        *,
-        device: int,
-        is_half: tuple[bool, bool],
-        scale: Sequence[float],
-        bias: Sequence[float],
-        swap_red_blue: bool,
-        captures: bool,
-        max_shapes: int,
-        max_bytes: int,
-    ) -> None: ...
+    def __init__(self, callbacks: NetworkCallbacks, config: PipelineConfig) -> None: ...
     def submit(
         self,
         images: Sequence[tuple[_PipelineImage, tuple[int, int]]],

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]
 CORE = [
     "pipeline",
-    "frame",
+    "batch",
     "kernel_calls",
     "postprocess",
     "components",

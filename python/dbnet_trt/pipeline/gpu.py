@@ -87,17 +87,18 @@ class GpuRunner:
         self._logits = card.output == "logit"
         self._ordinal = device
         normalization = card.normalization
-        self._pipeline = _core.Pipeline(
-            _NetworkCallbacks(engine),
+        core_config = _core.PipelineConfig(
             device=device,
-            is_half=(engine.input_is_half, engine.output_is_half),
-            scale=normalization.multiplier.tolist(),
-            bias=normalization.offset.tolist(),
-            swap_red_blue=normalization.swap_red_blue,
+            input_is_half=engine.input_is_half,
+            output_is_half=engine.output_is_half,
             captures=config.cuda_graphs,
             max_shapes=config.max_shapes,
             max_bytes=config.max_memory_mb << 20,
+            scale=normalization.multiplier.tolist(),
+            bias=normalization.offset.tolist(),
+            swap_red_blue=normalization.swap_red_blue,
         )
+        self._pipeline = _core.Pipeline(_NetworkCallbacks(engine), core_config)
 
     def load(self, source: Any, stream: int | None) -> LoadedImage:
         """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""

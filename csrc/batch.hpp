@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory of the GPU pipeline: the buffers of one input shape, and those of a batch in flight.
+#pragma once
+
+#include <exception>
+
+#include "csrc/device.hpp"
+#include "csrc/pipeline.hpp"
+#include "kernels/boxes.hpp"
+#include "kernels/preprocess.hpp"
+
+namespace dbnet {
+
+/// The first part of a batch's upload: what differs between batches of the same shape. Arrays in
+/// `arena`, on the host or on the device.
+struct UploadHeader {
+    BoxParams* params;
+    DeviceImage* images;   // (num_images)
+    MapSize* map_sizes;    // (num_images), parts of the maps that show the images
+    MapSize* image_sizes;  // (num_images)
+
+    UploadHeader(Arena& arena, int num_images)
+        : params(arena.allocate<BoxParams>(1)),
+          images(arena.allocate<DeviceImage>(num_images)),
+          map_sizes(arena.allocate<MapSize>(num_images)),
+          image_sizes(arena.allocate<MapSize>(num_images)) {}
+
+    static std::size_t num_bytes(int num_images) {
+        Arena arena(nullptr);
+        UploadHeader(arena, num_images);
+        return arena.size();
+    }
+};
+
+/// The first part of a batch's download. Arrays in `arena`, on the host or on the device.
+struct BatchBoxes {
+    BoxCount* counts;  // (num_images)
+    TextBox* boxes;    // (num_images, capacity)
+
+    BatchBoxes(Arena& arena, int num_images, int capacity)
+        : counts(arena.allocate<BoxCount>(num_images)),
+          boxes(arena.allocate<TextBox>(static_cast<std::size_t>(num_images) * capacity)) {}
+
+    static std::size_t num_bytes(int num_images, int capacity) {
+        Arena arena(nullptr);
+        BatchBoxes(arena, num_images, capacity);
+        return arena.size();
+    }
+};
+
+/// Device memory for one shape, at the fixed addresses that its graph reads and writes.
+struct ShapeBuffers {
+    Shape shape;
+    int capacity;  // maximum number of detections per image
+    UploadHeader header;
+    BatchBoxes found;
+    std::byte *input, *output, *workspace;
+
+    ShapeBuffers(Arena& arena, const PipelineConfig& config, const Shape& shape, int capacity)
+        : shape(shape),
+          capacity(capacity),
+          header(arena, shape.batch),
+          found(arena, shape.batch, capacity),
+          input(arena.allocate<std::byte>(3 * num_pixels() * (config.input_is_half ? 2 : 4))),
+          output(arena.allocate<std::byte>(num_pixels() * (config.output_is_half ? 2 : 4))),
+          workspace(arena.allocate<std::byte>(workspace_bytes())) {}
+
+    std::size_t num_pixels() const {
+        return static_cast<std::size_t>(shape.batch) * shape.height * shape.width;
+    }
+    std::size_t workspace_bytes() const {
+        return box_workspace_bytes(shape.batch, shape.height, shape.width);
+    }
+};
+
+/// A submitted batch. Occupies a slot until it is collected or its slot is needed; holds the result
+/// afterwards.
+struct Batch {
+    const Pipeline* owner;
+    BatchOptions options;
+    Shape shape;
+    int capacity;
+    struct Slot* slot;  // nullptr once the result is here
+    BatchResult result;
+    std::exception_ptr error;
+};
+
+/// Memory of one batch in flight. There are two slots: one is filled and uploaded while the batch
+/// in the other computes.
+struct Slot {
+    PinnedBuffer staging;  // header, taps, pixels
+    DeviceBuffer upload;   // the same
+    PinnedBuffer results;  // counts and boxes, maps, labels
+    UniqueEvent uploaded = make_event(), caller = make_event(), done = make_event();
+    std::shared_ptr<Batch> batch;  // the batch that occupies the slot
+};
+
+/// Size of a batch's upload in bytes.
+std::size_t upload_bytes(std::span<const BatchImage> images);
+
+/// Write a batch's upload to host memory at `host`; its pointers are valid once it has been copied
+/// to `device`.
+void write_upload(std::span<const BatchImage> images, const PostprocessParams& params,
+                  std::byte* host, std::byte* device);
+
+/// Read a batch's result from the download in host memory at `results`.
+BatchResult read_result(const Batch& batch, std::size_t bytes_per_value, std::byte* results);
+
+}  // namespace dbnet
