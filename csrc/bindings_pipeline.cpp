@@ -267,13 +267,17 @@ void bind_pipeline(py::module_& m) {
     py::class_<Params>(m, "PostprocessParams", py::module_local())
         .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,
                          int max_candidates, float min_side, bool logits) {
-                 return Params{binary_threshold, score_threshold, unclip_ratio,
-                               max_candidates,   min_side,        logits};
+                 return Params{
+                     .binary_threshold = binary_threshold,
+                     .score_threshold = score_threshold,
+                     .unclip_ratio = unclip_ratio,
+                     .max_candidates = max_candidates,
+                     .min_side = min_side,
+                     .logits = logits,
+                 };
              }),
-             "binary_threshold"_a = Params{}.binary_threshold,
-             "score_threshold"_a = Params{}.score_threshold,
-             "unclip_ratio"_a = Params{}.unclip_ratio, "max_candidates"_a = Params{}.max_candidates,
-             "min_side"_a = Params{}.min_side, "logits"_a = Params{}.logits)
+             "binary_threshold"_a, "score_threshold"_a, "unclip_ratio"_a, "max_candidates"_a,
+             "min_side"_a, "logits"_a)
         .def_readwrite("binary_threshold", &Params::binary_threshold)
         .def_readwrite("score_threshold", &Params::score_threshold)
         .def_readwrite("unclip_ratio", &Params::unclip_ratio)

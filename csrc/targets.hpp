@@ -8,21 +8,22 @@
 
 namespace dbnet {
 
-/// Corner of an outline, in pixels; pixel centres are at integers.
+/// A corner of an outline, in pixels; pixel centres are at integers.
 struct Corner {
     double x, y;
 };
 
-/// One outline of K >= 3 corners. Where `ignore` is set its inside is masked out.
+/// The outline of one text, with K >= 3 corners. With `ignore` its inside is masked out.
 struct Outline {
     std::span<const Corner> corners;
     bool ignore;
 };
 
+/// Parameters of the label maps.
 struct TargetParams {
-    double shrink_ratio = 0.4;
-    double thresh_min = 0.3, thresh_max = 0.7;
-    double border_px = 0.5;  ///< pixels so little outside the shrunk text still belong to it
+    double shrink_ratio;            // r in D = A (1 - r^2) / L
+    double thresh_min, thresh_max;  // range of the threshold map
+    double border_px;               // pixels at most this far outside the shrunk text belong to it
 };
 
 /// Label maps of one image in host memory, each (height, width) float32, row-major.
@@ -33,8 +34,9 @@ struct TargetMaps {
     float* thresh_mask;
 };
 
-/// Draw the label maps of DBNet: where text is, shrunk by D = A (1 - r^2) / L; how close each pixel
-/// is to the text's edges, in units of D; and where either counts. Parts outside are left out.
+/// Draw the label maps of DBNet: the shrink map, 1 inside text shrunk by D = A (1 - r^2) / L; the
+/// threshold map, which rises from thresh_min at distance D to thresh_max at the text's edges; and
+/// the masks of the pixels where each is valid. Outlines are clipped to `size`.
 void draw_targets(std::span<const Outline> outlines, Size size, const TargetParams& params,
                   const TargetMaps& maps);
 

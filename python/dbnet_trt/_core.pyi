@@ -34,12 +34,12 @@ class PostprocessParams:
     logits: bool
     def __init__(
         self,
-        binary_threshold: float = 0.3,
-        score_threshold: float = 0.6,
-        unclip_ratio: float = 1.5,
-        max_candidates: int = 1000,
-        min_side: float = 3.0,
-        logits: bool = False,
+        binary_threshold: float,
+        score_threshold: float,
+        unclip_ratio: float,
+        max_candidates: int,
+        min_side: float,
+        logits: bool,
     ) -> None: ...
 
 def postprocess(

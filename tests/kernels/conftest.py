@@ -185,7 +185,8 @@ class Emulator:
             chroma.strides[0] if chroma is not None else 0,
             *image.shape[:2],
         )
-        frame = write_frame(self._core, [(address, resized)], _core.PostprocessParams())
+        params = _core.PostprocessParams(0.3, 0.6, 1.5, 1000, 3.0, False)  # the kernel reads none
+        frame = write_frame(self._core, [(address, resized)], params)
         out: np.ndarray = np.full((3, *padded), np.nan, dtype)
         self._core.kernels.preprocess(
             frame.images,

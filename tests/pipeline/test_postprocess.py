@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from maps import ADVERSARIAL, rings, text_map
 
 EVERYTHING = PostprocessParams(score_threshold=0, max_candidates=10**6)
+DEFAULTS = core_params(PostprocessParams(), logits=False)
 
 
 def run(prob_map: np.ndarray, params: PostprocessParams) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +148,8 @@ def test_all_nan_is_no_text() -> None:
 def test_logits_give_the_boxes_of_their_probabilities(rng: np.random.Generator) -> None:
     prob_map = text_map(200, 300, 10, rng).clip(1e-4, 1 - 1e-4)
     logits = np.log(prob_map / (1 - prob_map))
-    of_logits = _core.postprocess(logits[None], _core.PostprocessParams(logits=True))[0]
-    of_probabilities = _core.postprocess(prob_map[None], _core.PostprocessParams())[0]
+    of_logits = _core.postprocess(logits[None], core_params(PostprocessParams(), logits=True))[0]
+    of_probabilities = _core.postprocess(prob_map[None], DEFAULTS)[0]
     np.testing.assert_array_equal(of_logits[0], of_probabilities[0])
     np.testing.assert_allclose(of_logits[1], of_probabilities[1], atol=1e-5)
 
@@ -158,7 +159,7 @@ def test_thresholds_at_their_bounds(threshold: float, rng: np.random.Generator) 
     prob_map = text_map(100, 150, 5, rng)
     assert_same_boxes(prob_map, PostprocessParams(binary_threshold=threshold, score_threshold=0))
     logits = np.full((1, 40, 40), 3, np.float32)
-    params = _core.PostprocessParams(binary_threshold=threshold, score_threshold=0, logits=True)
+    params = core_params(PostprocessParams(threshold, 0), logits=True)
     assert len(_core.postprocess(logits, params)[0][0]) == (1 if threshold == 0 else 0)
 
 
@@ -178,11 +179,9 @@ def test_max_candidates_keeps_the_best(rng: np.random.Generator) -> None:
 
 def test_same_bytes_from_every_thread(rng: np.random.Generator) -> None:
     maps = np.stack([text_map(256, 320, 20, rng) for _ in range(4)])
-    expected = _core.postprocess(maps, _core.PostprocessParams())
+    expected = _core.postprocess(maps, DEFAULTS)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        runs = list(
-            pool.map(lambda _: _core.postprocess(maps, _core.PostprocessParams()), range(40))
-        )
+        runs = list(pool.map(lambda _: _core.postprocess(maps, DEFAULTS), range(40)))
     for result in runs:
         for (quads, scores), (quads_1, scores_1) in zip(result, expected, strict=True):
             assert quads.tobytes() == quads_1.tobytes()
@@ -205,12 +204,12 @@ def test_noise_of_16_megapixels_goes_through(rng: np.random.Generator) -> None:
 )
 def test_core_checks_maps(maps: np.ndarray, error: type[Exception]) -> None:
     with pytest.raises(error):
-        _core.postprocess(maps, _core.PostprocessParams())
+        _core.postprocess(maps, DEFAULTS)
 
 
 @pytest.mark.parametrize("shape", [(0, 32, 32), (2, 0, 32), (2, 32, 0)])
 def test_empty_batches_and_maps(shape: tuple[int, ...]) -> None:
-    results = _core.postprocess(np.zeros(shape, np.float32), _core.PostprocessParams())
+    results = _core.postprocess(np.zeros(shape, np.float32), DEFAULTS)
     assert [len(scores) for _, scores in results] == [0] * shape[0]
 
 
@@ -266,7 +265,7 @@ def test_padding_is_not_looked_at(polygons: bool) -> None:
 @pytest.mark.parametrize("sizes", [[(64, 97)], [(65, 96)], [(-1, 5)], [], [(1, 1), (1, 1)]])
 def test_sizes_outside_the_map(sizes: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="size"):
-        _core.postprocess(np.zeros((1, 64, 96), np.float32), _core.PostprocessParams(), sizes)
+        _core.postprocess(np.zeros((1, 64, 96), np.float32), DEFAULTS, sizes)
 
 
 def test_nothing_lies_outside_the_image(rng: np.random.Generator) -> None:
@@ -285,7 +284,7 @@ def test_nothing_lies_outside_the_image(rng: np.random.Generator) -> None:
 def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
     maps = np.stack([text_map(96, 130, 8, rng) for _ in range(2)])
     sizes, images = [(96, 130), (80, 101)], [(777, 331), (5, 1000)]
-    params = _core.PostprocessParams(0.3, 0.0)
+    params = core_params(PostprocessParams(0.3, 0.0), logits=False)
     scaled = _core.postprocess(maps, params, sizes, images)
     plain = _core.postprocess(maps, params, sizes)
     for (found, _), (quads, _), (h, w), (height, width) in zip(
