@@ -9,6 +9,11 @@
 
 namespace dbnet {
 
+// 256: 8 warps with four rows of the tile each; a lane holds two pixels of a row. At 59 to 64
+// registers per thread (nvcc 13.0, sm_75 to sm_120) 4 blocks fit on a multiprocessor, and their
+// 4 x 15.4 KiB of shared memory are no limit. Instruction counts, some 2,000 per warp in a tile
+// with foreground and 300 in an empty one, suggest that the kernel is bound by instruction issue.
+// Not measured on a GPU.
 constexpr int kTileThreads = 256, kTileWarps = kTileThreads / kWarpSize;
 constexpr int kRowsPerWarp = kTileHeight / kTileWarps;
 constexpr int kNodesPerThread = kNodesPerTile / kTileThreads;
