@@ -26,6 +26,7 @@ struct UploadHeader {
           map_sizes(arena.allocate<MapSize>(num_images)),
           image_sizes(arena.allocate<MapSize>(num_images)) {}
 
+    /// Size of these arrays in bytes.
     static std::size_t num_bytes(int num_images) {
         Arena arena(nullptr);
         UploadHeader(arena, num_images);
@@ -42,6 +43,7 @@ struct BatchBoxes {
         : counts(arena.allocate<BoxCount>(num_images)),
           boxes(arena.allocate<TextBox>(static_cast<std::size_t>(num_images) * capacity)) {}
 
+    /// Size of these arrays in bytes.
     static std::size_t num_bytes(int num_images, int capacity) {
         Arena arena(nullptr);
         BatchBoxes(arena, num_images, capacity);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The compiled module: a table of names. Arguments are checked here, once; then the GIL is
-// released.
+// The compiled module `_core`. Arguments are checked here, once, before the GIL is released.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -59,12 +58,12 @@ void preprocess_image(const py::array_t<std::uint8_t>& image, std::pair<int, int
     preprocess(view, {height, width}, padded, {scale, bias, swap_red_blue}, target);
 }
 
-// Coordinates are projected onto hull sides in 64-bit integers; this keeps the products exact.
+// Coordinates are projected onto hull sides in 64-bit integers: products are exact up to this side.
 constexpr py::ssize_t kMaxMapSide = 1 << 15;
 
 void check_map_size(py::ssize_t height, py::ssize_t width) {
     if (height > kMaxMapSide || width > kMaxMapSide) {
-        throw py::value_error("a map's sides must be at most " + std::to_string(kMaxMapSide) +
+        throw py::value_error("the sides of a map must be at most " + std::to_string(kMaxMapSide) +
                               " pixels, got " + std::to_string(height) + " x " +
                               std::to_string(width));
     }
@@ -72,7 +71,7 @@ void check_map_size(py::ssize_t height, py::ssize_t width) {
 
 using Sizes = std::vector<std::pair<int, int>>;
 
-// One view a map, of the part that its size tells, or of the whole where there are no sizes.
+// One view per map, of its top left part of the given size, or of the whole map without sizes.
 std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Sizes>& sizes) {
     if (maps.ndim() != 3) {
         throw py::value_error("maps must be (B, h, w) float32, got shape " + shape_of(maps));
@@ -82,8 +81,8 @@ std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Si
     const int full_width = static_cast<int>(maps.shape(2));
     const std::size_t batch = maps.shape(0);
     if (sizes && sizes->size() != batch) {
-        throw py::value_error("there must be one size a map: " + std::to_string(batch) + ", got " +
-                              std::to_string(sizes->size()));
+        throw py::value_error("there must be one size per map: " + std::to_string(batch) +
+                              ", got " + std::to_string(sizes->size()));
     }
     std::vector<MapView> views;
     for (std::size_t i = 0; i < batch; ++i) {
@@ -104,7 +103,7 @@ py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& param
     const std::vector<MapView> views = checked_maps(maps, sizes);
     if (images && images->size() != views.size()) {
         throw py::value_error(
-            "there must be one image size a map: " + std::to_string(views.size()) + ", got " +
+            "there must be one image size per map: " + std::to_string(views.size()) + ", got " +
             std::to_string(images->size()));
     }
     std::vector<std::vector<ScoredQuad>> results;
@@ -121,7 +120,7 @@ py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& param
     return arrays;
 }
 
-// Writes each component's label into its pixels, and its box.
+// Writes the label of each component into its pixels, and its box.
 void draw_components(const Components& components, int width, std::int32_t* labels,
                      std::int32_t* boxes) {
     for (std::size_t i = 0; i < components.size(); ++i) {
@@ -183,7 +182,7 @@ py::tuple number_components(const py::array_t<std::uint32_t, py::array::c_style>
             continue;
         }
         label[pixel] = label[first[pixel] - 1];
-        if (label[pixel] == 0) continue;  // no component starts where this pixel says
+        if (label[pixel] == 0) continue;  // no component starts at this pixel's first pixel
         auto& [x_min, y_min, x_max, y_max] = boxes[label[pixel] - 1];
         x_min = std::min(x_min, x);
         x_max = std::max(x_max, x);
@@ -199,7 +198,7 @@ FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_s
                             const TargetParams& params) {
     if (polygons.size() != ignore.size()) {
         throw py::value_error(
-            "there must be one ignore flag a polygon: " + std::to_string(polygons.size()) +
+            "there must be one ignore flag per polygon: " + std::to_string(polygons.size()) +
             ", got " + std::to_string(ignore.size()));
     }
     std::vector<Outline> outlines;
@@ -237,7 +236,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
           "scale"_a, "bias"_a, "swap_red_blue"_a = false);
 
-    bind_pipeline(m);  // and PostprocessParams, which both ways take
+    bind_pipeline(m);  // includes PostprocessParams, which `postprocess` below takes
 
     m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none(), "images"_a = py::none());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Threshold to one bit a pixel, take runs out of the bits, unite the runs of neighbouring rows in a
-// union-find forest, then sort the runs by component. Only the first step touches every pixel.
+// Connected components in four steps: threshold to one bit per pixel, extract runs from the bits,
+// unite the runs of neighbouring rows in a union-find forest, sort the runs by component. Only the
+// first step touches every pixel.
 #include "csrc/components.hpp"
 
 #include <algorithm>
@@ -23,14 +24,15 @@ Word binarize_word(const float* pixels, int count, float threshold) {
 }
 
 #if defined(DBNET_HAS_AVX2_CODE)
-// 32 pixels: comparisons narrowed from 32 bits to 8, of which the sign bits are taken at once.
+// 32 pixels: comparison masks are narrowed from 32 bits to 8, then all sign bits are extracted at
+// once.
 DBNET_AVX2 inline Word binarize_half_avx2(const float* pixels, __m256 limit) {
     __m256i above[4];
     for (int i = 0; i < 4; ++i) {
         above[i] =
             _mm256_castps_si256(_mm256_cmp_ps(_mm256_loadu_ps(pixels + 8 * i), limit, _CMP_GT_OQ));
     }
-    // packing takes 128 bits of each operand in turn: the fours come out as 0 2 4 6 1 3 5 7
+    // Packing works within 128 bits: groups of four come out in the order 0 2 4 6 1 3 5 7.
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(above[0], above[1]),
                                               _mm256_packs_epi32(above[2], above[3]));
     const __m256i in_order =
@@ -49,7 +51,7 @@ DBNET_AVX2 Word binarize_row_avx2(const float* row, int num_words, float thresho
 }
 #endif
 
-// Gives whether any pixel is on.
+// Writes one bit per pixel. Returns whether any pixel is foreground.
 bool binarize_row(const float* row, int width, float threshold, Word* words) {
     int x = 0;
     Word any = 0;
@@ -67,12 +69,12 @@ bool binarize_row(const float* row, int width, float threshold, Word* words) {
     return any != 0;
 }
 
-// Appends the runs of one row, whose pixels beyond `width` are off. `edges` is room for the places
-// where a pixel differs from the one before it: a run begins at one and ends at the next.
+// Appends the runs of one row, whose bits beyond `width` are 0. `edges` has room for the places
+// where a pixel differs from the one before it: runs begin and end at these in turn.
 void append_runs(const std::vector<Word>& words, int y, int width, std::vector<int>& edges,
                  std::vector<Run>& runs) {
     int* edge = edges.data();
-    Word last = 0;  // pixel of the word before
+    Word last = 0;  // the previous word's last pixel
     for (std::size_t w = 0; w < words.size(); ++w) {
         Word changes = words[w] ^ (words[w] << 1 | last);
         last = words[w] >> (kWordBits - 1);
@@ -80,13 +82,14 @@ void append_runs(const std::vector<Word>& words, int y, int width, std::vector<i
             *edge++ = static_cast<int>(w) * kWordBits + std::countr_zero(changes);
         }
     }
-    if (last != 0) *edge++ = width;  // of whole words: otherwise it ended inside the last one
+    if (last != 0) *edge++ = width;  // only in rows of whole words; otherwise the run ended before
     for (const int* begin = edges.data(); begin != edge; begin += 2) {
         runs.push_back({y, begin[0], begin[1]});
     }
 }
 
-/// Union-find over runs. A root is the least of its tree: the run with the component's first pixel.
+/// Union-find over runs. A root is the smallest index of its tree: the run with the component's
+/// first pixel.
 class Forest {
 public:
     void add() { parents_.push_back(static_cast<std::uint32_t>(parents_.size())); }
@@ -113,8 +116,8 @@ private:
     std::vector<std::uint32_t> parents_;
 };
 
-// Unites the runs [middle, end) with those of the row above, [begin, middle), that they touch,
-// corners included.
+// Unites the runs [middle, end) of a row with the runs [begin, middle) of the row above where they
+// touch, corners included.
 void unite_rows(const std::vector<Run>& runs, std::size_t begin, std::size_t middle,
                 std::size_t end, Forest& forest) {
     std::size_t above = begin;
@@ -153,7 +156,7 @@ Components find_components(const MapView& map, float threshold) {
     std::vector<int> edges(words.size() * kWordBits + 1);
     std::vector<Run> runs;
     Forest forest;
-    std::size_t above = 0, current = 0;  // first runs of the last row and of this one
+    std::size_t above = 0, current = 0;  // first runs of the previous row and of this one
     for (int y = 0; y < map.height; ++y) {
         if (binarize_row(map.row(y), map.width, threshold, words.data())) {
             append_runs(words, y, map.width, edges, runs);

@@ -8,8 +8,8 @@
 
 namespace dbnet {
 
-/// A network's output for one image in host memory, (height, width) float32, row-major; `pitch`
-/// values from one row to the next.
+/// The network's output for one image, (height, width) float32 in host memory, row-major, with
+/// `pitch` values from one row to the next.
 struct MapView {
     const float* data;
     int height, width;
@@ -18,29 +18,33 @@ struct MapView {
     const float* row(int y) const { return data + y * pitch; }
 };
 
-/// Foreground pixels [begin, end) of one row.
+/// A run of foreground pixels: [begin, end) of row y.
 struct Run {
     int y, begin, end;
 };
 
-/// The 8-connected components of a binary map, each as its runs in raster order.
-/// Components are numbered in raster order of their first pixel.
+/// The 8-connected components of a binary map, numbered in raster order of their first pixel. Each
+/// is the span of its runs, in raster order.
 class Components {
 public:
+    /// `offsets`: index of the first run of each component, and the number of runs.
     Components(std::vector<Run> runs, std::vector<std::uint32_t> offsets)
         : runs_(std::move(runs)), offsets_(std::move(offsets)) {}
 
+    /// Number of components.
     std::size_t size() const { return offsets_.size() - 1; }
+    /// Runs of component i, in raster order.
     std::span<const Run> operator[](std::size_t i) const {
         return {runs_.data() + offsets_[i], runs_.data() + offsets_[i + 1]};
     }
 
 private:
     std::vector<Run> runs_;
-    std::vector<std::uint32_t> offsets_;  // of each component's first run, and the end
+    std::vector<std::uint32_t> offsets_;
 };
 
-/// Label the pixels greater than `threshold`. NaN is background. Linear in pixels.
+/// Find the components of the pixels greater than `threshold`. NaN is background. Linear in the
+/// number of pixels.
 Components find_components(const MapView& map, float threshold);
 
 }  // namespace dbnet

@@ -98,7 +98,9 @@ public:
         size_ = wanted;
     }
 
+    /// The memory, nullptr before the first `reserve`.
     std::byte* data() const { return static_cast<std::byte*>(data_.get()); }
+    /// Size in bytes.
     std::size_t size() const { return size_; }
 
 private:
@@ -118,12 +120,14 @@ class Arena {
 public:
     explicit Arena(void* begin) : begin_(static_cast<std::byte*>(begin)) {}
 
+    /// Place an array of `count` items behind the previous ones.
     template <class Item>
     Item* allocate(std::size_t count) {
         Item* items = reinterpret_cast<Item*>(begin_ + size_);
         size_ += (count * sizeof(Item) + 255) / 256 * 256;
         return items;
     }
+    /// Bytes used so far.
     std::size_t size() const { return size_; }
 
 private:

@@ -5,7 +5,7 @@
 
 namespace dbnet {
 
-/// A model or a device cannot run; the message tells the remedy. EngineError in Python.
+/// A model or a device cannot run; the message states the remedy. EngineError in Python.
 struct EngineError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };

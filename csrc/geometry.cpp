@@ -13,8 +13,8 @@ std::int64_t cross(PixelPoint a, PixelPoint b, PixelPoint c) {
            static_cast<std::int64_t>(b.y - a.y) * (c.x - a.x);
 }
 
-// Adds a point to a chain that turns clockwise on the screen, after taking back what it covers.
-// The points before `floor` belong to another chain.
+// Appends a point to a chain that turns clockwise on the screen, after removing the points that
+// are no longer corners. The points before `floor` belong to another chain.
 void extend_chain(std::vector<PixelPoint>& chain, std::size_t floor, PixelPoint point) {
     while (chain.size() >= floor + 2 && cross(chain[chain.size() - 2], chain.back(), point) <= 0) {
         chain.pop_back();
@@ -26,7 +26,7 @@ struct RowExtent {
     int y, left, right;  // right is the last pixel's x
 };
 
-// The extents of a component's rows, top to bottom; runs come in raster order.
+// Computes the extents of a component's rows, top to bottom; runs come in raster order.
 void row_extents(std::span<const Run> component, std::vector<RowExtent>& rows) {
     rows.clear();
     for (const Run& run : component) {
@@ -38,7 +38,7 @@ void row_extents(std::span<const Run> component, std::vector<RowExtent>& rows) {
     }
 }
 
-// The direction turned by whole quarters to x > 0, y >= 0.
+// Turns a direction by multiples of 90 degrees to x > 0, y >= 0.
 PixelPoint first_quadrant(int dx, int dy) {
     while (dx <= 0 || dy < 0) {
         const int turned = -dy;
@@ -79,7 +79,7 @@ void convex_hull(std::span<const Run> component, std::vector<PixelPoint>& hull) 
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) {  // left side, up
         const PixelPoint point{row->left, row->y};
         const PixelPoint last = hull.back();
-        if (point.x == last.x && point.y == last.y) continue;  // one pixel wide at the foot
+        if (point.x == last.x && point.y == last.y) continue;  // the last row is one pixel wide
         extend_chain(hull, bottom - 1, point);
     }
     const PixelPoint first = hull.front(), last = hull.back();
@@ -92,7 +92,7 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
     if (n == 1) return {double(hull[0].x), double(hull[0].y), 1, 0, 0, 0, 0, 0};
     double best_area = std::numeric_limits<double>::infinity();
     PixelPoint best_turn{};
-    // Rotating calipers: the extreme points move only forwards while the side turns once around.
+    // Rotating calipers: extreme points only move forwards while the side goes around once.
     std::size_t far_along = 1, far_across = 1, back_along = 0;
     for (std::size_t side = 0; side < n; ++side) {
         const PixelPoint p = hull[side], q = hull[(side + 1) % n];
@@ -114,13 +114,19 @@ Rectangle min_area_rectangle(std::span<const PixelPoint> hull) {
         const double area = static_cast<double>(a_max - a_min) *
                             static_cast<double>(across(far_across)) / length_squared;
         const PixelPoint turn = first_quadrant(static_cast<int>(dx), static_cast<int>(dy));
-        // Of equals the one turned furthest, as OpenCV mostly has it.
+        // Of equal areas the one turned furthest, as OpenCV mostly chooses.
         if (area < best_area || (area == best_area && cross({0, 0}, best_turn, turn) > 0)) {
             best_area = area;
             best_turn = turn;
             const double length = std::sqrt(length_squared);
-            best = {double(p.x),    double(p.y),    dx / length, dy / length,
-                    a_min / length, a_max / length, 0,           across(far_across) / length};
+            best = {.origin_x = double(p.x),
+                    .origin_y = double(p.y),
+                    .along_x = double(dx) / length,
+                    .along_y = double(dy) / length,
+                    .a_min = double(a_min) / length,
+                    .a_max = double(a_max) / length,
+                    .b_min = 0,
+                    .b_max = double(across(far_across)) / length};
         }
     }
     return best;
@@ -168,13 +174,13 @@ std::array<ScanEdge, 4> draw_sides(const Canvas& canvas, const std::array<PixelP
         PixelPoint a = corners[k], b = corners[(k + 1) % 4];
         const int y_begin = std::min(a.y, b.y), y_end = std::max(a.y, b.y);
         if (clip_line<Product>(canvas, a, b)) draw_line(a, b, spans);
-        if (a.y == b.y) {  // clipped flat: the fill goes on with the corners as they were
+        if (a.y == b.y) {  // clipped to a row: OpenCV fills with the original corners
             a = corners[k];
             b = corners[(k + 1) % 4];
         }
         if (y_begin == y_end) continue;
-        // Along the clipped side, from its upper end; the rows are the unclipped side's, as in
-        // OpenCV.
+        // As in OpenCV: x along the clipped side, from its upper end, but the rows of the unclipped
+        // side.
         const PixelPoint upper = corners[k].y == y_begin ? a : b;
         const std::int64_t slope = (static_cast<std::int64_t>(b.x - a.x) * 65536) / (b.y - a.y);
         const std::int64_t x = static_cast<std::int64_t>(upper.x) * 65536;
@@ -183,7 +189,7 @@ std::array<ScanEdge, 4> draw_sides(const Canvas& canvas, const std::array<PixelP
     return edges;
 }
 
-// The inside between the sides; it matters only where the canvas cut a side off.
+// Fills between the sides; this adds pixels only where the canvas cuts a side off.
 void fill_between(const Canvas& canvas, const std::array<ScanEdge, 4>& edges,
                   std::vector<RowSpan>& spans) {
     for (int y = 0; y < canvas.height; ++y) {

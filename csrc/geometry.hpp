@@ -11,6 +11,7 @@
 
 namespace dbnet {
 
+/// A point (x, y) in pixels.
 struct Point {
     float x, y;
 };
@@ -25,35 +26,37 @@ struct Rectangle {
     double along_x, along_y;  // across is (-along_y, along_x)
     double a_min, a_max, b_min, b_max;
 
-    double length() const { return a_max - a_min; }
-    double breadth() const { return b_max - b_min; }
+    double length() const { return a_max - a_min; }   // along
+    double breadth() const { return b_max - b_min; }  // across
     double short_side() const;
     double area() const { return length() * breadth(); }
 
-    /// Every side moved outwards by `distance` pixels.
+    /// The rectangle with every side moved outwards by `distance` pixels.
     Rectangle grown(double distance) const;
+    /// The corners, clockwise on the screen.
     Quad corners() const;
 };
 
-/// Convex hull of a component's pixel centres, from the extents of its rows; no three in a line.
-/// One or two points where the component is a pixel or a line. `hull` is written.
+/// Compute the convex hull of a component's pixel centres, from the extents of its rows. No three
+/// points of `hull` lie on a line; a component that is a pixel or a line gives one or two points.
 void convex_hull(std::span<const Run> component, std::vector<PixelPoint>& hull);
 
-/// Rectangle of least area around a convex polygon; one of its sides lies on a side of the polygon.
-/// Of several, the one turned furthest clockwise from upright, 0 to 90 degrees. Exact for sides
-/// below 2^13 px.
+/// Min-area rectangle around a convex polygon; one of its sides lies on a side of the polygon. Of
+/// several with equal area, the one turned furthest clockwise from upright, 0 to 90 degrees. Areas
+/// are exact for sides below 2^13 px.
 Rectangle min_area_rectangle(std::span<const PixelPoint> hull);
 
-/// The quad that begins with the text's top left corner and goes on clockwise: of the two leftmost
-/// corners the upper one comes first.
+/// Order the corners clockwise from the text's top left: the upper one of the two leftmost corners.
 Quad ordered(const Quad& quad);
 
-/// The pixels that OpenCV's fillPoly fills for a quad with whole-number corners (here: truncated
-/// towards zero) on a canvas of the quad's own bounding box, as DBNet's score is defined.
+/// The filled pixels of a quad.
 struct FilledQuad {
     int y;                       // of the first row
-    std::vector<RowSpan> spans;  // one a row, in map pixels
+    std::vector<RowSpan> spans;  // one per row, in map pixels
 };
+
+/// Compute the pixels that OpenCV's fillPoly fills, as DBNet's score is defined: with the quad's
+/// corners truncated to whole numbers, on a canvas of its bounding box within the map.
 void fill_quad(const Quad& quad, int map_height, int map_width, FilledQuad& filled);
 
 }  // namespace dbnet

@@ -9,7 +9,7 @@
 namespace dbnet {
 namespace {
 
-/// A component's rectangle that passed the size filter, with the quad over which it is scored.
+/// The rectangle of a component that passed the size filter, and the quad that it is scored over.
 struct Candidate {
     Rectangle rectangle;
     Quad quad;
@@ -29,12 +29,12 @@ double sum_clipped(const float* values, int count) {
 
 #if defined(DBNET_HAS_AVX2_CODE)
 DBNET_AVX2 double sum_clipped_avx2(const float* values, int count) {
-    constexpr int kSums = 8;  // in a register
+    constexpr int kSums = 8;  // floats per register
     const __m256 zero = _mm256_setzero_ps(), one = _mm256_set1_ps(1.f);
     __m256 sums[2] = {zero, zero};
     int i = 0;
     for (; i + 2 * kSums <= count; i += 2 * kSums) {
-        for (int k = 0; k < 2; ++k) {  // max gives its second operand for NaN
+        for (int k = 0; k < 2; ++k) {  // max returns its second operand for NaN
             const __m256 value = _mm256_loadu_ps(values + i + k * kSums);
             sums[k] = _mm256_add_ps(sums[k], _mm256_min_ps(_mm256_max_ps(value, zero), one));
         }
@@ -61,8 +61,8 @@ double sum_span(const float* row, RowSpan span, bool logits) {
     return sum_clipped(values, count);
 }
 
-/// Sums of probabilities over a row's span: straight from the map, or as a difference of running
-/// sums, for maps whose candidates cover the same pixels many times (rings inside rings).
+/// Sum of probabilities over a span of a row: directly from the map, or as a difference of running
+/// sums where the candidates overlap so much (rings inside rings) that this is faster.
 class SpanSums {
 public:
     SpanSums(const MapView& map, bool logits, const std::vector<Candidate>& candidates)
@@ -111,7 +111,7 @@ std::vector<Candidate> find_candidates(const MapView& map, const PostprocessPara
             left = std::min(left, run.begin);
             right = std::max(right, run.end - 1);
         }
-        // The least rectangle is no larger than the upright one: most specks end here.
+        // The min-area rectangle is no larger than the upright one: this drops most specks.
         const double rows = component.back().y - component.front().y;
         if (rows * (right - left) < min_area) continue;
         convex_hull(component, hull);
@@ -149,7 +149,7 @@ float map_threshold(float binary_threshold, bool logits) {
 }
 
 std::vector<ScoredQuad> postprocess(const MapView& map, const PostprocessParams& params) {
-    constexpr float kMinSideGain = 2.f;  // as in the original code: 3 before unclip, 5 after
+    constexpr float kMinSideGain = 2.f;  // as in the original code: 3 before unclipping, 5 after
     const std::vector<Candidate> candidates = find_candidates(map, params);
     const SpanSums sum(map, params.logits, candidates);
     std::vector<ScoredQuad> quads;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OpenCV's INTER_LINEAR in two passes. Across: each source row that is needed is interpolated once,
-// with 11-bit weights, to 15 bits a channel. Down: two such rows are blended and rounded to 8 bits,
-// then normalised to floats and split into planes. Rows between the passes hold four int16 a pixel
+// OpenCV's INTER_LINEAR in two passes. Across: each source row is interpolated at most once, with
+// 11-bit weights, to 15 bits per channel. Down: two such rows are blended, rounded to 8 bits,
+// normalised to floats and split into planes. Rows between the passes hold four int16 per pixel
 // (B, G, R, unused), so that both passes fill whole registers.
 #include "csrc/preprocess.hpp"
 
@@ -16,9 +16,9 @@
 namespace dbnet {
 namespace {
 
-constexpr int kLanes = 4;  // int16 values of a pixel between the passes
+constexpr int kLanes = 4;  // int16 values per pixel between the passes
 
-// Where a row of the output goes: one pointer a plane, in the order of the source's channels.
+// One row of the output: a pointer, scale and bias per plane, in the source's channel order.
 struct PlaneRow {
     std::array<float*, 3> plane;
     std::array<float, 3> scale, bias;
@@ -54,8 +54,8 @@ void blend_down(const std::int16_t* upper, const std::int16_t* lower, const Resi
 // ---- AVX2 --------------------------------------------------------------------------------------
 
 #if defined(DBNET_HAS_AVX2_CODE)
-// The first bytes of two pixels that stand 8 bytes apart in `pixels`: (B0, B1, G0, G1, R0, R1) as
-// int16, times the weights, summed in pairs: B, G, R and 0 as int32.
+// One pixel, interpolated across: the two source pixels as int16 (B0, B1, G0, G1, R0, R1), times
+// the weights, summed in pairs to int32 (B, G, R, 0).
 DBNET_AVX2 inline __m128i across_pixel(const std::uint8_t* source, const ResizeTap& tap) {
     const __m128i spread = _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
     const __m128i bytes = _mm_loadl_epi64(
@@ -92,8 +92,8 @@ DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* l
     const __m256i planes =
         _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
                          0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    // Bytes of pixels (0-1, 4-5) and (2-3, 6-7) leave the pack; each lane of 4 bytes is put in
-    // place.
+    // Packing leaves pixels (0-1, 4-5) and (2-3, 6-7) in the two lanes; a permutation sorts them.
+    // Then `planes` groups the channels of each four pixels, and `order` those of all eight.
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (int x = 0; x < end; x += 8) {
         const __m256i first =
@@ -116,21 +116,21 @@ DBNET_AVX2 void blend_down_avx2(const std::int16_t* upper, const std::int16_t* l
 }
 #endif
 
-// ---- either ------------------------------------------------------------------------------------
+// ---- portable or AVX2 --------------------------------------------------------------------------
 
-/// Interpolates source rows across, each once, and keeps the last two.
+/// Source rows interpolated across, each at most once; keeps the last two.
 class RowCache {
 public:
     RowCache(const ImageView& image, int width)
         : image_(image), taps_(make_taps(width, image.width, Axis::kColumns)) {
         for (auto& row : rows_) row.resize(static_cast<std::size_t>(kLanes) * width);
-        // A pixel's fast load reads 8 bytes from its first sample: not past the end of the row.
+        // The AVX2 code loads 8 bytes from a pixel's first sample: they must end within the row.
         while (num_fast_ < width && 3 * taps_[num_fast_].first + 8 <= 3 * image.width) ++num_fast_;
         num_fast_ -= num_fast_ % 2;
     }
 
-    /// Row y of the source, resized to the target's width. Valid until two other rows were asked
-    /// for.
+    /// Row y of the source, resized to the target's width. Valid until two other rows are
+    /// requested.
     const std::int16_t* row(int y) {
         if (held_[0] == y) return rows_[0].data();
         if (held_[1] == y) return rows_[1].data();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// All labels follow from the distance of a pixel to the nearest edge of the outline. Only pixels
-// nearer than D to an edge need it: for the others, inside or outside is enough. So each edge
-// visits the pixels around it alone, a row at a time.
+// Every label follows from the distance of a pixel to the nearest edge of the outline. Only pixels
+// closer than D to an edge need that distance; for the others it is enough to know whether they lie
+// inside. So each edge visits only the pixels around it, row by row.
 #include "csrc/targets.hpp"
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace dbnet {
 namespace {
 
-// ---- rows: the same code compiled twice, for any CPU and for AVX2 -----------------------------
+// ---- rows: the same code, compiled for any CPU and for AVX2 -----------------------------------
 
 #if defined(__GNUC__)
 #define DBNET_INLINE inline __attribute__((always_inline))
@@ -22,10 +22,10 @@ namespace {
 #define DBNET_INLINE inline
 #endif
 
-// An edge from `start`, and 1 / its squared length.
+// An edge of an outline: (dx, dy) from `start`.
 struct Edge {
     Corner start;
-    double dx, dy, scale;
+    double dx, dy, scale;  // scale: 1 / squared length
 };
 
 // Lowers squared[x] to the squared distance from (x, y) to the edge, for x in [begin, end).
@@ -42,7 +42,7 @@ DBNET_INLINE void lower_to_edge(Edge edge, int y, int begin, int end, double* sq
     }
 }
 
-// What one row of an outline's window has, and the rows of the maps it is drawn into.
+// One row of an outline's window, and the rows of the maps that it is drawn into.
 struct Row {
     const double* squared;
     const float* inside;  // 1 or 0
@@ -51,7 +51,8 @@ struct Row {
     float* thresh_mask;
 };
 
-// `distance` is D; shrunk text begins at `squared_depth` from the edge.
+// Draws one row. `distance` is D; shrunk text begins at squared distance `squared_depth` from the
+// edge.
 DBNET_INLINE void draw_text(Row row, int width, double distance, double squared_depth) {
     const double squared_distance = distance * distance;
     const auto per_distance = static_cast<float>(1 / distance);
@@ -91,7 +92,7 @@ struct Window {
     bool empty() const { return x_begin >= x_end || y_begin >= y_end; }
 };
 
-// Pixels from floor(low) to ceil(high), those inside `bounds`.
+// Pixels from floor(low) to ceil(high), clipped to `bounds`.
 Window window_around(Corner low, Corner high, const Window& bounds) {
     const auto clamp = [](double value, int first, int last) {
         return static_cast<int>(std::clamp<double>(value, first, last));
@@ -120,8 +121,9 @@ Measures measure(std::span<const Corner> corners) {
     return {std::abs(doubled_area) / 2, perimeter, low, high};
 }
 
-// For each pixel of an outline's window, the squared distance to the nearest edge, if that is less
-// than D, and whether it lies inside. One for all outlines: new memory costs more than the work.
+// For each pixel of an outline's window: the squared distance to the nearest edge, where that is
+// less than D, and whether it lies inside. Reused for all outlines, since allocating costs more
+// than the computation.
 class Field {
 public:
     void compute(Window window, std::span<const Corner> corners, double reach) {
@@ -141,7 +143,7 @@ public:
     const double* squared(int y) const { return squared_.data() + offset(y); }
     const float* inside(int y) const { return inside_.data() + offset(y); }
 
-    /// Whether a pixel inside is so far from every edge.
+    /// Whether any inside pixel is at least this far from every edge.
     bool reaches(double squared_depth) const {
         for (std::size_t i = 0; i < squared_.size(); ++i) {
             if (inside_[i] != 0 && squared_[i] >= squared_depth) return true;
@@ -170,7 +172,7 @@ private:
         }
     }
 
-    // Counts, in each row that the edge crosses, a crossing at the first pixel right of it.
+    // Counts a crossing at the first pixel right of the edge, in each row that it crosses.
     void add_crossings(Corner a, Corner b) {
         if (a.y == b.y) return;
         const auto row_at = [&](double y) {
@@ -205,12 +207,12 @@ private:
 
 void draw_outline(const Outline& outline, Size size, const TargetParams& params,
                   const TargetMaps& maps, Field& field) {
-    const Measures of = measure(outline.corners);
-    if (!(of.area > 0)) return;
+    const Measures shape = measure(outline.corners);
+    if (!(shape.area > 0)) return;
     const double distance =
-        of.area * (1 - params.shrink_ratio * params.shrink_ratio) / of.perimeter;
-    const Window window = window_around({of.low.x - distance, of.low.y - distance},
-                                        {of.high.x + distance, of.high.y + distance},
+        shape.area * (1 - params.shrink_ratio * params.shrink_ratio) / shape.perimeter;
+    const Window window = window_around({shape.low.x - distance, shape.low.y - distance},
+                                        {shape.high.x + distance, shape.high.y + distance},
                                         {0, size.width, 0, size.height});
     if (window.empty()) return;
     field.compute(window, outline.corners, distance);

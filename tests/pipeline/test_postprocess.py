@@ -294,7 +294,7 @@ def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
         last = np.array([width - 1, height - 1], np.float32)
         np.testing.assert_array_equal(found, np.clip(expected, 0, last))
         assert len(found)
-    with pytest.raises(ValueError, match="one image size a map: 2, got 1"):
+    with pytest.raises(ValueError, match="one image size per map: 2, got 1"):
         _core.postprocess(maps, params, sizes, images[:1])
 
 

@@ -114,7 +114,7 @@ def test_bad_configuration_and_arguments() -> None:
         TargetConfig(thresh_min=0.8)
     with pytest.raises(ValueError, match=r"\(K, 2\) with K >= 3"):
         _core.draw_targets([np.zeros((2, 2))], [False], (8, 8), 0.4, 0.3, 0.7, 0.5)
-    with pytest.raises(ValueError, match="one ignore flag a polygon"):
+    with pytest.raises(ValueError, match="one ignore flag per polygon"):
         _core.draw_targets([BOX], [], (8, 8), 0.4, 0.3, 0.7, 0.5)
     with pytest.raises(ValueError, match="at least 1"):
         _core.draw_targets([BOX], [False], (0, 8), 0.4, 0.3, 0.7, 0.5)
