@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From components to boxes in one launch. A block takes a component at a time: extents of its rows,
-// convex hull, rectangle of least area, mean probability inside it, unclip, filters. The last block
-// of a map sorts what passed, writes the result, and resets the counters for the next call.
+// From components to boxes in one launch. A block handles one component at a time: row extents,
+// convex hull, min-area rectangle, mean probability inside it, unclipping, filters. The last block
+// of each map sorts the candidates, writes the result and resets the counters for the next call.
 #include <cmath>
 
 #include "kernels/boxes.hpp"
@@ -12,7 +12,7 @@
 namespace dbnet {
 namespace {
 
-// 256: one thread per row of a component, and most texts are lower than 256 rows of the map; 8
+// 256: one thread per row of a component, and most texts are shorter than 256 rows of the map; 8
 // warps for the mean probability. At 64 registers per thread (nvcc 13.0; on sm_120 48, with spills)
 // 4 blocks fit on a multiprocessor; their 4 x 15.6 KiB of shared memory are no limit. Not measured
 // on a GPU.
@@ -27,20 +27,21 @@ constexpr int kBlocksPerMap = 128;
 constexpr int kRowsAtOnce = kThreads;  // row extents or spans in shared memory
 constexpr float kMinSideGain = 2.f;    // as in the original code: 3 before unclipping, 5 after
 
-/// A quad that passed the filters, in map pixels, its corners in any order.
+/// A quad that passed the filters, in map pixels; corners are not ordered yet.
 struct Candidate {
     PointF corners[4];
     float score;
-    std::uint32_t first;  // pixel of its component
+    std::uint32_t first;  // first pixel of its component
 };
 
-/// Device memory, cut out of one buffer.
+/// Device memory of find_boxes, laid out in one buffer.
 struct BoxWorkspace {
     ComponentWorkspace components;
     unsigned long long* sort_keys;  // (maps, kMaxCandidates): best score first, then raster order
     Candidate* candidates;          // (maps, kMaxCandidates)
 };
 
+/// Arguments of boxes_kernel.
 struct BoxKernelParams {
     DeviceMaps maps;
     const MapSize* image_sizes;
@@ -49,7 +50,7 @@ struct BoxKernelParams {
     FoundBoxes found;
 };
 
-/// A component, and where its root stands.
+/// A component, with the index of its root node.
 struct Component {
     int map_number;
     std::uint32_t root;
@@ -66,7 +67,7 @@ __device__ __forceinline__ Component read_component(const BoxKernelParams& param
             node.x_max, node.y_max, node.first};
 }
 
-// Whether a bit of a word belongs to the component.
+// Whether the pixel at a bit of a word belongs to the component.
 __device__ __forceinline__ bool holds(const BoxKernelParams& params, const Component& component,
                                       int y, int column, Word word, int bit) {
     const ComponentWorkspace& ws = params.workspace.components;
@@ -74,8 +75,8 @@ __device__ __forceinline__ bool holds(const BoxKernelParams& params, const Compo
     return node != kNoNode && ws.nodes[node].parent == component.root;
 }
 
-// From the component's first pixel of a row to its last. Goes inwards from both ends of the
-// component's box; every row has a pixel of it.
+// Extent of the component in row y, from its first pixel to its last. Searches inwards from both
+// ends of the component's box; every row between its first and last has at least one pixel.
 __device__ RowSpan row_extent(const BoxKernelParams& params, const Component& component, int y) {
     const ComponentWorkspace& ws = params.workspace.components;
     RowSpan extent{-1, -1};
@@ -104,9 +105,10 @@ __device__ RowSpan row_extent(const BoxKernelParams& params, const Component& co
     return extent;
 }
 
-// The component's rectangle into rectangle[0], written by the first warp. All threads find the
-// extents of some rows, then the first warp grows the right chain of the hull and the second the
-// left one. Returns whether there is a rectangle: pixels in a line have none.
+// Computes the component's min-area rectangle; the first warp writes it to rectangle[0]. Each
+// thread finds the extent of one row at a time, then the first warp extends the right chain of the
+// hull and the second warp the left one. Returns false for pixels in a line, which have no
+// rectangle.
 __device__ bool find_rectangle(const BoxKernelParams& params, const Component& component,
                                Shared<RowSpan> rows, Shared<RotatedRectangle> rectangle) {
     DBNET_SHARED(HullPoint, s_right, kMaxHullPoints);
@@ -139,7 +141,7 @@ __device__ __forceinline__ float to_probability(float value, bool logits) {
     return value > 0.f ? (value < 1.f ? value : 1.f) : 0.f;  // NaN is 0
 }
 
-// Sum over the block; every thread gets it.
+// Sum over the block, returned to every thread.
 __device__ unsigned long long sum_of_block(unsigned long long value) {
     DBNET_SHARED(unsigned long long, s_sums, kWarps);
     for (int step = kWarpSize / 2; step > 0; step /= 2) {
@@ -153,8 +155,9 @@ __device__ unsigned long long sum_of_block(unsigned long long value) {
     return sum;
 }
 
-// Mean over the pixels of fillPoly. A thread finds the span of one row, a warp adds up one row at a
-// time. In whole numbers, 2^-24 of a probability: the order of the terms makes no difference.
+// Mean probability over the pixels of fillPoly. Each thread finds the span of one row, each warp
+// adds up one row at a time. Sums are whole numbers in units of 2^-24, so their order does not
+// matter.
 template <class T>
 __device__ float mean_probability(const BoxKernelParams& params, const T* map, const Canvas& canvas,
                                   Shared<QuadSide> sides, Shared<RowSpan> rows) {
@@ -192,7 +195,7 @@ __device__ __forceinline__ double unclip_distance(const RotatedRectangle& rectan
     return rectangle.area() * unclip_ratio / (2 * (rectangle.length() + rectangle.b_max));
 }
 
-// By one thread.
+// Called by one thread.
 __device__ void append_candidate(const BoxKernelParams& params, const Component& component,
                                  const RotatedRectangle& rectangle, double distance, float score) {
     const int map_number = component.map_number;
@@ -208,7 +211,8 @@ __device__ void append_candidate(const BoxKernelParams& params, const Component&
     params.workspace.sort_keys[at] = worse << 32 | component.first;
 }
 
-// Makes a candidate of one component, or nothing. All threads take the same turns.
+// Appends a candidate if the component passes the filters. All threads of the block take the same
+// branches.
 template <class T>
 __device__ void read_text(const BoxKernelParams& params, const Component& component) {
     DBNET_SHARED(RowSpan, s_rows, kRowsAtOnce);
@@ -218,7 +222,7 @@ __device__ void read_text(const BoxKernelParams& params, const Component& compon
     const DeviceMaps& maps = params.maps;
     const float min_side = params.box->min_side;
     const int width = component.x_max - component.x_min, height = component.y_max - component.y_min;
-    // The least rectangle is no larger than the upright one: most specks end here.
+    // The min-area rectangle is no larger than the upright one: this drops most specks.
     if (static_cast<float>(width * height) < min_side * min_side) return;
     if (!find_rectangle(params, component, s_rows, s_rectangle)) return;
     const RotatedRectangle rectangle = s_rectangle[0];
@@ -244,12 +248,12 @@ __device__ void read_text(const BoxKernelParams& params, const Component& compon
 
 // ---- the last block of a map --------------------------------------------------------------------
 
-// Whether all other blocks of this map have ended. Every thread gets the answer, and sees what
-// those blocks wrote, if it reads with read_relaxed.
+// Whether all other blocks of this map have finished. If so, every thread sees what those blocks
+// wrote, provided that it reads with read_relaxed.
 __device__ bool is_last_block(ComponentCounters& counters) {
     DBNET_SHARED(std::uint32_t, s_num_done, 1);
     if (threadIdx.x == 0) {
-        __threadfence();  // this thread wrote all that the block has written
+        __threadfence();  // this thread alone wrote the block's results
         s_num_done[0] = atomicAdd(&counters.num_blocks_done, 1u);
         __threadfence();
     }
@@ -263,7 +267,7 @@ __device__ __forceinline__ void order_pair(PointF& a, PointF& b, bool swap) {
     b = second;
 }
 
-// Corners clockwise from the text's top left: of the two leftmost the upper one comes first.
+// Orders corners clockwise from the text's top left: the upper one of the two leftmost.
 __device__ __forceinline__ void order_corners(PointF (&p)[4]) {
     constexpr int kPairs[5][2] = {{0, 1}, {2, 3}, {0, 2}, {1, 3}, {1, 2}};  // sorts four by x, y
     for (const auto& pair : kPairs) {
@@ -282,7 +286,7 @@ __device__ __forceinline__ float clip(float value, int side) {
     return fminf(fmaxf(value, 0.f), static_cast<float>(side - 1));
 }
 
-// By one thread.
+// Called by one thread.
 __device__ void write_box(const BoxKernelParams& params, int map_number, const Candidate& candidate,
                           TextBox& box) {
     const MapSize size = params.maps.sizes[map_number], image = params.image_sizes[map_number];
@@ -306,7 +310,8 @@ __device__ __forceinline__ int max_boxes(const BoxKernelParams& params) {
     return wanted < capacity ? wanted : capacity;
 }
 
-// A thread's candidate goes where as many others have smaller keys; no two keys are equal.
+// Writes the best candidates in order. The rank of a thread's candidate is the number of smaller
+// keys; no two keys are equal.
 __device__ void write_boxes(const BoxKernelParams& params, int map_number, int num_candidates) {
     DBNET_SHARED(unsigned long long, s_keys, kThreads);
     const std::size_t base = static_cast<std::size_t>(map_number) * kMaxCandidates;
@@ -331,8 +336,8 @@ __device__ void write_boxes(const BoxKernelParams& params, int map_number, int n
     }
 }
 
-// A block takes every kBlocksPerMap-th component of its map. Blocks are independent but for the
-// list of candidates and the count of blocks that have ended.
+// Each block handles every kBlocksPerMap-th component of its map. Blocks share only the list of
+// candidates and the count of finished blocks.
 template <class T>
 __global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params) {
     const int map_number = blockIdx.z;
@@ -351,7 +356,8 @@ __global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params)
     counters = {0, 0, 0};
 }
 
-BoxWorkspace cut_workspace(void* buffer, int num_maps, int height, int width, std::size_t& size) {
+BoxWorkspace lay_out_workspace(void* buffer, int num_maps, int height, int width,
+                               std::size_t& size) {
     const std::size_t num_candidates = static_cast<std::size_t>(num_maps) * kMaxCandidates;
     const std::size_t component_bytes = component_workspace_bytes(num_maps, height, width);
     const std::size_t key_bytes = num_candidates * sizeof(unsigned long long);
@@ -366,14 +372,15 @@ BoxWorkspace cut_workspace(void* buffer, int num_maps, int height, int width, st
 
 std::size_t box_workspace_bytes(int num_maps, int height, int width) {
     std::size_t size;
-    cut_workspace(nullptr, num_maps, height, width, size);
+    lay_out_workspace(nullptr, num_maps, height, width, size);
     return size;
 }
 
 void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxParams* params,
                 void* workspace, const FoundBoxes& found, Stream stream) {
     std::size_t size;
-    const BoxWorkspace ws = cut_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
+    const BoxWorkspace ws =
+        lay_out_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
     find_components(maps, &params->components, ws.components, stream);
     const BoxKernelParams kernel_params{maps, image_sizes, params, ws, found};
     const dim3 grid(kBlocksPerMap, 1, maps.num_maps);
@@ -388,7 +395,8 @@ void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxPar
 void write_box_labels(const DeviceMaps& maps, void* workspace, std::uint32_t* labels,
                       Stream stream) {
     std::size_t size;
-    const BoxWorkspace ws = cut_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
+    const BoxWorkspace ws =
+        lay_out_workspace(workspace, maps.num_maps, maps.height, maps.width, size);
     write_labels(maps, ws.components, labels, stream);
 }
 

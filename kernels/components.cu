@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Connected components in three launches, without a memset and without the host.
-//   tile    64 x 32 pixels a block: threshold to one word a row, unite runs of neighbouring rows in
-//           shared memory, number the components of the tile, drop the specks that cannot matter
+// Connected components in three launches, without a memset or a wait of the host.
+//   tile    one block per 64 x 32 pixels: threshold to one word per row, unite runs of neighbouring
+//           rows in shared memory, number the components, drop specks that cannot become text
 //   border  unite the nodes of neighbouring tiles, corners included
-//   resolve fold each node's extents into its root, list the roots
-// Only the first touches every pixel, once; the rest works on words and nodes.
+//   resolve fold the extents of each node into its root, list the roots
+// Only the first launch touches every pixel, once; the others work on words and nodes.
 #include "kernels/components.cuh"
 #include "kernels/components.hpp"
 #include "kernels/portable.hpp"
@@ -19,11 +19,11 @@ namespace {
 // blocks or more on a multiprocessor. Not measured on a GPU.
 constexpr int kThreads = kTileThreads;
 
-// One block a tile.
+// One block per tile; the phases are members of Tile.
 template <class T>
 __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
     Tile tile(params);
-    if (!__syncthreads_or(tile.binarize<T>())) {  // most tiles of a text map are empty
+    if (!__syncthreads_or(tile.binarize<T>())) {  // most tiles of a text map have no foreground
         if (tile.thread == 0) *tile.index.count() = 0;
         return;
     }
@@ -56,7 +56,7 @@ __device__ __forceinline__ void join_nodes(const ComponentWorkspace& ws, std::ui
     unite([&](std::uint32_t i) { return &ws.nodes[i].parent; }, a, b);
 }
 
-// Joins a tile's first pixel of row y with its three neighbours in the tile to the left.
+// Joins the first pixel of row y of a tile with its three neighbours in the tile to the left.
 __device__ __forceinline__ void join_left(const DeviceMaps& maps, const ComponentWorkspace& ws,
                                           int map_number, int y, int column) {
     const Word word = *word_address(maps, ws, map_number, y, column);
@@ -69,7 +69,7 @@ __device__ __forceinline__ void join_left(const DeviceMaps& maps, const Componen
     }
 }
 
-// Joins the runs at a bit of a tile's first row with those of the tile above.
+// Joins the run at a bit of a tile's first row with the runs of the tile above.
 __device__ __forceinline__ void join_above(const DeviceMaps& maps, const ComponentWorkspace& ws,
                                            int map_number, int y, int column, int bit) {
     const Word word = *word_address(maps, ws, map_number, y, column);
@@ -80,8 +80,8 @@ __device__ __forceinline__ void join_above(const DeviceMaps& maps, const Compone
     });
 }
 
-// One thread a pixel of a tile's first column (its left neighbours lie in another tile) or first
-// row. Threads are independent but for the forest.
+// One thread per pixel of a tile's first column, whose left neighbours lie in another tile, or of
+// its first row. Threads share only the forest.
 __global__ void __launch_bounds__(kThreads) border_kernel(TileParams params) {
     const DeviceMaps& maps = params.maps;
     const ComponentWorkspace& ws = params.workspace;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads) border_kernel(TileParams params) {
     if (y < maps.height) join_above(maps, ws, map_number, y, word % ws.words_per_row, bit);
 }
 
-// One block a tile, a thread a node at a time. After it, every node's parent is its root.
+// One block per tile, one thread per node. Afterwards the parent of every node is its root.
 __global__ void __launch_bounds__(kThreads) resolve_kernel(TileParams params) {
     const ComponentWorkspace& ws = params.workspace;
     const TileIndex tile{ws, static_cast<int>(blockIdx.z), static_cast<int>(blockIdx.x),
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads) resolve_kernel(TileParams params) {
     }
 }
 
-// One thread a pixel.
+// One thread per pixel; threads are independent.
 __global__ void __launch_bounds__(kThreads)
     labels_kernel(DeviceMaps maps, ComponentWorkspace ws, std::uint32_t* labels) {
     const int x = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
@@ -137,27 +137,27 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class Item>
-Item* cut(char*& at, std::size_t count) {
+Item* allocate(char*& at, std::size_t count) {
     constexpr std::size_t kAlignment = 256;
     Item* items = reinterpret_cast<Item*>(at);
     at += (count * sizeof(Item) + kAlignment - 1) / kAlignment * kAlignment;
     return items;
 }
 
-// Cuts a workspace out of a buffer; `at` ends behind it.
-ComponentWorkspace cut_workspace(char*& at, int num_maps, int height, int width) {
+// Lays out a workspace from `at`, which ends up behind it.
+ComponentWorkspace lay_out_workspace(char*& at, int num_maps, int height, int width) {
     ComponentWorkspace ws{};
     ws.words_per_row = static_cast<int>(ceil_div(width, kTileWidth));
     ws.tile_rows = static_cast<int>(ceil_div(height, kTileHeight));
     const std::size_t maps = num_maps;
     const std::size_t num_words = maps * height * ws.words_per_row;
     const std::size_t num_tiles = maps * ws.tile_rows * ws.words_per_row;
-    ws.words = cut<Word>(at, num_words);
-    ws.run_nodes = cut<std::uint16_t>(at, num_words * kRunsPerWord);
-    ws.nodes = cut<ComponentNode>(at, num_tiles * kNodesPerTile);
-    ws.tile_counts = cut<std::uint16_t>(at, num_tiles);
-    ws.counters = cut<ComponentCounters>(at, maps);
-    ws.roots = cut<std::uint32_t>(at, num_tiles * kNodesPerTile);
+    ws.words = allocate<Word>(at, num_words);
+    ws.run_nodes = allocate<std::uint16_t>(at, num_words * kRunsPerWord);
+    ws.nodes = allocate<ComponentNode>(at, num_tiles * kNodesPerTile);
+    ws.tile_counts = allocate<std::uint16_t>(at, num_tiles);
+    ws.counters = allocate<ComponentCounters>(at, maps);
+    ws.roots = allocate<std::uint32_t>(at, num_tiles * kNodesPerTile);
     return ws;
 }
 
@@ -165,13 +165,13 @@ ComponentWorkspace cut_workspace(char*& at, int num_maps, int height, int width)
 
 std::size_t component_workspace_bytes(int num_maps, int height, int width) {
     char* end = nullptr;
-    cut_workspace(end, num_maps, height, width);
+    lay_out_workspace(end, num_maps, height, width);
     return static_cast<std::size_t>(end - static_cast<char*>(nullptr));
 }
 
 ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width) {
     char* at = static_cast<char*>(buffer);
-    return cut_workspace(at, num_maps, height, width);
+    return lay_out_workspace(at, num_maps, height, width);
 }
 
 void find_components(const DeviceMaps& maps, const ComponentParams* params,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Words, runs and nodes, as the kernels of components.cu and boxes.cu look them up.
+// Look-up of words, runs and nodes in the workspace, for components.cu and boxes.cu.
 #pragma once
 
 #include "kernels/components.hpp"
@@ -10,31 +10,36 @@ namespace dbnet {
 
 constexpr int kWarpSize = 32;
 constexpr std::uint32_t kNoNode = 0xFFFFFFFFu;
-constexpr std::uint16_t kDropped = 0xFFFF;  // in run_nodes: a speck
+constexpr std::uint16_t kDropped = 0xFFFF;  // in run_nodes: a run of a speck
 
+/// Mask of the bits below a bit, 0 to 64.
 __device__ __forceinline__ Word bits_below(int bit) {
     return bit >= 64 ? ~Word{0} : (Word{1} << bit) - 1;
 }
+/// The first bit of each run.
 __device__ __forceinline__ Word run_starts(Word word) { return word & ~(word << 1); }
 
+/// Index of the lowest bit that is set.
 __device__ __forceinline__ int low_bit(Word word) {
     return __ffsll(static_cast<long long>(word)) - 1;
 }
+/// Index of the highest bit that is set.
 __device__ __forceinline__ int high_bit(Word word) {
     return 63 - __clzll(static_cast<long long>(word));
 }
 
-/// First bit of the run that holds a bit, and the bit behind its last.
+/// First bit of the run that contains a bit.
 __device__ __forceinline__ int run_start(Word word, int bit) {
     return 64 - __clzll(static_cast<long long>(~word & bits_below(bit)));
 }
+/// One past the last bit of the run that contains a bit.
 __device__ __forceinline__ int run_end(Word word, int bit) {
     const Word zeros = ~word & ~bits_below(bit);
     return zeros == 0 ? 64 : __ffsll(static_cast<long long>(zeros)) - 1;
 }
 
-/// Calls join(bit of the row, bit of the row above) for runs that touch, corners included: each
-/// pair once or twice, by the threads at the first bit of the later run, and of the earlier one.
+/// Call join(bit of the row, bit of the row above) for runs that touch, corners included. One
+/// thread per bit; each pair of runs is joined once or twice, where one of them starts.
 template <class Join>
 __device__ __forceinline__ void join_rows(Word above, Word row, int bit, Join join) {
     const bool before_above = bit > 0 && (above >> (bit - 1) & 1);
@@ -43,32 +48,37 @@ __device__ __forceinline__ void join_rows(Word above, Word row, int bit, Join jo
     if ((run_starts(above) >> bit & 1) && (here || before)) join(here ? bit : bit - 1, bit);
 }
 
-/// A tile of a map.
+/// Position of a tile, and its part of the workspace.
 struct TileIndex {
     const ComponentWorkspace& ws;
     int map_number, column, row;
 
+    /// Index of the tile in the batch.
     __device__ __forceinline__ std::uint32_t number() const {
         return (static_cast<std::uint32_t>(map_number) * ws.tile_rows + row) * ws.words_per_row +
                column;
     }
+    /// The tile's number of nodes.
     __device__ __forceinline__ std::uint16_t* count() const { return ws.tile_counts + number(); }
+    /// Index of the tile's i-th node.
     __device__ __forceinline__ std::uint32_t node(std::uint32_t i) const {
         return number() * kNodesPerTile + i;
     }
 };
 
-/// Components of a map, as the indices of their root nodes.
+/// List of a map's components, as indices of their root nodes.
 __device__ __forceinline__ std::uint32_t* root_list(const ComponentWorkspace& ws, int map_number) {
     return ws.roots + TileIndex{ws, map_number, 0, 0}.node(0);
 }
 
+/// Word of row y in a column of tiles.
 __device__ __forceinline__ Word* word_address(const DeviceMaps& maps, const ComponentWorkspace& ws,
                                               int map_number, int y, int column) {
     return ws.words + (static_cast<std::size_t>(map_number) * maps.height + y) * ws.words_per_row +
            column;
 }
 
+/// Node number of the run that starts at a bit.
 __device__ __forceinline__ std::uint16_t* run_address(const DeviceMaps& maps,
                                                       const ComponentWorkspace& ws, int map_number,
                                                       int y, int column, int bit) {
@@ -76,7 +86,7 @@ __device__ __forceinline__ std::uint16_t* run_address(const DeviceMaps& maps,
     return ws.run_nodes + (word - ws.words) * kRunsPerWord + bit / 2;
 }
 
-/// Node of the run that holds a bit of a word; kNoNode for a speck.
+/// Node of the run that contains a bit of a word; kNoNode for a speck.
 __device__ __forceinline__ std::uint32_t node_at(const DeviceMaps& maps,
                                                  const ComponentWorkspace& ws, int map_number,
                                                  int y, int column, Word word, int bit) {

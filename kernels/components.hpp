@@ -23,65 +23,68 @@ constexpr int kRunsPerWord = kTileWidth / 2;
 /// Maximum number of 8-connected components in a tile: one pixel in each 2x2 block.
 constexpr int kNodesPerTile = kTileWidth * kTileHeight / 4;
 
-/// 64 pixels of a row, the first in the lowest bit; a type that CUDA has atomics for.
+/// 64 pixels of a row, the first in the lowest bit. CUDA has atomics for this type, not for
+/// std::uint64_t.
 using Word = unsigned long long;
 
-/// The part of a padded map that shows an image.
+/// Valid size of a padded map: the top left part that shows an image.
 struct MapSize {
     std::int32_t height, width;
 };
 
-/// A batch of network outputs on the device: num_maps x (height, width) float or half, contiguous.
+/// A batch of network outputs on the device: (num_maps, height, width) float or half, contiguous.
 struct DeviceMaps {
     const void* values;
     bool is_half;
-    const MapSize* sizes;  // (num_maps) on the device: what is looked at
+    const MapSize* sizes;  // (num_maps) on the device, valid sizes
     int num_maps, height, width;
 };
 
-/// Which pixels make components, and which of these are kept. On the device: a captured graph
-/// takes new values without being captured again.
+/// Parameters of find_components. On the device, so that a captured graph takes new values without
+/// being captured again.
 struct ComponentParams {
-    float map_threshold;  // in the map's values: of logits where these are what it holds
-    float min_area;       // px, of a component's upright rectangle, last pixel minus first
+    float map_threshold;  // in the units of the map: a logit where the map holds logits
+    float min_area;       // of a component's upright rectangle, (x_max - x_min) (y_max - y_min)
 };
 
-/// A component of one tile; where tiles meet, nodes are joined into trees. A root's node tells of
-/// the whole component.
+/// A component within one tile. Components that touch across tiles are joined into trees of nodes;
+/// the root holds first pixel and extents of the whole component.
 struct ComponentNode {
-    std::uint32_t parent;  // index of a node, its own for a root
+    std::uint32_t parent;  // index of a node; a root is its own parent
     std::uint32_t first;   // y * width + x of the first pixel in raster order
     std::int32_t x_min, x_max, y_max;
 };
 
-/// What the stages hand to each other for each map of a batch.
+/// Counters of one map, passed between the launches.
 struct ComponentCounters {
     std::uint32_t num_roots, num_candidates, num_blocks_done;
 };
 
-/// Device memory of the labelling, cut out of one buffer.
+/// Device memory of find_components, laid out in one buffer.
 struct ComponentWorkspace {
     Word* words;               // (maps, height, words_per_row)
     std::uint16_t* run_nodes;  // (maps, height, words_per_row, 32): node of the run starting there
     ComponentNode* nodes;      // (maps, tiles, kNodesPerTile)
     std::uint16_t* tile_counts;   // (maps, tiles)
-    ComponentCounters* counters;  // (maps); zero before the first use, and left zero by each
-    std::uint32_t* roots;         // (maps, tiles * kNodesPerTile): indices of nodes, in no order
+    ComponentCounters* counters;  // (maps); zero before the first call; find_boxes resets them
+    std::uint32_t* roots;  // (maps, tiles * kNodesPerTile): root nodes in no particular order
     int words_per_row, tile_rows;
 };
 
-/// Bytes that a workspace takes, and the workspace in a buffer of that size (256-byte aligned).
+/// Size in bytes of a workspace.
 std::size_t component_workspace_bytes(int num_maps, int height, int width);
+
+/// Lay out a workspace in a device buffer of component_workspace_bytes, aligned to 256 bytes.
 ComponentWorkspace component_workspace(void* buffer, int num_maps, int height, int width);
 
-/// Label the pixels greater than `map_threshold`, 8-connected; `params` is on the device.
-/// Afterwards `roots` lists the components of each map whose upright rectangle has at least
-/// `min_area` pixels, or that spread over tiles. Asynchronous on `stream`.
+/// Find the 8-connected components of the pixels greater than `map_threshold`. `params` is on the
+/// device. Afterwards `roots` lists the components of each map whose upright rectangle has at least
+/// `min_area`, or that touch a neighbouring tile. Asynchronous on `stream`.
 void find_components(const DeviceMaps& maps, const ComponentParams* params,
                      const ComponentWorkspace& workspace, Stream stream);
 
-/// Write 1 + `first` of its component into every pixel of a component on the list, 0 elsewhere:
-/// labels, (maps, height, width) uint32 on the device. After find_components.
+/// Label the listed components, after find_components. `labels`: (maps, height, width) uint32 on
+/// the device, 1 + the component's `first`; 0 elsewhere. Asynchronous on `stream`.
 void write_labels(const DeviceMaps& maps, const ComponentWorkspace& workspace,
                   std::uint32_t* labels, Stream stream);
 

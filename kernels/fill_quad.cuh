@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pixels that OpenCV's fillPoly fills for a quad with whole-number corners on a canvas of the
-// quad's own bounding box, a row at a time: the rules of csrc/geometry.cpp, which tells why.
+// The pixels that OpenCV's fillPoly fills for a quad, row by row: whole-number corners on a canvas
+// of the quad's bounding box, with the same results as fill_quad of csrc/geometry.cpp.
 #pragma once
 
 #include "kernels/canvas.hpp"
@@ -10,10 +10,12 @@
 
 namespace dbnet {
 
+/// Clamp a coordinate to the pixels of a map's side.
 __device__ __forceinline__ int clamp_to_map(float value, int side) {
     return static_cast<int>(fminf(fmaxf(value, 0.f), static_cast<float>(side - 1)));
 }
 
+/// The bounding box of a quad within the map.
 __device__ __forceinline__ Canvas make_canvas(const PointF (&quad)[4], MapSize size) {
     float x_low = quad[0].x, x_high = quad[0].x, y_low = quad[0].y, y_high = quad[0].y;
     for (int k = 1; k < 4; ++k) {
@@ -28,19 +30,21 @@ __device__ __forceinline__ Canvas make_canvas(const PointF (&quad)[4], MapSize s
             clamp_to_map(ceilf(y_high), size.height) - top + 1};
 }
 
+/// A corner relative to the canvas, truncated towards zero.
 __device__ __forceinline__ PixelPoint to_canvas(const Canvas& canvas, PointF point) {
     return {static_cast<int>(point.x - static_cast<float>(canvas.left)),
             static_cast<int>(point.y - static_cast<float>(canvas.top))};
 }
 
-/// One side of the quad: a line that is drawn, and an edge of the scanline fill.
+/// One side of a quad: a line to draw, and an edge of the scanline fill.
 struct QuadSide {
     PixelPoint start;  // of the line: its left end
-    int dx, dy, step;  // dy rows in the direction of step; a line that is not drawn has dy < 0
+    int dx, dy, step;  // the line has dy rows in direction `step`; dy < 0: it is not drawn
     int fill_begin, fill_end;
-    long long fill_x, fill_slope;  // x at fill_begin, and a row further, in 16.16 fixed point
+    long long fill_x, fill_slope;  // x at fill_begin, and its step per row, in 16.16 fixed point
 };
 
+/// Clip and prepare the side between two corners.
 __device__ __forceinline__ QuadSide make_side(const Canvas& canvas, PixelPoint from,
                                               PixelPoint to) {
     PixelPoint a = from, b = to;
@@ -50,7 +54,7 @@ __device__ __forceinline__ QuadSide make_side(const Canvas& canvas, PixelPoint f
     QuadSide side{left, right.x - left.x, rows < 0 ? -rows : rows, rows < 0 ? -1 : 1, 0, 0, 0, 0};
     if (!is_drawn) side.dy = -1;
     if (from.y == to.y) return side;
-    if (a.y == b.y) {  // clipped flat: the fill goes on with the corners as they were
+    if (a.y == b.y) {  // clipped to a row: OpenCV fills with the original corners
         a = from;
         b = to;
     }
@@ -71,7 +75,7 @@ __device__ __forceinline__ void draw_row(const QuadSide& side, int y, RowSpan& s
     widen(span, side.start.x + columns.begin, side.start.x + columns.end);
 }
 
-/// The filled pixels of the canvas' row y, in map pixels; empty where end <= begin.
+/// The filled pixels of row y of the canvas, as columns of the map.
 __device__ __forceinline__ RowSpan fill_row(const Canvas& canvas, Shared<QuadSide> sides, int y) {
     RowSpan span{canvas.width, 0};
     long long low = 0, high = 0;

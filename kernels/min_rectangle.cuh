@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A component's convex hull, and the rectangle of least area around it: the same whole numbers, and
-// the same choice between equals, as csrc/geometry.cpp.
+// Convex hull of a component and its min-area rectangle: the same whole-number arithmetic, and the
+// same choice between equal areas, as in csrc/geometry.cpp.
 #pragma once
 
 #include "kernels/canvas.hpp"
@@ -14,13 +14,14 @@ namespace dbnet {
 /// at most four times kMaxMapSide.
 constexpr int kMaxHullPoints = 1440;
 
+/// A corner of a hull, in map pixels.
 struct HullPoint {
     std::uint16_t x, y;
 };
 
 /// A rotated rectangle: `origin` + a * `along` + b * `across` for a in [a_min, a_max], b in
-/// [0, b_max], in pixels; `along` and `across` are unit vectors. Doubles: of whole-number corners
-/// the score takes the pixel they lie on, and single precision might miss it by one.
+/// [0, b_max], in pixels; `along` and `across` are unit vectors. In double precision: scoring
+/// truncates the corners, and a rounding error in single precision could change the pixel.
 struct RotatedRectangle {
     double origin_x, origin_y;
     double along_x, along_y;  // across is (-along_y, along_x)
@@ -33,6 +34,7 @@ struct RotatedRectangle {
     __device__ __forceinline__ double area() const { return length() * b_max; }
 };
 
+/// A point (x, y) in pixels.
 struct PointF {
     float x, y;
 };
@@ -45,23 +47,23 @@ __device__ __forceinline__ PointF corner(const RotatedRectangle& r, double dista
             static_cast<float>(r.origin_y + a * r.along_y + b * r.along_x)};
 }
 
-/// One side of a hull, top to bottom: 1 the right ends of the rows, -1 the left ends.
+/// One side of a hull, top to bottom: the right ends of the rows for kSide 1, the left ends for -1.
 template <int kSide>
 struct Chain {
     Shared<HullPoint> points;
-    int num;  // known to lane 0 while the chain grows
+    int num;  // valid only in lane 0 while the chain grows
 
     __device__ __forceinline__ static int end_of(RowSpan row) {
         return kSide > 0 ? row.end - 1 : row.begin;
     }
 
-    // Whether b lies strictly outside of the line from a to c.
+    // Whether b lies strictly outside the line from a to c.
     __device__ __forceinline__ static bool bulges(HullPoint a, HullPoint b, HullPoint c) {
         return kSide * ((b.x - a.x) * (c.y - a.y) - (c.x - a.x) * (b.y - a.y)) > 0;
     }
 
-    // Whether a row's end lies strictly outside of those 1, 2, 4, ... rows away: no corner of the
-    // hull fails that, most other rows do.
+    // Whether a row's end lies strictly outside the lines between the rows 1, 2, 4, ... above and
+    // below. Every corner of the hull passes this test, most other rows do not.
     __device__ __forceinline__ static bool may_be_corner(Shared<RowSpan> rows, int num_rows,
                                                          int row) {
         const int x = end_of(rows[row]);
@@ -71,12 +73,14 @@ struct Chain {
         return true;
     }
 
+    // Appends a point, after removing those that are no longer corners.
     __device__ __forceinline__ void push(HullPoint point) {
         while (num >= 2 && !bulges(points[num - 2], points[num - 1], point)) --num;
         points[num++] = point;
     }
 
-    /// Goes on with rows from `y` downwards. By one warp: all lanes sieve, lane 0 pushes.
+    /// Extend the chain by rows from `y` downwards. Called by one warp: all lanes filter rows, lane
+    /// 0 pushes corners.
     __device__ __forceinline__ void extend(Shared<RowSpan> rows, int num_rows, int y, int lane) {
         for (int base = 0; base < num_rows; base += kWarpSize) {
             const int row = base + lane;
@@ -92,7 +96,7 @@ struct Chain {
     }
 };
 
-/// Clockwise from the right end of the top row: down the right side, up the left one.
+/// A convex hull, clockwise from the right end of the top row: down the right chain, up the left.
 struct Hull {
     Shared<HullPoint> right, left;
     int num_right, last_left, size;
@@ -111,15 +115,16 @@ struct Hull {
     }
 };
 
-/// A rectangle that lies on one side of the hull, in whole numbers.
+/// The rectangle on one side of a hull, in whole numbers.
 struct Fit {
     double area;
-    int side;             // number of the hull's side
-    int turn_x, turn_y;   // the side's direction, turned by whole quarters to x > 0, y >= 0
-    int dx, dy;           // the side
+    int side;            // index of the hull's side
+    int turn_x, turn_y;  // the side's direction, turned by multiples of 90 degrees to x > 0, y >= 0
+    int dx, dy;          // the side
     int a_min, a_max, b;  // extents along the side and across, times the side's length
 
-    /// Less area, or of equals the one turned furthest, then the first: as csrc/geometry.cpp.
+    /// Whether this rectangle is chosen over another: smaller area, then turned furthest, then
+    /// first, as in csrc/geometry.cpp.
     __device__ __forceinline__ bool beats(double other_area, int other_side, int other_x,
                                           int other_y) const {
         if (area != other_area) return area < other_area;
@@ -128,6 +133,7 @@ struct Fit {
     }
 };
 
+/// The rectangle on side `side` of a hull.
 __device__ __forceinline__ Fit fit_to_side(const Hull& hull, int side) {
     const HullPoint p = hull[side], q = hull[side + 1 < hull.size ? side + 1 : 0];
     Fit fit{0, side, q.x - p.x, q.y - p.y, q.x - p.x, q.y - p.y, 0, 0, 0};
@@ -149,6 +155,7 @@ __device__ __forceinline__ Fit fit_to_side(const Hull& hull, int side) {
     return fit;
 }
 
+/// The rectangle in pixels; `origin` is the first corner of its side.
 __device__ __forceinline__ RotatedRectangle to_rectangle(const Fit& fit, HullPoint origin) {
     const double length = sqrt(static_cast<double>(fit.dx * fit.dx + fit.dy * fit.dy));
     return {static_cast<double>(origin.x),
@@ -160,8 +167,8 @@ __device__ __forceinline__ RotatedRectangle to_rectangle(const Fit& fit, HullPoi
             fit.b / length};
 }
 
-/// Rectangle of least area around a hull of three corners or more, into `rectangle[0]`. By one
-/// warp: a lane tries every 32nd side; the lane with the best one writes.
+/// Write the min-area rectangle of a hull of at least three corners to `rectangle[0]`. Called by
+/// one warp: each lane tries every 32nd side, and the lane with the best one writes.
 __device__ __forceinline__ void fit_rectangle(const Hull& hull, int lane,
                                               Shared<RotatedRectangle> rectangle) {
     constexpr double kNoArea = 1e300;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one header that kernels include: CUDA, or its emulator in the tests. NVRTC, which compiles
-// device code alone, is there for GPUs that nvcc no longer knows; it launches nothing.
+// CUDA, or its emulator in the tests: all kernels include this header. NVRTC is supported to test
+// that device code compiles for GPUs that nvcc has dropped; it cannot compile launches.
 #pragma once
 
 #include <cstddef>
@@ -24,12 +24,13 @@
 
 namespace dbnet {
 
-/// A shared array, handed to a function.
+/// A shared array as an argument.
 template <class T>
 using Shared = T*;
 
 using Half = __half;
 
+/// Convert to the map's type, rounding to nearest.
 template <class T>
 __device__ __forceinline__ T from_float(float value) {
     return T(value);
@@ -39,7 +40,8 @@ __device__ __forceinline__ Half from_float<Half>(float value) {
     return __float2half_rn(value);
 }
 
-// Multiply, then add: contracted to one rounding it would differ from the CPU in the last bit.
+/// Multiply, then add, with two roundings: contracted, it would differ from the CPU in the last
+/// bit.
 __device__ __forceinline__ float multiply_add(float a, float b, float c) {
     return __fadd_rn(__fmul_rn(a, b), c);
 }
@@ -47,7 +49,8 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) {
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(Half value) { return __half2float(value); }
 
-// Accesses that race by design, as in a union-find forest: never cached, torn or moved.
+/// Accesses that race by design, as in a union-find forest: never cached, torn or moved by the
+/// compiler.
 template <class T>
 __device__ __forceinline__ T read_relaxed(const T* address) {
     return *static_cast<const volatile T*>(address);
@@ -104,6 +107,7 @@ void write_relaxed(T* address, T value) {
 
 namespace dbnet {
 
+/// a / b, rounded up.
 constexpr unsigned ceil_div(unsigned a, unsigned b) { return (a + b - 1) / b; }
 
 }  // namespace dbnet

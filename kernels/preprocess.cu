@@ -16,6 +16,7 @@ namespace {
 // on a GPU.
 constexpr unsigned kBlockWidth = 32, kBlockHeight = 8;
 
+/// The channels of one pixel.
 struct Pixel {
     int channel[3];  // blue, green, red
 };
@@ -29,7 +30,7 @@ __device__ __forceinline__ Pixel read_bgr(const DeviceImage& image, int x, int y
     return {{p[0], p[1], p[2]}};
 }
 
-// BT.601 limited range in 20-bit fixed point, the numbers of OpenCV's COLOR_YUV2BGR_NV12.
+// BT.601 limited range in 20-bit fixed point, with the constants of OpenCV's COLOR_YUV2BGR_NV12.
 __device__ __forceinline__ Pixel read_nv12(const DeviceImage& image, int x, int y) {
     constexpr int kShift = 20, kHalf = 1 << (kShift - 1);
     constexpr int kLuma = 1220542, kBlueU = 2116026, kGreenU = -409993, kGreenV = -852492,
@@ -48,7 +49,7 @@ __device__ __forceinline__ Pixel read_pixel(const DeviceImage& image, int x, int
     return kNv12 ? read_nv12(image, x, y) : read_bgr(image, x, y);
 }
 
-// OpenCV's rounding: 11-bit weights across, kept to 15 bits, then down.
+// OpenCV's rounding: 11-bit weights across, keeping 15 bits, then down to 8.
 __device__ __forceinline__ int blend(int p00, int p01, int p10, int p11, const ResizeTap& column,
                                      const ResizeTap& row) {
     const int upper = (p00 * column.first_weight + p01 * column.second_weight) >> 4;
@@ -72,7 +73,7 @@ __device__ __forceinline__ Pixel resized_pixel(const DeviceImage& image, const R
     return result;
 }
 
-// Threads of a block work on the same image.
+// One thread per pixel of the padded image; a block works on one image.
 template <class T>
 __global__ void preprocess_kernel(const DeviceImage* images, PreprocessParams params, T* out) {
     const int x = static_cast<int>(blockIdx.x * kBlockWidth + threadIdx.x);

@@ -9,28 +9,28 @@
 
 namespace dbnet {
 
-/// An image on the device: packed BGR, (height, width, 3) uint8, or NV12 (`chroma` set): a plane of
-/// luma, and one of interleaved U and V of half the height and width, BT.601 limited range.
+/// An image on the device: BGR, (height, width, 3) uint8, or NV12 if `chroma` is set: a luma plane,
+/// (height, width), and interleaved U and V, (height / 2, width), in BT.601 limited range.
 struct DeviceImage {
     const std::uint8_t* pixels;
-    const std::uint8_t* chroma;  // nullptr for BGR
-    std::ptrdiff_t pitch, chroma_pitch;
-    const ResizeTap* column_taps;  // (resized_width) on the device, from make_taps
-    const ResizeTap* row_taps;     // (resized_height) on the device
+    const std::uint8_t* chroma;          // nullptr for BGR
+    std::ptrdiff_t pitch, chroma_pitch;  // bytes per row
+    const ResizeTap* column_taps;        // (resized_width) on the device, from make_taps
+    const ResizeTap* row_taps;           // (resized_height) on the device
     std::int32_t resized_height, resized_width;
 };
 
-/// out[c] = pixel[c'] * scale[c] + bias[c] for the `resized` part in the top left corner, 0
-/// outside; c' is 2 - c with swap_red_blue.
+/// Parameters of preprocess: out[c] = pixel[c'] * scale[c] + bias[c] for the resized image in the
+/// top left corner, 0 outside; c' is c, or 2 - c with swap_red_blue.
 struct PreprocessParams {
     int num_images, padded_height, padded_width;
     float scale[3], bias[3];
     bool swap_red_blue, out_is_half;
 };
 
-/// Resize, bit-exact with OpenCV's INTER_LINEAR, normalise and pad a batch of images into `out`,
-/// (num_images, 3, padded_height, padded_width) float or half on the device. `images` is there,
-/// too: a captured graph takes images of any size. Asynchronous on `stream`.
+/// Resize, normalise and pad a batch of images. `out`: (num_images, 3, padded_height, padded_width)
+/// float or half on the device. `images` is on the device as well, so that a captured graph takes
+/// images of any size. Resizing is bit-exact with OpenCV's INTER_LINEAR. Asynchronous on `stream`.
 void preprocess(const DeviceImage* images, const PreprocessParams& params, void* out,
                 Stream stream);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The numbers of OpenCV's INTER_LINEAR for bytes, for the CPU and the GPU alike.
+// Sample indices and weights of OpenCV's INTER_LINEAR for bytes, shared by the CPU and the GPU
+// code.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +17,12 @@ struct ResizeTap {
     std::int16_t first_weight, second_weight;
 };
 
+/// Whether taps are for the columns or the rows of an image.
 enum class Axis { kColumns, kRows };
 
-/// Taps for resizing `source` samples to `target`, both at least 1. At the edges the weight of
-/// columns is clamped, of rows the index only: the results are the same but for rounding, and
-/// rounding is what is matched.
+/// Compute the taps for resizing `source` samples to `target`, both at least 1. At the edges OpenCV
+/// clamps the weights of columns, but only the indices of rows: the two differ in rounding, which
+/// has to match.
 inline std::vector<ResizeTap> make_taps(int target, int source, Axis axis) {
     constexpr float kWeightOne = 2048;  // 11 bits
     std::vector<ResizeTap> taps(target);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What launchers take, and throw.
+// Stream type and launch errors.
 #pragma once
 
 #if defined(DBNET_EMULATOR)
@@ -16,18 +16,19 @@
 
 namespace dbnet {
 
+/// The stream that a launcher enqueues on.
 using Stream = cudaStream_t;
 
-/// A CUDA call failed.
+/// A failed CUDA call, with its place and error code.
 struct CudaError : std::runtime_error {
     CudaError(const std::string& where, cudaError_t code)
         : std::runtime_error(where + ": " + cudaGetErrorString(code)), code(code) {}
     cudaError_t code;
 };
 
-/// Throws CudaError where the last launch failed.
+/// Throw CudaError if the last launch failed.
 inline void check_launch(const char* kernel) {
-    const cudaError_t status = cudaGetLastError();  // clears it: it is reported once
+    const cudaError_t status = cudaGetLastError();  // clears it, so that it is reported once
     if (status != cudaSuccess) throw CudaError(kernel, status);
 }
 

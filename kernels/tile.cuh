@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The components of one tile, labelled by one block.
+// Connected components of one tile, labelled by one block.
 #pragma once
 
 #include "kernels/components.cuh"
@@ -19,19 +19,21 @@ constexpr int kRowsPerWarp = kTileHeight / kTileWarps;
 constexpr int kNodesPerThread = kNodesPerTile / kTileThreads;
 constexpr unsigned kAllLanes = ~0u;
 
+/// Arguments of the kernels of components.cu.
 struct TileParams {
     DeviceMaps maps;
     ComponentWorkspace workspace;
     const ComponentParams* components;
 };
 
-// Of two 32-bit halves the bits of 64 pixels: lane i gives pixels i and i + 32.
+/// The bits of 64 pixels from two ballots: lane i contributes pixels i and i + 32.
 __device__ __forceinline__ Word ballot_word(bool low, bool high) {
     const Word high_half = __ballot_sync(kAllLanes, high);
     return high_half << 32 | __ballot_sync(kAllLanes, low);
 }
 
-// Turns counts at [1], ... [num] into offsets at [0], ... [num], num at most 32. By one warp.
+/// Turn the counts at [1] to [num] into offsets at [0] to [num], for num up to 32. Called by one
+/// warp.
 __device__ __forceinline__ void sum_up(Shared<unsigned> counts, int num, int lane) {
     unsigned sum = lane < num ? static_cast<unsigned>(counts[1 + lane]) : 0;
     for (int step = 1; step < kWarpSize; step *= 2) {
@@ -42,7 +44,7 @@ __device__ __forceinline__ void sum_up(Shared<unsigned> counts, int num, int lan
     if (lane == 0) counts[0] = 0;
 }
 
-// The bits of a tile's row. Pixels outside of the size that is looked at are dark.
+/// The bits of one row of a tile. Pixels outside the valid size are background.
 template <class T>
 __device__ __forceinline__ Word binarize_row(const TileParams& params, const T* map, MapSize size,
                                              int x, int y, int lane) {
@@ -58,8 +60,8 @@ __device__ __forceinline__ Word binarize_row(const TileParams& params, const T* 
     return ballot_word(low, high);
 }
 
-// A component within one tile that is too small for a rectangle of min_area and cannot grow,
-// because it does not reach a neighbouring tile, is a speck.
+/// Whether a component of a tile is a speck: it is too small for a rectangle of min_area and cannot
+/// grow, because it does not reach a neighbouring tile.
 __device__ __forceinline__ bool is_speck(Word columns, unsigned rows, MapSize size, int x, int y,
                                          float min_area) {
     const bool grows = (x > 0 && (columns & 1)) ||
@@ -84,8 +86,9 @@ struct TileMemory {
 };
 
 constexpr int kRunsPerTile = kTileHeight * kRunsPerWord;
-constexpr int kWarpTurns = kNodesPerThread * kTileWarps;  // of choosing components
+constexpr int kWarpTurns = kNodesPerThread * kTileWarps;  // in choose_components
 
+/// Declare the block's shared arrays.
 __device__ __forceinline__ TileMemory tile_memory() {
     DBNET_SHARED(Word, s_words, kTileHeight);
     DBNET_SHARED(std::uint32_t, s_parents, kRunsPerTile);
@@ -141,7 +144,7 @@ struct Tile : TileMemory {
 
     __device__ __forceinline__ int row_of(int k) const { return warp * kRowsPerWarp + k; }
 
-    // Returns whether the thread has seen a bright row.
+    // Thresholds the tile to one word per row. Returns whether the thread's rows have foreground.
     template <class T>
     __device__ __forceinline__ bool binarize() {
         const DeviceMaps& maps = params.maps;
@@ -162,6 +165,7 @@ struct Tile : TileMemory {
         return any;
     }
 
+    // Makes each run its own root, and clears the extents.
     __device__ __forceinline__ void start_forest() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
             const Word starts = run_starts(my_words[k]);
@@ -176,6 +180,7 @@ struct Tile : TileMemory {
         }
     }
 
+    // Unites runs of neighbouring rows that touch.
     __device__ __forceinline__ void unite_runs() {
         const auto parent = [this](std::uint32_t i) { return &parents[i]; };
         for (int k = 0; k < kRowsPerWarp; ++k) {
@@ -192,6 +197,7 @@ struct Tile : TileMemory {
         }
     }
 
+    // Finds the root of each run, and counts the roots in each row.
     __device__ __forceinline__ void find_roots() {
         const auto parent = [this](std::uint32_t i) { return &parents[i]; };
         for (int k = 0; k < kRowsPerWarp; ++k) {
@@ -208,6 +214,7 @@ struct Tile : TileMemory {
         }
     }
 
+    // Numbers the roots, that is the components, in raster order.
     __device__ __forceinline__ void number_roots() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
             const int row = row_of(k);
@@ -221,6 +228,7 @@ struct Tile : TileMemory {
         }
     }
 
+    // Marks the rows and columns that each component covers.
     __device__ __forceinline__ void gather_extents() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
             for (int half = 0; half < 2; ++half) {
@@ -234,7 +242,8 @@ struct Tile : TileMemory {
         }
     }
 
-    // Bit k: whether the thread's k-th component can become text. Counts them for each warp.
+    // Chooses the components that can become text: bit k is the thread's k-th component. Counts
+    // them per warp and turn.
     __device__ __forceinline__ unsigned choose_components() {
         const int num_components = static_cast<int>(row_offsets[kTileHeight]);
         const float min_area = params.components->min_area;
@@ -250,7 +259,7 @@ struct Tile : TileMemory {
         return kept;
     }
 
-    // Gives the chosen components nodes without gaps.
+    // Writes the nodes of the chosen components, without gaps.
     __device__ __forceinline__ void write_nodes(unsigned kept) {
         const int num_components = static_cast<int>(row_offsets[kTileHeight]);
         for (int k = 0; k < kNodesPerThread; ++k) {
@@ -269,6 +278,7 @@ struct Tile : TileMemory {
         }
     }
 
+    // Writes the node of each run.
     __device__ __forceinline__ void write_run_nodes() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
             for (int half = 0; half < 2; ++half) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A union-find forest that many threads grow at once, without locks. A root is its own parent and
-// the least index of its tree; links only ever lead to smaller indices, so every walk ends.
+// A lock-free union-find forest for many threads. A root is its own parent and the smallest index
+// of its tree; links only lead to smaller indices, so every walk ends.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 
 namespace dbnet {
 
+/// Find the root of node i. `parent(i)` is the address of the parent of node i.
 template <class Parent>
 __device__ __forceinline__ std::uint32_t find_root(Parent parent, std::uint32_t i) {
     for (std::uint32_t next = read_relaxed(parent(i)); next != i; next = read_relaxed(parent(i))) {
@@ -18,8 +19,8 @@ __device__ __forceinline__ std::uint32_t find_root(Parent parent, std::uint32_t 
     return i;
 }
 
-// Links the larger root below the smaller one. Where another thread has linked it elsewhere in the
-// meantime, goes on with what it was linked to.
+/// Unite the trees of a and b: link the larger root to the smaller one. If another thread has
+/// linked it elsewhere in the meantime, continue with the node that it was linked to.
 template <class Parent>
 __device__ __forceinline__ void unite(Parent parent, std::uint32_t a, std::uint32_t b) {
     for (;;) {
