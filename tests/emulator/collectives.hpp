@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Barriers of a block, and collectives of a warp: where threads wait for each other.
+// Barriers of a block and collectives of a warp.
 #pragma once
 
 #include <cstring>
@@ -9,6 +9,7 @@
 
 namespace emulator {
 
+/// Make the threads at a barrier ready if all live threads of the block have reached it.
 inline void release_barrier_if_all_wait(Block& block) {
     if (block.num_alive == 0 || block.num_at_barrier != block.num_alive) return;
     for (Thread& thread : block.threads) {
@@ -22,7 +23,7 @@ inline void release_barrier_if_all_wait(Block& block) {
     ++block.num_barriers;
 }
 
-/// __syncthreads; returns the sum of what the threads gave.
+/// __syncthreads. Returns the sum of the threads' values. `site` identifies the call.
 inline std::uint64_t barrier(std::uint64_t value, const void* site) {
     Thread& me = *machine.current;
     Block& block = *me.block;
@@ -38,6 +39,7 @@ inline std::uint64_t barrier(std::uint64_t value, const void* site) {
     return me.result;
 }
 
+/// The pending collective that a lane joins, or a new one.
 inline Collective& find_collective(std::vector<Collective>& pending, const char* name,
                                    unsigned mask, unsigned lane) {
     for (Collective& each : pending) {
@@ -49,7 +51,7 @@ inline Collective& find_collective(std::vector<Collective>& pending, const char*
     return pending.back();
 }
 
-/// Waits for all lanes of the mask, then gives each what `combine` makes of their values.
+/// Wait for all lanes of the mask. Returns what this lane's `combine` computes from their values.
 inline std::uint64_t collective(const char* name, unsigned mask, std::uint64_t value,
                                 Combine combine) {
     Thread& me = *machine.current;
@@ -79,6 +81,7 @@ inline std::uint64_t collective(const char* name, unsigned mask, std::uint64_t v
     return result;
 }
 
+/// The bytes of a value as a number.
 template <class T>
 std::uint64_t pack(T value) {
     static_assert(sizeof(T) <= sizeof(std::uint64_t));
@@ -87,6 +90,7 @@ std::uint64_t pack(T value) {
     return bits;
 }
 
+/// A value from the number of `pack`.
 template <class T>
 T unpack(std::uint64_t bits) {
     T value;
@@ -94,7 +98,7 @@ T unpack(std::uint64_t bits) {
     return value;
 }
 
-/// __shfl_*: each lane reads the lane that `source` tells for it.
+/// __shfl_*: each lane reads the value of lane `source(lane)`.
 template <class T, class Source>
 T shuffle(const char* name, unsigned mask, T value, Source source) {
     return unpack<T>(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs CUDA kernels on the host, to test them where there is no GPU. Every CUDA thread is a fiber;
-// blocks run interleaved, in an order that a seed draws. Shared memory starts poisoned, and a
-// checker reports accesses that no barrier or warp collective orders. Threads that wait for each
-// other in vain, wait at different barriers, or read outside a shared array, are errors.
+// CUDA kernels on the host, to test them without a GPU. Every CUDA thread is a fiber; blocks run
+// interleaved, in an order drawn from a seed. Shared memory starts poisoned, and a race checker
+// reports accesses that no barrier or warp collective orders. Deadlocks, divergent barriers and
+// accesses outside a shared array are errors.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +18,7 @@
 
 namespace emulator {
 
+/// Body of every fiber: run the kernel as the current thread.
 inline void run_thread() {
     Thread& me = *machine.current;
     try {
@@ -31,6 +32,7 @@ inline void run_thread() {
     switch_to_scheduler();
 }
 
+/// Prepare block `number` of the grid: its threads and its poisoned shared memory.
 inline void start_block(Block& block, std::uint64_t number) {
     const dim3 grid = machine.grid, size = machine.block;
     const unsigned num_threads = size.x * size.y * size.z;
@@ -60,7 +62,7 @@ inline void start_block(Block& block, std::uint64_t number) {
     }
 }
 
-// Runs some of a block's ready threads until each waits, yields or ends.
+/// Run some of a block's ready threads, each until it waits, yields or ends.
 inline void run_burst(Block& block) {
     if (block.ready.empty()) {
         throw Error("deadlock: threads wait for a barrier or collective that others never reach");
@@ -78,13 +80,13 @@ inline void run_burst(Block& block) {
     }
 }
 
-/// kernel<<<grid, block>>>(): returns when all threads have ended.
+/// kernel<<<grid, block>>>(). Returns when all threads have ended.
 inline void launch(dim3 grid, dim3 block, const std::function<void()>& kernel) {
     static std::uint64_t num_launches = 0;
     const unsigned num_threads = block.x * block.y * block.z;
-    if (num_threads == 0 || num_threads > 1024) throw Error("a block has 1 to 1024 threads");
+    if (num_threads == 0 || num_threads > 1024) throw Error("a block must have 1 to 1024 threads");
     const std::uint64_t num_blocks = std::uint64_t{grid.x} * grid.y * grid.z;
-    if (num_blocks == 0) throw Error("a grid has at least one block");
+    if (num_blocks == 0) throw Error("a grid must have at least one block");
     machine.grid = grid;
     machine.block = block;
     machine.kernel = &kernel;

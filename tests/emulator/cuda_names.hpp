@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The names that kernels use, made of the emulator.
+// The CUDA keywords, variables and functions that kernels use, in terms of the emulator.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@
 #define blockDim (emulator::machine.block)
 #define gridDim (emulator::machine.grid)
 
-// Each place in the source has its own address.
+// A unique address per place in the source.
 #define EMULATOR_SITE()    \
     ([]() -> const void* { \
         static char site;  \
@@ -88,7 +88,7 @@ inline int __ffsll(long long x) {
 
 namespace emulator {
 
-/// Reads, changes and writes as one; others may run before and after.
+/// Atomic read-modify-write. Returns the old value. Other threads may run before and after.
 template <class T, class Change>
 T atomic(T* address, Change change) {
     maybe_yield();

@@ -19,7 +19,7 @@ namespace emulator {
 
 using Work = std::function<void()>;
 
-/// How often an event was recorded by the host, and how far the streams have come.
+/// Number of times that an event was recorded by the host, and reached by a stream.
 struct EventState {
     std::uint64_t recorded = 0, reached = 0;
 };
@@ -32,7 +32,7 @@ struct FakeGraph {
     std::vector<Work> nodes;
 };
 
-/// Work, or a wait for an event.
+/// An entry of a stream: work, or a wait for an event.
 struct Operation {
     Work work;
     std::shared_ptr<EventState> event;
@@ -47,17 +47,17 @@ struct FakeStream {
     bool capture_is_broken = false;
 };
 
-/// The state of the fake: one device.
+/// State of the fake runtime, which has one device.
 struct Runtime {
     std::recursive_mutex mutex;
     std::set<FakeStream*> streams;
     std::map<void*, std::size_t> device_memory, pinned_memory;
     std::size_t num_events = 0, num_graphs = 0, num_graph_launches = 0, limit = ~std::size_t{0};
     cudaError_t last = cudaSuccess, lost = cudaSuccess;
-    std::string what;                                             // of an exception in a kernel
-    std::map<std::string, std::pair<int, cudaError_t>> failures;  // calls left until it fails
+    std::string what;  // message of an exception in a kernel
+    std::map<std::string, std::pair<int, cudaError_t>> failures;  // calls until then, error
     std::mt19937 random{1};
-    int run_one_in = 0;  // 0: work waits for a synchronise
+    int run_one_in = 0;  // 0: work runs only when a call synchronises
 };
 static Runtime runtime;
 static FakeStream default_stream;
@@ -74,7 +74,7 @@ static cudaError_t fail(cudaError_t code) {
     return runtime.last = code;
 }
 
-// Whether this call is one that was asked to fail.
+// Returns the error that this call was asked to fail with, if any.
 static cudaError_t begin_call(const char* name) {
     if (runtime.lost != cudaSuccess) return fail(runtime.lost);
     const auto found = runtime.failures.find(name);
@@ -97,7 +97,7 @@ static void run_front(FakeStream& stream) {
     }
 }
 
-// Runs one operation of a random stream that can; false where none can.
+// Runs one operation of a random stream. Returns false if none can run.
 static bool run_any() {
     std::vector<FakeStream*> able;
     for (FakeStream* stream : runtime.streams) {
@@ -115,7 +115,7 @@ static void maybe_run() {
     }
 }
 
-// Runs work until `done`. Without a seed the stream in question goes first: others lag behind.
+// Runs work until `done`. Without a seed the stream `first` goes first, so that others lag behind.
 template <class Done>
 static cudaError_t run_until(FakeStream* first, Done done) {
     while (!done()) {
@@ -124,7 +124,7 @@ static cudaError_t run_until(FakeStream* first, Done done) {
         if (can) {
             run_front(*first);
         } else if (!run_any()) {
-            runtime.what = "deadlock: streams wait for an event that nobody records";
+            runtime.what = "deadlock: streams wait for an event that is never recorded";
             return fail(cudaErrorLaunchFailure);
         }
     }
@@ -155,7 +155,7 @@ static bool break_capture() {
     return broken;
 }
 
-// Memory full of what was there before, between guards.
+// Allocates uninitialised memory, filled with 0xA5, between guards.
 static cudaError_t allocate(const char* name, std::map<void*, std::size_t>& memories, void** memory,
                             std::size_t num_bytes) {
     const Lock lock(runtime.mutex);
@@ -183,7 +183,7 @@ static cudaError_t release(std::map<void*, std::size_t>& memories, void* memory)
     const auto is_intact = [](unsigned char byte) { return byte == 0xA5; };
     if (!std::all_of(bytes - kGuardBytes, bytes, is_intact) ||
         !std::all_of(bytes + found->second, bytes + found->second + 64, is_intact)) {
-        std::abort();  // something wrote outside of its memory
+        std::abort();  // out-of-bounds write
     }
     std::memset(bytes, 0xDD, found->second);
     std::free(bytes - kGuardBytes);
@@ -276,7 +276,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     const Lock lock(runtime.mutex);
     if (const cudaError_t code = begin_call("cudaStreamWaitEvent")) return code;
-    if (stream_of(stream).capture != nullptr) {  // for work that is not captured
+    if (stream_of(stream).capture != nullptr) {  // an event of work that is not captured
         stream->capture_is_broken = true;
         return fail(cudaErrorStreamCaptureUnsupported);
     }
@@ -367,7 +367,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 
 extern "C" {
 
-/// Forgets failures; seed 0: work waits for a synchronise, otherwise it runs now and then.
+/// Reset errors and failures. With seed 0 work runs only when a call synchronises, otherwise also
+/// at random calls. `limit_bytes`: maximum memory of each kind, 0 for none.
 void runtime_configure(unsigned seed, std::size_t limit_bytes) {
     const Lock lock(runtime.mutex);
     runtime.lost = runtime.last = cudaSuccess;
@@ -378,19 +379,20 @@ void runtime_configure(unsigned seed, std::size_t limit_bytes) {
     runtime.limit = limit_bytes == 0 ? ~std::size_t{0} : limit_bytes;
 }
 
-/// Makes the call of that name fail, after so many that succeed; "launch" is that of a kernel.
+/// Make a call fail once, after `after` calls of that name that succeed. "launch" is the launch of
+/// a kernel.
 void runtime_fail(const char* name, int code, int after) {
     const Lock lock(runtime.mutex);
     runtime.failures[name] = {after, code};
 }
 
-/// cudaMemcpyAsync, for networks of the tests.
+/// cudaMemcpyAsync, for the networks of the tests.
 int runtime_copy(void* to, const void* from, std::size_t num_bytes, std::size_t stream) {
     return cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault,
                            reinterpret_cast<cudaStream_t>(stream));
 }
 
-/// Makes a stream wait for the default one, as owners of images do.
+/// Make a stream wait for the default stream, as owners of images do.
 int runtime_wait(std::size_t stream) {
     cudaEvent_t event = nullptr;
     if (const cudaError_t code = cudaEventCreateWithFlags(&event, 0)) return code;
@@ -402,7 +404,8 @@ int runtime_wait(std::size_t stream) {
     return code;
 }
 
-/// What is in use: bytes on the device, pinned bytes, streams, events, graphs; graph launches.
+/// Resources in use: device bytes, pinned bytes, streams, events, graphs; and graph launches so
+/// far.
 void runtime_usage(std::size_t* usage) {
     const Lock lock(runtime.mutex);
     std::fill_n(usage, 6, 0);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// As much of the CUDA runtime as the pipeline uses, on the host: memory, streams, events, graphs.
-// Work waits in its stream until someone synchronises; then, and with a seed at any call, streams
-// run in a random order that events alone restrict. What is not ordered by a stream, an event or a
-// wait goes wrong here as it would on a GPU, only more often. Calls can be made to fail.
+// A fake CUDA runtime on the host, as far as the pipeline uses it: memory, streams, events, graphs.
+// Work waits in its stream until a call synchronises; with a seed it may also run at any other
+// call. Streams then run in a random order that only events restrict, so that missing
+// synchronisation fails here as on a GPU, only more often. Calls can be made to fail.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ struct FakeStream;
 struct FakeEvent;
 struct FakeGraph;
 
-/// Puts work into a stream, or into the graph that it is capturing; no stream: runs it at once.
+/// Add work to a stream, or to the graph that it is capturing. Without a stream, run it at once.
 void enqueue(FakeStream* stream, std::function<void()> work);
 }  // namespace emulator
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Small kernels, one right and the rest each with a fault that the emulator has to find.
+// Small kernels, correct ones and ones with a fault that the emulator has to find.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace faults {
 
 constexpr unsigned kThreads = 128;
 
-// Sums 0 to 127 by halves; `barriers` leaves them out.
+// Sums 0 to 127 by a tree; without `barriers` it races.
 __global__ void tree_sum_kernel(unsigned* out, bool barriers) {
     DBNET_SHARED(unsigned, sums, kThreads);
     const unsigned t = threadIdx.x;
@@ -23,6 +23,7 @@ __global__ void tree_sum_kernel(unsigned* out, bool barriers) {
     if (t == 0) *out = sums[0];
 }
 
+// Counts the threads; without `atomic` updates are lost.
 __global__ void count_kernel(unsigned* out, bool atomic) {
     DBNET_SHARED(unsigned, count, 1);
     if (threadIdx.x == 0) count[0] = 0;
@@ -69,12 +70,14 @@ __global__ void unset_shared_kernel(unsigned* out) {
     if (threadIdx.x == 0) *out = value[0];
 }
 
+// Sums the lanes of a warp.
 __global__ void warp_sum_kernel(unsigned* out) {
     unsigned sum = threadIdx.x;
     for (unsigned step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
     if (threadIdx.x == 0) *out = sum;
 }
 
+/// Run the kernel of that name on one block.
 inline void run(const std::string& name, unsigned* out) {
     const dim3 one(1), threads(kThreads);
     const auto start = [&](auto kernel) { emulator::launch(one, threads, kernel); };

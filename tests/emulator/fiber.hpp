@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fibers: functions that hand the processor to each other. On x86-64 by a few instructions, since
-// swapcontext asks the kernel twice a switch; elsewhere by ucontext.
+// Fibers: functions that switch to each other cooperatively. On x86-64 by a few instructions, since
+// swapcontext makes system calls; elsewhere by ucontext.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ constexpr std::size_t kStackBytes = 64 * 1024;
 
 #if defined(__x86_64__)
 
-using FiberContext = void*;  // stack pointer; the registers to keep lie on the stack
+using FiberContext = void*;  // stack pointer; the saved registers are on the stack
 
 extern "C" void emulator_switch(void** save, void* load);
 asm(R"(
@@ -44,20 +44,23 @@ emulator_switch:
 .size emulator_switch, .-emulator_switch
 )");
 
+/// A function with a stack of its own.
 class Fiber {
 public:
-    /// Begin anew: the next `enter` calls `run`, which must not return.
+    /// Restart: the next `enter` calls `run`, which must not return.
     void prepare(void (*run)()) {
         constexpr int kSavedRegisters = 6;
         if (!stack_) stack_ = std::make_unique<char[]>(kStackBytes);
         const auto end = reinterpret_cast<std::uintptr_t>(stack_.get() + kStackBytes);
         auto* top = reinterpret_cast<std::uint64_t*>(end & ~std::uintptr_t{15});
-        *--top = 0;  // where a return address would be: keeps the stack aligned
+        *--top = 0;  // in place of a return address: keeps the stack aligned
         *--top = reinterpret_cast<std::uint64_t>(run);
         for (int i = 0; i < kSavedRegisters; ++i) *--top = 0;
         context_ = top;
     }
+    /// Switch to the fiber; `from` keeps the caller's state.
     void enter(FiberContext& from) { emulator_switch(&from, context_); }
+    /// Switch from the fiber back to the caller.
     void leave(FiberContext& to) { emulator_switch(&context_, to); }
 
 private:
@@ -69,6 +72,7 @@ private:
 
 using FiberContext = ucontext_t;
 
+/// The same by ucontext.
 class Fiber {
 public:
     void prepare(void (*run)()) {

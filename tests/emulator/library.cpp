@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels behind C functions for ctypes; linked with kernels/*.cu, compiled for the emulator. A
-// function returns an empty string, or what went wrong.
+// The kernels as C functions for ctypes, linked with kernels/*.cu compiled for the emulator.
+// Functions return an empty string or an error message.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -24,7 +24,7 @@ const char* guarded(Function function) {
     return message.c_str();
 }
 
-/// Memory as cudaMalloc gives it: aligned, and full of what was there before.
+/// Memory as from cudaMalloc: aligned and uninitialised.
 class DeviceBuffer {
 public:
     explicit DeviceBuffer(std::size_t num_bytes) : chunks_(num_bytes / sizeof(Chunk) + 1) {
@@ -57,7 +57,8 @@ const char* run_fault(const char* name, unsigned* out) {
     return guarded([&] { faults::run(name, out); });
 }
 
-// Labels of the maps, and the first pixel of each listed component; `firsts` takes every pixel.
+// Labels a batch of maps, and lists the first pixel of each component. `firsts` has room for every
+// pixel.
 const char* run_components(const void* values, int is_half, const std::int32_t* sizes, int num_maps,
                            int height, int width, float threshold, float min_area,
                            std::uint32_t* labels, std::uint32_t* firsts,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The emulated machine: threads, each a fiber, in blocks, and the random order that they run in.
+// State of the emulated machine: blocks of threads, each a fiber, and the schedule they run in.
 #pragma once
 
 #include <cstddef>
@@ -23,20 +23,22 @@ namespace emulator {
 
 constexpr std::size_t kSharedBytes = 48 * 1024;  // static shared memory of a block
 constexpr unsigned kWarpSize = 32;
-constexpr std::size_t kCellBytes = 2;  // the race checker's grain: kernels share nothing smaller
+constexpr std::size_t kCellBytes = 2;  // of the race checker; kernels share nothing smaller
 
-/// How kernels are run.
+/// How to run kernels.
 struct Options {
     std::uint64_t seed = 0;   // 0: threads run in order; otherwise a random, repeatable schedule
     int resident_blocks = 1;  // blocks that run interleaved
-    int yield_one_in = 0;     // atomics and relaxed reads let others run, once in so many; 0: never
+    int yield_one_in = 0;     // one in this many atomics and relaxed accesses yields; 0: none
     bool check_races = false;
 };
 
+/// A fault of a kernel or a launch.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+/// A xorshift generator.
 class Random {
 public:
     explicit Random(std::uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 0x1234567u) {}
@@ -51,16 +53,18 @@ private:
     std::uint64_t state_;
 };
 
+/// State of a thread.
 enum class State { kReady, kAtBarrier, kInCollective, kDone };
 
 struct Block;
 
+/// A CUDA thread.
 struct Thread {
     dim3 index;
     unsigned linear = 0;
     Block* block = nullptr;
     State state = State::kReady;
-    std::uint64_t result = 0;      // of the barrier or collective it waited for
+    std::uint64_t result = 0;      // result of the barrier or collective it waited for
     unsigned num_collectives = 0;  // orders its accesses against those of its warp
     Fiber fiber;
 
@@ -68,7 +72,7 @@ struct Thread {
     unsigned warp() const { return linear / kWarpSize; }
 };
 
-/// What a warp collective does with the values of its lanes.
+/// Computes the result of one lane from the values of all.
 using Combine =
     std::function<std::uint64_t(const std::uint64_t* values, unsigned mask, unsigned lane)>;
 
@@ -80,7 +84,7 @@ struct Collective {
     Combine combine[kWarpSize];
 };
 
-/// Who touched a cell of shared memory last, since the last barrier.
+/// Last accesses to a cell of shared memory since the last barrier.
 struct Cell {
     unsigned barrier = 0;
     int writer = -1, reader = -1;
@@ -88,6 +92,7 @@ struct Cell {
     bool written_atomically = false, has_readers_of_two_warps = false;
 };
 
+/// A block that is running, or will be reused for another.
 struct Block {
     dim3 index;
     std::vector<Thread> threads;
@@ -97,12 +102,12 @@ struct Block {
     const void* barrier_site = nullptr;
     std::vector<std::vector<Collective>> collectives;  // by warp
     std::vector<unsigned char> shared;
-    std::vector<std::pair<const void*, std::size_t>> arrays;  // key and offset of shared arrays
+    std::vector<std::pair<const void*, std::size_t>> arrays;  // key and offset of each shared array
     std::size_t shared_used = 0;
     std::vector<Cell> cells;
 };
 
-/// The machine: one launch at a time.
+/// The machine. It runs one launch at a time.
 struct Machine {
     Options options;
     Random random{1};
@@ -116,18 +121,22 @@ struct Machine {
 };
 inline Machine machine;
 
+/// Suspend the current thread.
 inline void switch_to_scheduler() { machine.current->fiber.leave(machine.scheduler); }
 
+/// Let a thread run again.
 inline void make_ready(Thread& thread) {
     thread.state = State::kReady;
     thread.block->ready.push_back(thread.linear);
 }
 
+/// Let other threads run.
 inline void yield() {
     make_ready(*machine.current);
     switch_to_scheduler();
 }
 
+/// Yield at random, as often as the options say.
 inline void maybe_yield() {
     const int one_in = machine.options.yield_one_in;
     if (one_in > 0 && machine.random.below(static_cast<unsigned>(one_in)) == 0) yield();

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shared memory of a block, and the checker of its accesses.
+// Shared memory of a block, and the race checker.
 #pragma once
 
 #include "tests/emulator/machine.hpp"
 
 namespace emulator {
 
+/// Kind of an access.
 enum class Access { kRead, kWrite, kRelaxedRead, kRelaxedWrite, kAtomic };
 
+/// Count a race of the current thread with thread `other`; the first one is described.
 inline void report_race(const char* what, const void* address, int other) {
     ++machine.num_races;
     if (!machine.first_race.empty()) return;
@@ -20,11 +22,13 @@ inline void report_race(const char* what, const void* address, int other) {
                          std::to_string(block.num_barriers - 1);
 }
 
+/// Report a race unless the access is ordered after the previous ones of the cell.
 inline void check_cell(Cell& cell, Access access, const void* address) {
     const Thread& me = *machine.current;
     const int self = static_cast<int>(me.linear);
     const bool writes = access != Access::kRead && access != Access::kRelaxedRead;
-    const bool atomic = access != Access::kRead && access != Access::kWrite;  // may meet its like
+    // Atomics and relaxed accesses may race with each other.
+    const bool atomic = access != Access::kRead && access != Access::kWrite;
     const auto ordered = [&](int other, unsigned collectives) {
         return other == self ||
                (other / static_cast<int>(kWarpSize) == static_cast<int>(me.warp()) &&
@@ -52,6 +56,7 @@ inline void check_cell(Cell& cell, Access access, const void* address) {
     }
 }
 
+/// Check an access, if it is to shared memory and the race checker is on.
 inline void check_access(const void* address, std::size_t size, Access access) {
     if (!machine.options.check_races) return;
     Block& block = *machine.current->block;
@@ -62,7 +67,7 @@ inline void check_access(const void* address, std::size_t size, Access access) {
     for (std::size_t i = first; i <= last; ++i) check_cell(block.cells[i], access, address);
 }
 
-/// One element of a shared array.
+/// Reference to an element of a shared array, which checks accesses.
 template <class T>
 struct SharedRef {
     T* address;
@@ -82,6 +87,7 @@ struct SharedRef {
     T* operator&() const { return address; }
 };
 
+/// A shared array with bounds checks.
 template <class T>
 struct SharedArray {
     T* data;
@@ -94,7 +100,7 @@ struct SharedArray {
     }
 };
 
-/// The block's array of that key, made when its first thread asks.
+/// The block's array with a key, created when the first thread requests it.
 template <class T>
 SharedArray<T> shared_array(const void* key, std::size_t size) {
     Block& block = *machine.current->block;
