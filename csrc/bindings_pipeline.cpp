@@ -276,8 +276,8 @@ void bind_pipeline(py::module_& m) {
                      .logits = logits,
                  };
              }),
-             "binary_threshold"_a, "score_threshold"_a, "unclip_ratio"_a, "max_candidates"_a,
-             "min_side"_a, "logits"_a)
+             py::kw_only(), "binary_threshold"_a, "score_threshold"_a, "unclip_ratio"_a,
+             "max_candidates"_a, "min_side"_a, "logits"_a)
         .def_readwrite("binary_threshold", &Params::binary_threshold)
         .def_readwrite("score_threshold", &Params::score_threshold)
         .def_readwrite("unclip_ratio", &Params::unclip_ratio)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the compiled core. The module is a table of names; what they do stands in csrc/*.hpp."""
+"""Types of the compiled core, which csrc/*.hpp documents in full."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,7 +18,7 @@ def preprocess(
     bias: Sequence[float],
     swap_red_blue: bool = False,
 ) -> None:
-    """Resize a (H, W, 3) uint8 image, normalise and pad it into out (3, h, w) float32.
+    """Resize, normalise and pad an image (H, W, 3) uint8 into out (3, h, w) float32.
 
     out[c, y, x] = resized_image[y, x, c'] * scale[c] + bias[c] for y, x inside `resized`
     (height, width), and 0 outside; c' is 2 - c with swap_red_blue. The resize is bit-exact with
@@ -26,6 +26,8 @@ def preprocess(
     """
 
 class PostprocessParams:
+    """Parameters of post-processing, in the units of csrc/postprocess.hpp."""
+
     binary_threshold: float
     score_threshold: float
     unclip_ratio: float
@@ -34,6 +36,7 @@ class PostprocessParams:
     logits: bool
     def __init__(
         self,
+        *,
         binary_threshold: float,
         score_threshold: float,
         unclip_ratio: float,
@@ -48,17 +51,18 @@ def postprocess(
     sizes: Sequence[tuple[int, int]] | None = None,
     images: Sequence[tuple[int, int]] | None = None,
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """(B, h, w) float32 maps -> for each, quads (N, 4, 2) in map pixels and scores (N,).
+    """Find the text in (B, h, w) float32 maps: quads (N, 4, 2) and scores (N,) per map.
 
-    Only the top left (height, width) of each map that `sizes` tells is looked at. Where `images`
-    gives the (height, width) of what that part shows, the quads are in its pixels and clipped to
-    it. Best score first; ties in raster order of the component's first pixel. Releases the GIL.
+    `sizes` gives the valid (height, width) of each map, from its top left; the whole map without.
+    Quads are in map pixels; or, with `images`, the (height, width) of the image that each map
+    shows, in image pixels and clipped to the image. Best score first; ties in raster order of the
+    component's first pixel. Releases the GIL.
     """
 
 def label_components(
     map: NDArray[np.float32], binary_threshold: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """8-connected components of the pixels above the threshold of a (h, w) float32 map.
+    """Label the 8-connected components of the pixels above the threshold of a (h, w) float32 map.
 
     Returns labels (h, w) int32, 0 = background, 1.. in raster order of each component's first
     pixel; and boxes (N, 4) int32, x_min, y_min, x_max, y_max, the last pixels included.
@@ -67,9 +71,9 @@ def label_components(
 def number_components(
     first_pixels: NDArray[np.uint32],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """What `label_components` returns, of the GPU's labels.
+    """Convert the GPU's labels to the result of `label_components`.
 
-    These are (h, w) uint32: 1 + the first pixel of the component, counted y * w + x; 0 elsewhere.
+    first_pixels: (h, w) uint32, 1 + the first pixel of the component as y * w + x; 0 elsewhere.
     """
 
 class EngineError(errors.EngineError): ...
@@ -115,7 +119,7 @@ _Bytes = NDArray[np.uint8]
 _PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int, int]
 
 class Pipeline:
-    """Images in, text out, on the GPU. Releases the GIL while it waits."""
+    """Detection on the GPU: images in, quads out. Releases the GIL while it waits."""
 
     def __init__(self, callbacks: NetworkCallbacks, config: PipelineConfig) -> None: ...
     def submit(
@@ -127,10 +131,10 @@ class Pipeline:
         wants_labels: bool,
         streams: Sequence[int],
     ) -> Ticket:
-        """Enqueue images, each with the size that it takes within the padded size.
+        """Enqueue a batch of images, each with its (height, width) within the padded size.
 
-        An image is (H, W, 3) uint8, BGR; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
-        address and bytes a row of the pixels, those of the chroma or 0, 0, height, width.
+        An image is BGR, (H, W, 3) uint8; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
+        address and bytes per row of the pixels, of the chroma plane or 0, 0, height, width.
         """
 
     def collect(
@@ -141,8 +145,11 @@ class Pipeline:
         NDArray[np.uint8],
         NDArray[np.uint32],
     ]:
-        """Wait: (quads (N, 4, 2), scores (N,)) of each image, in its pixels; texts left out;
-        bytes of the maps; first pixels of the components; the last two empty unless wanted.
+        """Wait for a batch.
+
+        Returns (quads (N, 4, 2), scores (N,)) per image, in its pixels; the number of detections
+        beyond the GPU's 8192 per image; the bytes of the maps; and the first pixel of each pixel's
+        component. The last two are empty unless wanted.
         """
 
     def usage(self) -> dict[str, int]: ...
@@ -158,16 +165,16 @@ def draw_targets(
     thresh_max: float,
     border_px: float,
 ) -> NDArray[np.float32]:
-    """Label maps of N outlines (K, 2) in pixels: (4, height, width) float32.
+    """Draw the label maps of N outlines (K, 2) in pixels: (4, height, width) float32.
 
-    They are shrink_map, shrink_mask, thresh_map and thresh_mask. Releases the GIL.
+    In order: shrink_map, shrink_mask, thresh_map, thresh_mask. Releases the GIL.
     """
 
 class kernels:
-    """A module: the launchers of csrc/kernel_calls.hpp. Numbers are addresses and handles."""
+    """A submodule: the launchers of csrc/kernel_calls.hpp. Numbers are addresses and handles."""
 
     TEXT_BOX: np.dtype[np.void]
-    """A text as `find_boxes` writes it: quad (4, 2) and score float32, label uint32."""
+    """A detection as `find_boxes` writes it: quad (4, 2) and score float32, label uint32."""
 
     @staticmethod
     def frame_bytes(images: Sequence[tuple[_PipelineImage, tuple[int, int]]]) -> int: ...
@@ -178,8 +185,10 @@ class kernels:
         host: int,
         device: int,
     ) -> tuple[int, int, int, int]:
-        """Images as `Pipeline.submit` takes them; addresses of params, images, sizes of the parts
-        of the maps that show them, and their own sizes.
+        """Write a batch's upload to `host`, for images as in `Pipeline.submit`.
+
+        Returns the addresses within the copy at `device`: params, images, the sizes of the valid
+        parts of the maps, and the sizes of the images.
         """
 
     @staticmethod

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pybind11
 import pytest
-from dbnet_trt import _core
+from dbnet_trt import settings
 from dbnet_trt._core import PostprocessParams
 from dbnet_trt.pipeline import gpu
+from dbnet_trt.pipeline.postprocess import core_params
 from fakes.cuda import FakeCuda
 
 from .pairs import Pair, make_pair
@@ -122,12 +123,12 @@ class Frame(NamedTuple):
 def write_frame(core: Any, images: Sequence[Any], params: PostprocessParams) -> Frame:
     """As the pipeline writes it, for images with the size that each takes within the network."""
     own = core.PostprocessParams(
-        params.binary_threshold,
-        params.score_threshold,
-        params.unclip_ratio,
-        params.max_candidates,
-        params.min_side,
-        params.logits,
+        binary_threshold=params.binary_threshold,
+        score_threshold=params.score_threshold,
+        unclip_ratio=params.unclip_ratio,
+        max_candidates=params.max_candidates,
+        min_side=params.min_side,
+        logits=params.logits,
     )
     memory = np.zeros(core.kernels.frame_bytes(images) + 256, np.uint8)
     start = memory.ctypes.data + -memory.ctypes.data % 256
@@ -185,7 +186,7 @@ class Emulator:
             chroma.strides[0] if chroma is not None else 0,
             *image.shape[:2],
         )
-        params = _core.PostprocessParams(0.3, 0.6, 1.5, 1000, 3.0, False)  # the kernel reads none
+        params = core_params(settings.PostprocessParams(), logits=False)  # the kernel reads none
         frame = write_frame(self._core, [(address, resized)], params)
         out: np.ndarray = np.full((3, *padded), np.nan, dtype)
         self._core.kernels.preprocess(

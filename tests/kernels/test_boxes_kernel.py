@@ -19,7 +19,12 @@ def box_params(
     logits: bool = False,
 ) -> _core.PostprocessParams:
     return _core.PostprocessParams(
-        threshold, score_threshold, unclip_ratio, max_boxes, min_side, logits
+        binary_threshold=threshold,
+        score_threshold=score_threshold,
+        unclip_ratio=unclip_ratio,
+        max_candidates=max_boxes,
+        min_side=min_side,
+        logits=logits,
     )
 
 
