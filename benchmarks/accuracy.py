@@ -159,9 +159,9 @@ def open_tensorrt(source: Source, precision: Precision) -> Detector:
 Way = Callable[[Source], Detector]
 WAYS: dict[str, tuple[Way, float]] = {
     "PyTorch fp32": (open_pytorch, 0.99),
-    "ONNX Runtime fp32": (partial(open_onnx, backend="onnxruntime"), 0.99),
+    "ONNX Runtime fp32": (partial(open_onnx, cpu=CpuConfig("onnxruntime")), 0.99),
     "OpenVINO fp32": (partial(open_onnx, cpu=CpuConfig("openvino", "fp32")), 0.99),
-    "OpenVINO bf16": (partial(open_onnx, backend="openvino", precision="bf16"), 0.9),
+    "OpenVINO bf16": (partial(open_onnx, cpu=CpuConfig("openvino", "bf16")), 0.9),
     "OpenVINO int8 (NNCF)": (open_nncf, 0.8),
     "TensorRT's fp32 graph, ONNX Runtime": (partial(open_graph, precision="fp32"), 0.99),
     "TensorRT's fp16 graph, ONNX Runtime": (partial(open_graph, precision="fp16"), 0.95),

@@ -38,7 +38,7 @@ CARD = ModelCard(name="none")
 app = App(help="Times of the GPU kernels.")
 
 
-class Frame(NamedTuple):
+class Upload(NamedTuple):
     """What the kernels read beside pixels and maps, on the GPU: addresses in `memory`."""
 
     memory: torch.Tensor
@@ -48,15 +48,15 @@ class Frame(NamedTuple):
     image_sizes: int
 
 
-def write_frame(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Frame:
+def write_upload(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Upload:
     """As the pipeline writes it, for images with the size that each takes within the network."""
-    host = torch.empty(_core.kernels.frame_bytes(images), dtype=torch.uint8)
+    host = torch.empty(_core.kernels.upload_bytes(images), dtype=torch.uint8)
     device = torch.empty_like(host, device="cuda")
-    addresses = _core.kernels.write_frame(
+    addresses = _core.kernels.write_upload(
         images, core_params(params, logits=False), host.data_ptr(), device.data_ptr()
     )
     device.copy_(host)
-    return Frame(device, *addresses)
+    return Upload(device, *addresses)
 
 
 def time_us(work: Callable[[], object], repeats: int) -> dict[str, float]:
@@ -102,7 +102,7 @@ def bandwidth_gb_s(repeats: int) -> float:
 def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, Any]]:
     """Resize, normalise and pad one image into half precision."""
     plan = SizePolicy().plan(*image.shape[:2])
-    frame = write_frame([(image, plan.resized)], PostprocessParams())
+    upload = write_upload([(image, plan.resized)], PostprocessParams())
     out = torch.empty((3, *plan.padded), dtype=torch.half, device="cuda")
     normalization = CARD.normalization
     scale, bias = normalization.multiplier.tolist(), normalization.offset.tolist()
@@ -110,7 +110,7 @@ def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, An
     def run() -> None:
         shape = (1, *plan.padded)
         _core.kernels.preprocess(
-            frame.images, shape, scale, bias, False, True, out.data_ptr(), current_stream()
+            upload.images, shape, scale, bias, False, True, out.data_ptr(), current_stream()
         )
 
     run()
@@ -129,19 +129,19 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
     shape = (1, *prob_map.shape)
     params = PostprocessParams(max_candidates=CAPACITY)
     whole = ((0, 0, 0, 0, *prob_map.shape), prob_map.shape)  # no pixels: the map is the image
-    frame = write_frame([whole], params)
+    upload = write_upload([whole], params)
     workspace = torch.zeros(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
     text_box = _core.kernels.TEXT_BOX
     counts = torch.zeros(2, dtype=torch.int32, device="cuda")
     boxes = torch.zeros(CAPACITY * text_box.itemsize, dtype=torch.uint8, device="cuda")
     labels = torch.zeros(prob_map.shape, dtype=torch.int32, device="cuda")
-    maps = (values.data_ptr(), True, frame.map_sizes, shape)
+    maps = (values.data_ptr(), True, upload.map_sizes, shape)
 
     def run() -> None:
         _core.kernels.find_boxes(
             maps,
-            frame.image_sizes,
-            frame.params,
+            upload.image_sizes,
+            upload.params,
             workspace.data_ptr(),
             counts.data_ptr(),
             boxes.data_ptr(),

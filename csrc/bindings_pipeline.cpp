@@ -177,13 +177,13 @@ void bind_kernels(py::module_ m) {
     m.attr("TEXT_BOX") = py::dtype::from_args(fields);
 
     m.def(
-        "frame_bytes",
+        "upload_bytes",
         [](const std::vector<ImageAndSize>& items) {
             return kernel_calls::upload_bytes(to_batch_images(items));
         },
         "images"_a);
     m.def(
-        "write_frame",
+        "write_upload",
         [](const std::vector<ImageAndSize>& items, const PostprocessParams& params, Address host,
            Address device) {
             const auto [of_params, images, map_sizes, image_sizes] =

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from dbnet_trt import cuda_available
 from dbnet_trt.building import build
+from fakes.emulator import compiled, cuda, emulator, fake_cuda, pair
+
+__all__ = ["compiled", "cuda", "emulator", "fake_cuda", "pair"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

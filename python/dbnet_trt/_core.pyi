@@ -177,9 +177,9 @@ class kernels:
     """A detection as `find_boxes` writes it: quad (4, 2) and score float32, label uint32."""
 
     @staticmethod
-    def frame_bytes(images: Sequence[tuple[_PipelineImage, tuple[int, int]]]) -> int: ...
+    def upload_bytes(images: Sequence[tuple[_PipelineImage, tuple[int, int]]]) -> int: ...
     @staticmethod
-    def write_frame(
+    def write_upload(
         images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
         params: PostprocessParams,
         host: int,

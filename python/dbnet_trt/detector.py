@@ -258,6 +258,8 @@ def _check_options(options: Mapping[str, object], known: type[DetectorOptions]) 
         if name not in known.__annotations__:
             names = known.__annotations__
             hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+            if name in CpuConfig.__dataclass_fields__:
+                hint = f"; give it as cpu=CpuConfig({name}=...)"
             raise TypeError(f"there is no option {name!r}{hint}")
 
 

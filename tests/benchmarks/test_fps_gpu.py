@@ -12,7 +12,7 @@ from dbnet_trt import Detector
 from dbnet_trt.settings import GpuConfig
 from fakes.cuda import FakeCuda
 from fakes.engines import photo
-from kernels.pairs import GreenOnGpu, OnDevice, Pair
+from fakes.pairs import GreenOnGpu, OnDevice, Pair
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # behind tests: `kernels` is theirs
 

@@ -157,7 +157,7 @@ def test_accuracy_script_fails_at_other_boxes(
     other = make_model(tmp_path / "other.onnx", weight=-20.0)
     images = [255 * (1 - np.indices((128, 128)).max(axis=0) // 64).astype(np.uint8)]
     monkeypatch.setattr(script, "read_images", lambda data, limit: images)
-    right = script.partial(script.open_onnx, backend="onnxruntime")
+    right = script.partial(script.open_onnx, cpu=CpuConfig("onnxruntime"))
     wrong = lambda source: script.Detector(other, cpu=CpuConfig(backend="onnxruntime"))  # noqa: E731
     monkeypatch.setattr(script, "WAYS", {"right": (right, 0.99), "wrong": (wrong, 0.99)})
     with pytest.raises(SystemExit, match="are found by wrong"):

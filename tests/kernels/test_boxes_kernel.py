@@ -5,9 +5,8 @@ import pytest
 from dbnet_trt import _core
 from dbnet_trt.pipeline.postprocess import postprocess
 from dbnet_trt.settings import PostprocessParams, ResizePlan
+from fakes.emulator import Emulator, Sizes
 from maps import ADVERSARIAL, noise, rings, text_map
-
-from .conftest import Emulator, Sizes
 
 
 def box_params(

@@ -2,9 +2,8 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+from fakes.emulator import Components, Emulator, Sizes
 from maps import ADVERSARIAL, comb, noise, spiral, text_map
-
-from .conftest import Components, Emulator, Sizes
 
 SHAPES = [
     (1, 1),

@@ -2,8 +2,7 @@
 """The emulator finds what it is there to find."""
 
 import pytest
-
-from .conftest import Emulator
+from fakes.emulator import Emulator
 
 SEEDS = range(1, 21)
 

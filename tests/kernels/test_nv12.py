@@ -10,9 +10,8 @@ import pytest
 from dbnet_trt import ImageError, Nv12Frame
 from fakes.cuda import FakeCuda
 from fakes.engines import assert_same, nv12_photo, photo
+from fakes.pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
 from numpy.lib.stride_tricks import as_strided
-
-from .pairs import OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (2, 2), (48, 64), (34, 98)]
 

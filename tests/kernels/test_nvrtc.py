@@ -7,8 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-
-from .conftest import ROOT
+from fakes.emulator import ROOT
 
 # As much of the standard library's headers as the sources name; NVRTC has none.
 HEADERS = {

@@ -14,9 +14,8 @@ from dbnet_trt import Detector, EngineError, ImageError, SizePolicy
 from dbnet_trt.pipeline.gpu import GpuRunner
 from fakes.cuda import FakeCuda
 from fakes.engines import assert_same, photo
+from fakes.pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
 from numpy.lib.stride_tricks import as_strided
-
-from .pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
 
 SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]
 

@@ -11,8 +11,7 @@ from dbnet_trt import Detector, EngineError, SizePolicy
 from dbnet_trt.pipeline.gpu import GpuRunner
 from fakes.cuda import FakeCuda
 from fakes.engines import assert_same, photo
-
-from .pairs import GreenOnGpu, Pair, make_pair
+from fakes.pairs import GreenOnGpu, Pair, make_pair
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, NO_KERNEL_IMAGE, CAPTURE_UNSUPPORTED = 2, 700, 209, 900
 

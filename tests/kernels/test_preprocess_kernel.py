@@ -3,8 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import _core
-
-from .conftest import Emulator
+from fakes.emulator import Emulator
 
 SCALE = (1 / 255 / np.array([0.229, 0.224, 0.225])).astype(np.float32)
 BIAS = (-np.array([0.485, 0.456, 0.406]) / np.array([0.229, 0.224, 0.225])).astype(np.float32)

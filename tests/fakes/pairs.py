@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from dbnet_trt import Detector
 from dbnet_trt.settings import GpuConfig
+
 from fakes.cuda import FakeCuda
 from fakes.engines import CARD, GreenOnCpu
 

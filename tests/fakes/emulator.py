@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels, compiled for the emulator once a test run."""
+"""The kernels, compiled for the emulator once per test run, and the fixtures around them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pybind11
 import pytest
 from dbnet_trt import settings
 from dbnet_trt._core import PostprocessParams
 from dbnet_trt.pipeline import gpu
 from dbnet_trt.pipeline.postprocess import core_params
+
 from fakes.cuda import FakeCuda
 
 from .pairs import Pair, make_pair
@@ -87,17 +87,17 @@ class BoxFinder:
             ((0, 0, 0, 0, *image), size)
             for image, size in zip(image_sizes or sizes, sizes, strict=True)
         ]
-        frame = write_frame(self._core, images, params)
+        upload = write_upload(self._core, images, params)
         capacity = params.max_candidates
         counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
         boxes: np.ndarray = np.zeros((len(maps), capacity), kernels.TEXT_BOX)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        batch = (maps.ctypes.data, maps.dtype == np.float16, frame.map_sizes, maps.shape)
+        batch = (maps.ctypes.data, maps.dtype == np.float16, upload.map_sizes, maps.shape)
         workspace = self._workspace.ctypes.data
         kernels.find_boxes(
             batch,
-            frame.image_sizes,
-            frame.params,
+            upload.image_sizes,
+            upload.params,
             workspace,
             counts.ctypes.data,
             boxes.ctypes.data,
@@ -110,7 +110,7 @@ class BoxFinder:
         return Boxes(found, counts[:, 1].tolist(), labels)
 
 
-class Frame(NamedTuple):
+class Upload(NamedTuple):
     """What the kernels read beside pixels and maps: addresses in `memory`."""
 
     memory: np.ndarray
@@ -120,7 +120,7 @@ class Frame(NamedTuple):
     image_sizes: int
 
 
-def write_frame(core: Any, images: Sequence[Any], params: PostprocessParams) -> Frame:
+def write_upload(core: Any, images: Sequence[Any], params: PostprocessParams) -> Upload:
     """As the pipeline writes it, for images with the size that each takes within the network."""
     own = core.PostprocessParams(
         binary_threshold=params.binary_threshold,
@@ -130,9 +130,9 @@ def write_frame(core: Any, images: Sequence[Any], params: PostprocessParams) -> 
         min_side=params.min_side,
         logits=params.logits,
     )
-    memory = np.zeros(core.kernels.frame_bytes(images) + 256, np.uint8)
+    memory = np.zeros(core.kernels.upload_bytes(images) + 256, np.uint8)
     start = memory.ctypes.data + -memory.ctypes.data % 256
-    return Frame(memory, *core.kernels.write_frame(images, own, start, start))
+    return Upload(memory, *core.kernels.write_upload(images, own, start, start))
 
 
 class Emulator:
@@ -187,10 +187,10 @@ class Emulator:
             *image.shape[:2],
         )
         params = core_params(settings.PostprocessParams(), logits=False)  # the kernel reads none
-        frame = write_frame(self._core, [(address, resized)], params)
+        upload = write_upload(self._core, [(address, resized)], params)
         out: np.ndarray = np.full((3, *padded), np.nan, dtype)
         self._core.kernels.preprocess(
-            frame.images,
+            upload.images,
             (1, *padded),
             scale.tolist(),
             bias.tolist(),
@@ -251,6 +251,8 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
 
 
 def compile_source(source: Path, target: Path) -> None:
+    import pybind11  # which only a machine that compiles needs
+
     includes = [ROOT, sysconfig.get_path("include"), pybind11.get_include()]
     flags = [f"-I{folder}" for folder in includes]
     flags += ["-O2", "-g"] if source.suffix == ".cu" else ["-O1"]
