@@ -161,7 +161,7 @@ def test_what_is_no_state_dict(
     ("name", "content", "message"),
     [
         ("x.pth", None, "No such file"),
-        ("x.pth", b"hello, this is text", "something else, or more than tensors"),
+        ("x.pth", b"hello, this is text", "something other than tensors"),
         ("x.safetensors", b"hello, this is text", "header too large"),
     ],
 )

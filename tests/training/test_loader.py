@@ -56,9 +56,9 @@ def test_validation_on_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureF
     data = write_samples(tmp_path, 7, [{"polygon": BOX}])
     validation = read_samples(f"{data}#val")
     check_texts(read_sources((f"{data}#train",)), validation)
-    assert "learnt from" not in caplog.text
+    assert "training images" not in caplog.text
     check_texts(read_sources((data,)), validation)
-    assert "2 of 2 validation images are learnt from, too" in caplog.text
+    assert "2 of 2 validation images are also training images" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -137,7 +137,7 @@ def test_a_damaged_state(data: str, tmp_path: Path, damage: str) -> None:
         torch.save([1, 2], state)
     else:
         state.write_bytes({"cut off": whole[:5000], "empty": b"", "text": b"hello"}[damage])
-    with pytest.raises(EngineError, match=r"state\.pt is damaged, or no state of a run"):
+    with pytest.raises(EngineError, match=r"state\.pt is damaged, or is not the state of a run"):
         train(config)
 
 

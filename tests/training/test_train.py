@@ -208,7 +208,7 @@ def test_weights_of_another_network(
     other = DBNet(ModelConfig("resnet18", 16))
     torch.save(other.state_dict(), tmp_path / "resnet18.pth")
     config = tiny_run(data, tmp_path, init=tmp_path / "resnet18.pth")
-    with pytest.raises(EngineError, match="no weight of the backbone mobilenetv2; give the"):
+    with pytest.raises(EngineError, match="no weight of the backbone mobilenetv2; set model"):
         training.begin(config, ALONE)
     training.begin(dataclasses.replace(config, model=other.config), ALONE)
     assert "WARNING" not in caplog.text
@@ -219,7 +219,7 @@ def test_weights_of_another_network(
     caplog.clear()
 
     training.begin(dataclasses.replace(config, model=ModelConfig("resnet50", 16)), ALONE)
-    assert "weights of the backbone resnet50; the others are random" in caplog.text
+    assert "weights of the backbone resnet50; the others stay random" in caplog.text
 
 
 def test_a_gpu_without_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

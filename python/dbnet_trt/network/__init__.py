@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DBNet in PyTorch: layers, checkpoints, ONNX export. Needs torch; training is elsewhere."""
+"""DBNet in PyTorch: layers, checkpoints, ONNX export. Needs PyTorch."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backbones. Each gives four maps, at strides 4, 8, 16 and 32.
+"""Backbones: ResNet and MobileNetV2, each with four feature maps at strides 4, 8, 16 and 32.
 
-State dicts have torchvision's keys, less the classifier, so its ImageNet weights load.
+State dicts have torchvision's keys without the classifier's, so its ImageNet weights load.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from torch import Tensor, nn
 from .config import BackboneName
 
 ConvFactory = Callable[[int, int, int], nn.Module]
-"""(channels in, channels out, stride) -> a 3x3 convolution without bias, padding 1."""
+"""Function of (input channels, output channels, stride) that builds a 3x3 convolution with padding
+1 and without bias."""
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """A 3x3 convolution without bias, padding 1."""
+    """Build a 3x3 convolution with padding 1 and without bias.
+
+    Args:
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        stride: Step between outputs, in pixels of the input.
+    """
     return nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; a deformable block deforms the second."""
+    """Two 3x3 convolutions and a shortcut; in a deformable block the second is deformable."""
 
     expansion = 1
 
@@ -36,6 +43,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, h, w) to (B, channels, h / stride, w / stride), rounded up."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -44,7 +52,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (the strided one), 1x1 to four times the channels, and a shortcut."""
+    """Convolutions 1x1, 3x3 (with the stride), and 1x1 to four times the channels; a shortcut."""
 
     expansion = 4
 
@@ -61,6 +69,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, h, w) to (B, 4 * channels, h / stride, w / stride), rounded up."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -89,10 +98,10 @@ class ResNet(nn.Module):
         """Build the network.
 
         Args:
-            block: Kind of residual block.
-            num_blocks: Of each of the four stages.
-            deformable_conv: Makes the 3x3 convolutions of stages 2 to 4 (conv3 to conv5 in the
-                paper's count); plain ones if None.
+            block: Type of the residual blocks.
+            num_blocks: Number of blocks in each of the four stages.
+            deformable_conv: Builds the 3x3 convolutions of stages 2 to 4 (conv3 to conv5 in the
+                paper's numbering); None builds plain ones.
         """
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -122,7 +131,7 @@ class ResNet(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise, 1x1 projection without activation."""
+    """Convolutions 1x1 (expansion), 3x3 (depthwise) and 1x1 (projection, without activation)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -137,6 +146,7 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, h, w) to (B, out_channels, h / stride, w / stride), rounded up."""
         out: Tensor = self.conv(x)
         return x + out if self.has_shortcut else out
 
@@ -152,7 +162,7 @@ def _conv_bn_relu6(
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 up to its last 320 channels; 1.8 M parameters."""
+    """MobileNetV2 without its last stage (320 channels) and classifier; 1.8 M parameters."""
 
     STAGES = (
         # expansion, channels, blocks, stride
@@ -164,7 +174,7 @@ class MobileNetV2(nn.Module):
         (6, 160, 3, 2),
     )
     TAPS = (3, 6, 13, 16)
-    """Blocks after which the stride is 4, 8, 16 and 32 for the last time."""
+    """Indices of the last blocks at strides 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,6 +200,10 @@ class MobileNetV2(nn.Module):
 
 def build_backbone(name: BackboneName, deformable: bool = False) -> ResNet | MobileNetV2:
     """Build a backbone with random weights.
+
+    Args:
+        name: Name of the backbone.
+        deformable: Whether the 3x3 convolutions of stages 2 to 4 are deformable.
 
     Raises:
         ValueError: There is no such backbone, or it has no deformable form.

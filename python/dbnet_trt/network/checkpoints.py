@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in and out: our own files, ImageNet backbones, other projects' checkpoints."""
+"""Reading and writing of weights: our checkpoints, ImageNet backbones, other projects' files."""
 
 from __future__ import annotations
 
@@ -29,22 +29,26 @@ CONFIG_KEY = "dbnet_trt.model"
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of a file's weights."""
+    """Result of loading weights into a model."""
 
     loaded: tuple[str, ...]
-    """Names, in the model, that got a value."""
+    """Names of the model's weights that were loaded."""
 
     missing: tuple[str, ...]
-    """Names in the model that did not."""
+    """Names of the model's weights that were not loaded."""
 
     unused: tuple[str, ...]
-    """Names in the file for which the model has no place, or one of another shape."""
+    """Names in the file that the model lacks or has with another shape."""
 
     misfits: tuple[str, ...]
-    """Of those, the ones of another shape: the names, with both shapes."""
+    """Subset of `unused` whose shape differs: name and both shapes."""
 
     def count(self, prefix: str) -> tuple[int, int]:
-        """Of the model's names with a prefix: how many were loaded, and how many there are."""
+        """Count the model's weights whose names have a prefix.
+
+        Returns:
+            The number loaded, and the number in the model.
+        """
         loaded = sum(name.startswith(prefix) for name in self.loaded)
         return loaded, loaded + sum(name.startswith(prefix) for name in self.missing)
 
@@ -59,21 +63,33 @@ class LoadReport:
 
 
 def save_model(path: Path, model: DBNet, card: ModelCard) -> None:
-    """Write weights, configuration and card to a safetensors file, atomically."""
+    """Write weights, configuration and card to a safetensors file, atomically.
+
+    Args:
+        path: File to write.
+        model: Model to save, on any device.
+        card: Card of the model.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     metadata = {
         CONFIG_KEY: json.dumps(dataclasses.asdict(model.config)),
         METADATA_KEY: card.to_json(),
     }
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    data = save(tensors, metadata)  # save_file writes what nobody else may read
+    data = save(tensors, metadata)  # save_file makes files that no other user may read
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def load_model(path: Path) -> tuple[DBNet, ModelCard]:
-    """Read a model that `save_model` wrote, in evaluation mode.
+    """Load a model that `save_model` wrote.
+
+    Returns:
+        The model in evaluation mode, and its card.
 
     Raises:
-        EngineError: It is missing, or was not written by `save_model`.
+        EngineError: The file is missing, or was not written by `save_model`.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -91,7 +107,7 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
 
 
 def find_weights(init: Path) -> Path:
-    """The file that is meant: the path itself, or a named model's.
+    """Resolve initial weights, given as a path or as the name of a model, to a file.
 
     Raises:
         EngineError: The package that ships the model is not installed.
@@ -101,11 +117,18 @@ def find_weights(init: Path) -> Path:
 
 
 def load_weights(model: DBNet, path: Path) -> LoadReport:
-    """Fill a model, as far as names and shapes fit, from weights of many origins.
+    """Load the weights of a file whose names and shapes fit a model.
 
-    Reads our safetensors, torchvision's backbones, and checkpoints of the original DB repository
-    and of mmocr. Pickles are read with `weights_only=True`. An exported model comes back without
-    the statistics of its batch normalisations; see `rebase_norms`.
+    Reads our safetensors files, torchvision's backbones, checkpoints of the original DB repository
+    and of mmocr, and ONNX files of our export. Pickles are read with `weights_only=True`. An
+    exported model has lost the statistics of its batch normalisations; see `rebase_norms`.
+
+    Args:
+        model: Model to load into.
+        path: File with weights.
+
+    Returns:
+        The weights that were loaded, and those that were not.
 
     Raises:
         EngineError: The file cannot be read, or nothing in it fits.
@@ -125,6 +148,7 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
         found = f'the file\'s is "{unused[0]}"' if unused else "the file has none"
         raise EngineError(
             f'no weight in {path} fits the model, whose first is "{next(iter(own))}"; {found}'
+            "; expected weights of this backbone or of a whole detector"
         )
     model.load_state_dict(fitting, strict=False)
     missing = tuple(name for name in own if name not in fitting)
@@ -132,7 +156,7 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
 
 
 def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
-    """Names and tensors of a safetensors file, a pickled state dict, or an exported model."""
+    """Read the tensors, by name, of a safetensors file, a pickled state dict or an ONNX export."""
     try:
         if is_exported(path):
             return read_exported(path, model)
@@ -142,14 +166,14 @@ def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except EngineError:
         raise
-    except Exception as error:  # torch and pickle raise all sorts
+    except Exception as error:  # torch and pickle raise many types
         reason = f"{type(error).__name__} {error}".partition("\n")[0]
-        if not isinstance(error, (OSError, SafetensorError)):  # torch tells how to run its code
-            reason = "it holds something else, or more than tensors"
+        if not isinstance(error, (OSError, SafetensorError)):  # torch suggests running its code
+            reason = "it holds something other than tensors"
         raise EngineError(
             f"{path} cannot be read as weights ({reason}); expected a .safetensors file, a "
             "state dict of tensors that torch.save wrote, an .onnx file that `dbnet export` "
-            "wrote, or the name of a model of ours"
+            "wrote, or the name of a model of this package"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -179,12 +203,12 @@ _TRANSLATIONS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^decoder\.concat_attention\.enhanced_attention\.channel_wise\.3\.", "fusion.channel.2."),
     (r"^decoder\.concat_attention\.enhanced_attention\.spatial_wise\.", "fusion.spatial."),
     (r"\.conv2_offset\.", ".conv2.offset."),
-    # a backbone alone, or as a part of some other model
+    # a backbone alone, or inside another model
     (r"^(?:\w+\.)?(features|conv1|bn1|layer[1-4])\.", r"backbone.\1."),
 )
 
-# The original repository joins the pyramid's levels coarsest first, we finest first: these weights
-# have the levels along an axis.
+# The original repository joins the pyramid's levels coarsest first, this package finest first. The
+# levels lie along this axis of each of these weights.
 _LEVEL_AXIS = {
     "prob_head.0.weight": 1,
     "thresh_head.0.weight": 1,
@@ -197,7 +221,7 @@ _FLAT_FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
 
 
 def _translate(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
-    """By the name in our model: the name that another project uses, and the tensor."""
+    """Map each name in our model to the name in the file and the tensor."""
     translated = {}
     for original, value in state.items():
         name = original
@@ -206,14 +230,14 @@ def _translate(state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
         coarsest_first = name in _LEVEL_AXIS and ".decoder." in f".{original}"
         fitted = _reverse_levels(value, _LEVEL_AXIS[name]) if coarsest_first else value
         translated[name] = (original, fitted)
-    # MobileNetV2 of old has its blocks' layers in one row, with no sequence inside the sequence.
+    # Old MobileNetV2 files have the layers of a block in one flat sequence, not a nested one.
     if "backbone.features.1.conv.0.weight" in translated:
         translated = {_nest_block(name): entry for name, entry in translated.items()}
     return translated
 
 
 def _reverse_levels(value: Tensor, axis: int) -> Tensor:
-    if value.shape[axis] % 4:  # not the four levels alone; its shape will not fit
+    if value.shape[axis] % 4:  # it has not four equal levels, and its shape will not fit
         return value
     return torch.cat(value.chunk(4, dim=axis)[::-1], dim=axis)
 

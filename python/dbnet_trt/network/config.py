@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of the network; needs no torch."""
+"""Configuration of the network. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ BackboneName = Literal["resnet18", "resnet50", "mobilenetv2"]
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What the network consists of. The defaults are the paper's, without deformation."""
+    """Layers of the network. The defaults are the paper's, without deformable convolutions."""
 
     backbone: BackboneName = "resnet18"
-    """resnet18, resnet50 or mobilenetv2."""
+    """Backbone: resnet18, resnet50 or mobilenetv2."""
 
     inner_channels: int = 256
-    """Channels of the pyramid; a multiple of 4."""
+    """Number of channels of the feature pyramid; a multiple of 4."""
 
     db: bool = True
-    """Differentiable binarization; without it the network is a plain segmentation of P."""
+    """Train with differentiable binarization; without it the network has no threshold map T."""
 
     deformable: bool = False
-    """DCNv2 in the 3x3 convolutions of conv3 to conv5 (ResNets)."""
+    """Use deformable convolutions (DCNv2) for the 3x3 convolutions of conv3 to conv5; ResNets
+    only."""
 
     adaptive_scale_fusion: bool = False
-    """Weigh the levels of the pyramid by attention, as DBNet++ does."""
+    """Weigh the levels of the feature pyramid by attention, as DBNet++ does."""
 
     amplification: float = 50.0
-    """k of the approximate binary map sigmoid(k (P - T))."""
+    """Factor k of the approximate binary map sigmoid(k (P - T))."""
 
     def __post_init__(self) -> None:
         if self.inner_channels < 4 or self.inner_channels % 4:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DBNet: backbone, feature pyramid, one head for P and one for T."""
+"""DBNet: backbone, feature pyramid, and heads for the maps P (probability) and T (threshold)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from .config import ModelConfig
 
 
 class DBOutput(NamedTuple):
-    """What the network gives in training, each (B, h, w) float32."""
+    """Output of the network in training, each (B, h, w) float32."""
 
     prob_logits: Tensor
-    """P is their sigmoid."""
+    """Logits of the probability map: P is their sigmoid."""
 
     thresh_map: Tensor | None
-    """T in [0, 1]; None without differentiable binarization."""
+    """Threshold map T in [0, 1]; None without differentiable binarization."""
 
     binary_logits: Tensor | None
-    """k (P - T): the approximate binary map is their sigmoid."""
+    """k (P - T): the approximate binary map is their sigmoid. None without differentiable
+    binarization."""
 
 
 class FeaturePyramid(nn.Module):
-    """Laterals to one width, top-down sums, 3x3 to a quarter, all joined at stride 4."""
+    """Feature pyramid: lateral 1x1 convolutions, top-down sums, 3x3 convolutions, all at stride 4.
+
+    The laterals have `inner_channels` channels, the outputs a quarter of them.
+    """
 
     def __init__(self, in_channels: tuple[int, ...], inner_channels: int) -> None:
         super().__init__()
@@ -41,7 +45,14 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Four maps (B, C_i, h_i, w_i) -> four (B, inner / 4, h_0, w_0), finest first."""
+        """Join feature maps of different strides.
+
+        Args:
+            maps: Four maps (B, C_i, h_i, w_i), the finest first.
+
+        Returns:
+            Four maps (B, inner_channels / 4, h_0, w_0), in the same order.
+        """
         sums = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         for level in range(len(sums) - 2, -1, -1):
             sums[level] = sums[level] + _enlarge(sums[level + 1], 2)
@@ -54,7 +65,7 @@ def _enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 class AdaptiveScaleFusion(nn.Module):
-    """DBNet++: channel and spatial attention over the joined levels weigh each level and pixel."""
+    """Adaptive scale fusion of DBNet++: attention weighs each level of the pyramid per pixel."""
 
     def __init__(self, inner_channels: int, num_levels: int = 4) -> None:
         super().__init__()
@@ -76,7 +87,14 @@ class AdaptiveScaleFusion(nn.Module):
         self.weights = nn.Sequential(nn.Conv2d(hidden, num_levels, 1, bias=False), nn.Sigmoid())
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """Levels (B, c, h, w), finest first -> (B, num_levels * c, h, w)."""
+        """Weigh the levels and join them.
+
+        Args:
+            levels: Maps (B, c, h, w), the finest first.
+
+        Returns:
+            (B, num_levels * c, h, w).
+        """
         x = self.conv(torch.cat(levels, dim=1))
         x = x + self.channel(x.mean(dim=(2, 3), keepdim=True))
         x = x + self.spatial(x.mean(dim=1, keepdim=True))
@@ -85,7 +103,7 @@ class AdaptiveScaleFusion(nn.Module):
 
 
 class Head(nn.Sequential):
-    """3x3 convolution and two 2x2 transposed ones: stride 4 to full size, logits."""
+    """Head: a 3x3 convolution and two transposed 2x2 ones, from stride 4 to logits at full size."""
 
     def __init__(self, in_channels: int) -> None:
         hidden = in_channels // 4
@@ -100,10 +118,10 @@ class Head(nn.Sequential):
         )
 
     def start_at(self, value: float) -> None:
-        """Make an untrained head give `value` all over, nearly.
+        """Make an untrained head output nearly `value` everywhere.
 
-        k = 50 turns what else it would give, P and T of any value anywhere, into gradients that
-        can kill the head for good in its first steps.
+        Otherwise P and T begin at arbitrary values, whose difference times k = 50 gives gradients
+        that can make the head useless in its first steps.
         """
         last = self[-1]
         assert isinstance(last, nn.ConvTranspose2d)
@@ -113,7 +131,7 @@ class Head(nn.Sequential):
 
 
 class DBNet(nn.Module):
-    """The detector. In training it gives a `DBOutput`, otherwise P's logits alone."""
+    """Text detection network. It returns a `DBOutput` in training, otherwise P's logits."""
 
     def __init__(self, config: ModelConfig = ModelConfig()) -> None:
         super().__init__()
@@ -136,10 +154,10 @@ class DBNet(nn.Module):
         """Run the network.
 
         Args:
-            images: (B, 3, h, w) float, normalised; h and w multiples of 32.
+            images: (B, 3, h, w) float, normalised; h and w are multiples of 32.
 
         Returns:
-            In training a `DBOutput`, otherwise P's logits, (B, h, w).
+            A `DBOutput` in training, otherwise P's logits, (B, h, w).
         """
         levels = self.neck(self.backbone(images))
         fused = torch.cat(levels, dim=1) if self.fusion is None else self.fusion(levels)
@@ -150,7 +168,7 @@ class DBNet(nn.Module):
         if self.thresh_head is None:
             return DBOutput(prob_logits, None, None)
         thresh_map = self.thresh_head(fused).squeeze(1).float().sigmoid()
-        # In fp32 also under autocast: k = 50 turns a rounding of P in bf16 (1/256) into 0.2.
+        # Use fp32 even under autocast: k = 50 turns bf16's rounding of P (1/256) into 0.2.
         binary_logits = self.config.amplification * (prob_logits.sigmoid() - thresh_map)
         return DBOutput(prob_logits, thresh_map, binary_logits)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a PyTorch network to an ONNX file that brings its card."""
+"""Export of a PyTorch network to an ONNX file that contains its card."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ OPSET = 17
 DEFORM_CONV_OPSET = 19
 
 DeformableExport = Literal["gridsample", "plugin"]
-"""How deformable convolutions are written: as samplings and convolutions, which every runtime has,
-or as one DeformConv each, for which TensorRT has a plugin."""
+"""Form of deformable convolutions: samplings and convolutions, which every runtime has
+("gridsample"), or one DeformConv node each, for which TensorRT has a plugin ("plugin")."""
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.5}
-"""Largest difference of a logit between PyTorch's fp32 and the exported file. Logits of fp16 are
-off by about a hundredth; what a broken export gives is off by several."""
+"""Largest allowed difference of a logit between PyTorch's fp32 and the exported file. fp16 differs
+by about 0.01, a broken export by several units."""
 
 
 def export_checkpoint(
@@ -45,24 +45,24 @@ def export_checkpoint(
     precision: Literal["fp32", "fp16"] = "fp32",
     dcn: DeformableExport = "gridsample",
 ) -> Path:
-    """Export what `dbnet train` wrote.
+    """Export a checkpoint that `dbnet train` wrote.
 
     Args:
-        checkpoint: A .safetensors file.
-        output: The .onnx file; the checkpoint's name with another suffix if None.
-        precision: See `export_onnx`.
-        dcn: See `DeformableExport`.
+        checkpoint: Checkpoint, a .safetensors file.
+        output: ONNX file to write; None replaces the checkpoint's suffix by .onnx.
+        precision: Precision inside the file; see `export_onnx`.
+        dcn: Form of deformable convolutions; see `DeformableExport`.
 
     Returns:
         The ONNX file.
 
     Raises:
-        ValueError: The output is no .onnx file.
+        ValueError: The output's name does not end in .onnx.
         EngineError: The checkpoint cannot be read.
-        BuildError: The exported file does not give what PyTorch gives.
+        BuildError: The exported file gives other results than PyTorch.
     """
     target = output or checkpoint.with_suffix(".onnx")
-    if target.suffix.lower() != ".onnx":  # the checkpoint itself, perhaps
+    if target.suffix.lower() != ".onnx":  # it might be the checkpoint itself
         raise ValueError(f"expected an .onnx file to write, got {target}")
     model, card = load_model(checkpoint)
     export_onnx(model, card, target, precision=precision, dcn=dcn)
@@ -77,22 +77,23 @@ def export_onnx(
     precision: Literal["fp32", "fp16"] = "fp32",
     dcn: DeformableExport = "gridsample",
 ) -> None:
-    """Write a network as ONNX: (B, 3, h, w) float32 -> logits (B, h, w) float32, all sizes free.
+    """Write a network as ONNX: images (B, 3, h, w) float32 to logits (B, h, w) float32.
 
-    Batch normalisation is folded into the convolutions, denormal weights are zero, the graph is
-    simplified, the card inside. The file is run by ONNX Runtime and held against PyTorch before it
-    gets its name.
+    B, h and w are free. Batch normalisation is folded into the convolutions, denormal weights are
+    set to zero, the graph is simplified, and the card is stored in the file. ONNX Runtime's result
+    is compared with PyTorch's before the file is written.
 
     Args:
-        model: On any device; it is not changed.
-        card: Goes into the file, with `output` set to "logit".
-        path: Of the file.
-        precision: "fp16" halves the weights and computes in fp16 where the runtime can; its
+        model: Network on any device; it is not changed.
+        card: Card to store, with `output` set to "logit".
+        path: File to write.
+        precision: "fp16" halves the size of the weights and computes in fp16 if the runtime can;
             input and output stay float32.
-        dcn: See `DeformableExport`.
+        dcn: Form of deformable convolutions; see `DeformableExport`.
 
     Raises:
-        BuildError: ONNX Runtime does not give what PyTorch gives.
+        BuildError: ONNX Runtime gives other results than PyTorch.
+        OSError: The file cannot be written.
     """
     exact = _copy(model)
     folded = _fold_batch_norms(_copy(model))
@@ -117,7 +118,7 @@ def _copy(model: DBNet) -> DBNet:
 
 
 class _HalfInside(nn.Module):
-    """A network in fp16 between an input and an output in fp32."""
+    """Network in fp16 with input and output in fp32."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class _HalfInside(nn.Module):
 
 
 def _fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Fold each normalisation into the convolution that feeds it, in place."""
+    """Fold each batch normalisation into the convolution before it; changes `model`."""
     for conv_name, norm_name in list(folded_pairs(model)):
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
         folded = nn.utils.fusion.fuse_conv_bn_eval(
@@ -145,12 +146,12 @@ def _fold_batch_norms(model: nn.Module) -> nn.Module:
 def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # The exporter by tracing is on its way out, but makes the smaller graph, ten times faster.
+        # The tracing exporter is deprecated, but is ten times faster and makes a smaller graph.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model,
             (torch.zeros(1, 3, 64, 96),),
-            file,  # type: ignore[arg-type]  # a path, or this
+            file,  # type: ignore[arg-type]  # a buffer is accepted as well as a path
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes={
@@ -165,7 +166,11 @@ def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
 
 
 def _check(data: bytes, model: nn.Module, precision: str) -> None:
-    """Raise unless ONNX Runtime, on shapes other than the traced one, gives what PyTorch gives."""
+    """Compare ONNX Runtime with PyTorch, on other shapes than the traced one.
+
+    Raises:
+        BuildError: The results differ.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way back from an exported model: weights that training can go on with."""
+"""Recover trainable weights from an exported ONNX file."""
 
 from __future__ import annotations
 
@@ -18,32 +18,40 @@ from .dcn import DeformableConv2d
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file is an exported model rather than a checkpoint, by its name."""
+    """Tell by its suffix whether a file is an exported model rather than a checkpoint."""
     return path.suffix.lower() == ".onnx"
 
 
 def read_exported(path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The weights in an ONNX file of ours, as a state dict for a model of the same shape.
+    """Read the weights of an ONNX file of our export as a state dict.
 
-    Each normalisation gets the bias that it became when it was folded into its convolution. In
-    evaluation the network is what was exported; `rebase_norms` makes it so in training, too.
+    The export folded each batch normalisation into its convolution; here it gets the bias that
+    resulted. The model then equals the exported one in evaluation; `rebase_norms` makes the
+    training mode agree.
+
+    Args:
+        path: ONNX file.
+        model: Model with the same layers; it is not changed.
+
+    Returns:
+        Tensors by name; names that are absent were not in the file.
 
     Raises:
         OSError: The file cannot be read.
-        DecodeError: It is no ONNX file.
-        EngineError: The model has deformable convolutions, which are exported as something else.
+        DecodeError: The file is not an ONNX file.
+        EngineError: The model has deformable convolutions, which are exported in another form.
     """
     if any(isinstance(module, DeformableConv2d) for module in model.modules()):
         raise EngineError(
-            f"deformable convolutions do not come back from an exported model ({path}); give the "
-            ".safetensors file that it was exported from, or train without them"
+            "deformable convolutions cannot be recovered from an exported model "
+            f"({path}); use the .safetensors file that it was exported from, or train without them"
         )
     state = {
         tensor.name.removeprefix("model."): torch.from_numpy(
             numpy_helper.to_array(tensor).astype(np.float32)
         )
         for tensor in onnx.load(path).graph.initializer
-        if not tensor.name.startswith("/")  # constants of the graph
+        if not tensor.name.startswith("/")  # those are constants of the graph
     }
     for conv, norm in folded_pairs(model):
         bias = state.pop(f"{conv}.bias", None)
@@ -65,7 +73,11 @@ def read_exported(path: Path, model: nn.Module) -> dict[str, Tensor]:
 
 
 def folded_pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of each convolution and of the batch normalisation after it, which export folds in."""
+    """List each convolution and the batch normalisation after it, which export folds into it.
+
+    Yields:
+        Names of the convolution and of the normalisation.
+    """
     for prefix, parent in model.named_modules():
         for (name, conv), (following, norm) in itertools.pairwise(parent.named_children()):
             if isinstance(norm, nn.BatchNorm2d) and isinstance(
@@ -77,13 +89,13 @@ def folded_pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 @torch.no_grad()
 def rebase_norms(model: nn.Module, images: Tensor) -> None:
-    """Give each batch normalisation the statistics of these images; evaluation stays as it is.
+    """Set the statistics of each batch normalisation from images, and keep the model's results.
 
-    Folding loses the statistics. Any will do in evaluation, but in training a normalisation takes
-    those of the batch, and weight and bias have to suit them.
+    Folding loses the statistics. In evaluation any will do, if weight and bias match them; but in
+    training a normalisation uses those of the batch, so weight and bias must match real ones.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode; it is changed.
         images: (B, 3, h, w) float32, normalised, on the model's device.
     """
 

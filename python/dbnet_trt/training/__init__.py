@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of DB detectors. All but data sets needs torch; nothing of the runtime imports this."""
+"""Training of DBNet detectors. Needs PyTorch; no module that runs a model imports this package."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a sample to a training crop: one affine map for pixels and polygons alike, then colour."""
+"""Augmentation: random crops by one affine map for pixels and polygons, then colour changes."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from ..images.degrade import compress, motion_blur
 
 Image = NDArray[np.uint8]
 Affine = NDArray[np.float64]
-"""(2, 3): times (x, y, 1)."""
+"""(2, 3) float64 matrix that maps a point (x, y, 1) of the image to (x, y) of the crop."""
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
-    """How crops vary."""
+    """Ranges and probabilities of the augmentation."""
 
     crop_size: int = 640
     """Side of the square crops, in pixels; a multiple of 32."""
 
     scale: tuple[float, float] = (0.5, 3.0)
-    """Range of the image's short side, in crop sizes; log-uniform."""
+    """Range of the image's short side after scaling, as a multiple of crop_size; the logarithm is
+    drawn uniformly."""
 
     stretch: float = 1.15
-    """Most that the aspect changes, as a factor."""
+    """Largest factor by which the aspect ratio changes."""
 
     max_rotation_deg: float = 10.0
-    """Rotation lies between plus and minus this."""
+    """Largest rotation in either direction, in degrees."""
 
     quarter_turn_prob: float = 0.0
-    """Chance of a further turn by 90 degrees."""
+    """Probability of an additional rotation by 90 degrees, left or right."""
 
     flip_prob: float = 0.5
-    """Chance to mirror left and right."""
+    """Probability of a horizontal flip."""
 
     text_prob: float = 0.8
-    """Chance that the crop is laid around a text rather than anywhere."""
+    """Probability that the crop is placed near a text; otherwise its place is random."""
 
     min_visible: float = 0.3
-    """Text of which a smaller share lies inside the crop is ignored."""
+    """Smallest share of a text's area that must lie inside the crop; texts below it are ignored."""
 
     color_prob: float = 0.8
-    """Chance of changes of brightness, contrast, saturation and hue."""
+    """Probability of a change of brightness, contrast, saturation and tint."""
 
     degrade_prob: float = 0.3
-    """Chance of blur, noise or JPEG artefacts."""
+    """Probability of blur, noise or JPEG artefacts."""
 
     def __post_init__(self) -> None:
         if self.crop_size < 32 or self.crop_size % 32:
@@ -77,14 +78,14 @@ def augment(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        texts: Its texts.
-        stretch: Factors (x, y) that restore the image's aspect first.
-        config: How crops vary.
-        rng: Where chance comes from.
+        texts: Texts of the image; polygons (K, 2) in its pixels.
+        stretch: Factors (x, y) that restore the image's aspect ratio; applied first.
+        config: Ranges and probabilities.
+        rng: Source of random numbers.
 
     Returns:
-        (crop_size, crop_size, 3) uint8 BGR; the texts in it, cut off at its border; and the map
-        from pixels of the image to pixels of the crop.
+        The crop, (crop_size, crop_size, 3) uint8 BGR; its texts, clipped at its border; and the
+        (2, 3) matrix that maps pixels of the image to pixels of the crop.
     """
     matrix = _random_affine(image.shape[:2], texts, stretch, config, rng)
     size = config.crop_size
@@ -112,16 +113,16 @@ def cut_prob_map(
     """Cut the crop of an image out of its probability map.
 
     Args:
-        prob_map: (h, w) uint8, 255 for P = 1, over the whole image.
-        image_size: (height, width) of the image.
-        matrix: From pixels of the image to pixels of the crop.
+        prob_map: (h, w) uint8, 255 for P = 1; covers the whole image.
+        image_size: (height, width) of the image in pixels.
+        matrix: (2, 3) matrix that maps pixels of the image to pixels of the crop.
         crop_size: Side of the crop, in pixels.
 
     Returns:
         (crop_size, crop_size) float32 in [0, 1]; 0 outside the image.
     """
     height, width = prob_map.shape
-    # Centres of pixels lie at whole numbers, so that half a pixel has to go before and come after.
+    # Pixel centres lie at whole numbers: subtract half a pixel before scaling, add it afterwards.
     scale = np.array([image_size[1] / width, image_size[0] / height])
     linear = matrix[:, :2] * scale
     offset = matrix[:, 2] + matrix[:, :2] @ (scale - 1) / 2
@@ -136,7 +137,7 @@ def _random_affine(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """(2, 3) float64, from pixels of the image to pixels of the crop."""
+    """Draw the (2, 3) float64 matrix that maps pixels of the image to pixels of the crop."""
     height, width = size[0] * stretch[1], size[1] * stretch[0]
     low, high = np.log(config.scale)
     scale = config.crop_size * math.exp(rng.uniform(low, high)) / min(height, width)
@@ -159,7 +160,7 @@ def _crop_center(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """The point of the image, in its pixels, that becomes the crop's centre."""
+    """Choose the point (x, y) of the image, in pixels, that becomes the crop's centre."""
     readable = [text for text in texts if not text.ignore]
     half_crop = config.crop_size / 2
     center = rng.random(2) * np.array(size[::-1], np.float64)
@@ -168,7 +169,7 @@ def _crop_center(
         along = rng.random((len(polygon), 1))
         within = (polygon * along).sum(axis=0) / along.sum()
         center = within + np.linalg.solve(linear, rng.uniform(-0.7, 0.7, 2) * half_crop)
-    # Towards the middle, so that little of the crop lies outside the image.
+    # Move it towards the middle, so that little of the crop lies outside the image.
     reach = np.abs(np.linalg.inv(linear)) @ np.full(2, half_crop)
     middle = np.array(size[::-1]) / 2
     room = np.maximum(middle - reach, 0)
@@ -181,11 +182,19 @@ def _area(polygon: Polygon) -> float:
 
 
 def jitter_color(image: Image, rng: np.random.Generator) -> Image:
-    """Change brightness, contrast, saturation and tint of a (H, W, 3) uint8 image."""
+    """Change brightness, contrast, saturation and tint at random.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; it is not changed.
+        rng: Source of random numbers.
+
+    Returns:
+        (H, W, 3) uint8 BGR. One image in ten comes back as its negative.
+    """
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.92, 1.08, 3)
     gray = image.mean()
     bias = rng.uniform(-30, 30) + gray * (1 - gain)
-    # A mix of the channels with their mean: less than 1 is paler, more than 1 is more colourful.
+    # Mix each channel with the mean of all: below 1 the colours are paler, above 1 stronger.
     saturation = rng.uniform(0.4, 1.4)
     mix = saturation * np.eye(3) + (1 - saturation) / 3
     matrix = np.column_stack([gain[:, None] * mix, bias])
@@ -196,7 +205,15 @@ def jitter_color(image: Image, rng: np.random.Generator) -> Image:
 
 
 def degrade(image: Image, rng: np.random.Generator) -> Image:
-    """Blur, add noise to, or compress a (H, W, 3) uint8 image."""
+    """Blur an image, add noise to it, or compress it, chosen at random.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; it is not changed.
+        rng: Source of random numbers.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
     kind = rng.integers(4)
     if kind == 0:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)

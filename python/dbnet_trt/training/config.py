@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a detector is trained, and the presets."""
+"""Training configuration and presets."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from .targets import TargetConfig
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights and forms of the parts. The defaults are the paper's."""
+    """Weights and forms of the loss terms. The defaults are the paper's."""
 
     prob_weight: float = 1.0
-    """Of Ls, on P."""
+    """Weight of Ls, the loss on the probability map P."""
 
     binary_weight: float = 1.0
-    """alpha: of Lb, on the approximate binary map."""
+    """Weight alpha of Lb, the loss on the approximate binary map."""
 
     thresh_weight: float = 10.0
-    """beta: of Lt, on T; 0 leaves T without supervision."""
+    """Weight beta of Lt, the loss on the threshold map T; 0 leaves T without supervision."""
 
     binary_loss: Literal["bce", "dice"] = "bce"
-    """Form of Lb."""
+    """Form of Lb: binary cross-entropy (bce) or dice loss."""
 
     negative_ratio: float = 3.0
-    """Hardest negatives kept for each positive, in the cross-entropies."""
+    """Maximum number of negative pixels per positive pixel in a cross-entropy; the hardest
+    negatives are kept."""
 
     def __post_init__(self) -> None:
         for name in ("prob_weight", "binary_weight", "thresh_weight", "negative_ratio"):
@@ -44,94 +45,105 @@ class LossConfig:
 
 
 OFFICIAL_LOSS = LossConfig(prob_weight=5.0, binary_weight=1.0, binary_loss="dice")
-"""What the authors' published code uses in place of the paper's."""
+"""Loss weights of the authors' published code, which differ from the paper's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How a detector is trained. The defaults are the paper's."""
+    """Settings of a training run. The defaults are the paper's."""
 
     data: tuple[str, ...]
-    """Data sets, as FORMAT:PATH or FORMAT:PATH#train, with *WEIGHT at the end for a share of the
-    crops other than 1."""
+    """Data sets to train on, each as FORMAT:PATH or FORMAT:PATH#train; *WEIGHT at the end sets its
+    share of the crops relative to the others (default 1)."""
 
     output: Path = Path("runs/train")
-    """Folder of checkpoints and logs; a run in it that was stopped is resumed."""
+    """Folder for checkpoints and logs; if it holds an unfinished run, that run is resumed."""
 
     validation: tuple[str, ...] = ()
-    """Data sets to score the model on, as FORMAT:PATH or FORMAT:PATH#val."""
+    """Data sets to validate on, each as FORMAT:PATH or FORMAT:PATH#val."""
 
     init: Path | None = None
-    """Weights to begin with: ImageNet's for the backbone, a detector's, an exported model's, or the
-    name of a model of ours."""
+    """Initial weights: a file with an ImageNet backbone, a detector or an exported ONNX model, or
+    the name of a model of this package."""
 
     steps: int = 100_000
-    """Length of the run, in batches."""
+    """Number of training steps, one batch each."""
 
     epochs: float = 0.0
-    """Length of the run, in passes over the samples; takes the place of steps where it is not 0."""
+    """Length of the run in passes over the samples; if it is not 0, it replaces steps."""
 
     batch_size: int = 16
-    """Crops a step, over all processes."""
+    """Crops per step, summed over all processes."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, or AdamW."""
+    """Optimizer: SGD with momentum 0.9 (sgd), or AdamW (adamw)."""
 
     learning_rate: float = 0.007
-    """At the first step after the warm-up."""
+    """Learning rate at the first step after the warm-up."""
 
     weight_decay: float = 1e-4
-    """Not on biases and normalisation, under AdamW."""
+    """Weight decay; AdamW does not apply it to biases and normalisation weights."""
 
     power: float = 0.9
-    """The rate falls as (1 - step / steps) ** power."""
+    """Power of the learning rate's decay, (1 - step / steps) ** power."""
 
     warmup_steps: int = 0
-    """Steps in which the rate rises from 0."""
+    """Number of steps in which the learning rate rises from 0."""
 
     clip_norm: float = 0.0
-    """Largest norm of the gradient; 0 leaves it."""
+    """Maximum norm of the gradient; longer ones are scaled down. 0 turns clipping off."""
 
     ema_decay: float = 0.999
-    """Of the moving average of the weights, which is what gets validated and saved; 0 for none."""
+    """Decay of the moving average of the weights, which is validated and saved; 0 turns averaging
+    off."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the network; the loss is fp32 in any case."""
+    """Precision of the network; the loss is always computed in fp32."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:0, or auto: a GPU where there is one."""
+    """Device to train on: cpu, cuda, cuda:0, or auto, which takes a GPU if there is one."""
 
     num_threads: int = 0
-    """CPU threads of the network; 0 leaves torch's own choice."""
+    """Number of CPU threads that PyTorch uses; 0 leaves the choice to PyTorch."""
 
     workers: int = 1
-    """Processes that make crops, for each that trains; 0 makes them in the training process."""
+    """Number of processes that prepare crops, per training process; 0 prepares them in the training
+    process."""
 
     compile: bool = False
-    """Use torch.compile."""
+    """Compile the network with torch.compile."""
 
     seed: int = 0
-    """Of weights and crops."""
+    """Random seed of weights and crops."""
 
     log_every: int = 20
-    """Steps between lines of metrics.jsonl."""
+    """Number of steps between lines of metrics.jsonl."""
 
     checkpoint_every: int = 200
-    """Steps between checkpoints."""
+    """Number of steps between checkpoints."""
 
     validate_every: int = 1000
-    """Steps between validations."""
+    """Number of steps between validations."""
 
     short_side: int = 736
-    """Of validation images inside the network, in pixels; goes into the model's card."""
+    """Short side of validation images at the network's input, in pixels; stored in the model's
+    card."""
 
     unclip_ratio: float = 1.5
-    """Goes into the model's card. It has to undo the shrink ratio."""
+    """Factor by which detections are enlarged, stored in the model's card; it must undo
+    targets.shrink_ratio."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    """Layers of the network."""
+
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights and forms of the loss terms."""
+
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    """Ranges and probabilities of the augmentation."""
+
     targets: TargetConfig = field(default_factory=TargetConfig)
+    """Parameters of the label maps."""
 
     def __post_init__(self) -> None:
         for name in ("data", "validation"):
@@ -155,12 +167,12 @@ class TrainConfig:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay must be less than 1, got {self.ema_decay}")
-        # Their own checks: now, not at the first checkpoint.
+        # These types check their values; do so now rather than at the first checkpoint.
         SizePolicy(self.short_side)
         PostprocessParams(unclip_ratio=self.unclip_ratio)
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration as JSON values."""
+        """Convert to a dictionary of JSON values."""
         described: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         return described
 
@@ -187,5 +199,5 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validate_every": 500,
     },
 }
-"""What a preset sets, beside the defaults: the paper's pretraining and fine-tuning, and one for a
-first look on a CPU."""
+"""Settings of each preset that differ from the defaults: the paper's pretraining and fine-tuning,
+and a quick run for a first look on a CPU."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training in several processes that gives what one process gives.
+"""Distributed training with the same result as training in one process.
 
-Batch normalisation sees the whole batch, and so does the loss with its choice of hard negatives:
-each process computes the loss of the gathered batch, differentiates its own share, and the sum of
-the shares is the gradient.
+Batch normalisation and the loss, with its choice of hard negatives, see the whole batch. Each
+process computes the loss of the gathered batch and differentiates its own share of the outputs;
+the sum over all processes is the gradient.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..settings import check_device, device_ordinal
 from .losses import LabelMaps
 
 VALIDATION_TIMEOUT = datetime.timedelta(hours=2)
-"""How long the other processes wait for the one that validates."""
+"""Longest time that the other processes wait while the first one validates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process's place among the training processes."""
+    """Rank and device of this process, and the number of training processes."""
 
     rank: int
     count: int
@@ -36,7 +36,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes files."""
+        """Whether this is the first process, the only one that writes files."""
         return self.rank == 0
 
 
@@ -46,14 +46,18 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, or be the only one.
+    """Join the processes that torchrun started; without torchrun, train in this process alone.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:0"; under torchrun "cuda" is the local rank's.
+        device: "auto", "cpu", "cuda" or "cuda:0". Under torchrun every GPU name means the GPU of
+            the local rank.
+
+    Yields:
+        Rank and device of this process.
 
     Raises:
-        ValueError: It is none of these.
-        EngineError: There is no such GPU.
+        ValueError: The device is none of these.
+        EngineError: PyTorch does not see this GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,19 +81,28 @@ def _check_device(device: str) -> None:
     count = torch.cuda.device_count()
     if device != "cpu" and device_ordinal(device) >= count:
         raise EngineError(
-            f'device "{device}" was asked for, and PyTorch {torch.__version__} sees {count} CUDA '
-            "devices; install its CUDA build and a driver, or take another device"
+            f'device "{device}" was requested, but PyTorch {torch.__version__} sees {count} CUDA '
+            "devices; install its CUDA build and a driver, or choose another device"
         )
 
 
 def wait_for_all(ranks: Ranks) -> None:
-    """Return when every process has come here."""
+    """Wait until every process has called this function."""
     if ranks.count > 1:
         distributed.barrier()
 
 
 def gather_batch(output: DBOutput, labels: LabelMaps, ranks: Ranks) -> tuple[DBOutput, LabelMaps]:
-    """ResultWriter and labels of all processes, gradients flowing to this process's own outputs."""
+    """Gather outputs and labels of all processes; gradients flow to this process's outputs only.
+
+    Args:
+        output: Outputs of this process, each (b, h, w) float32.
+        labels: Labels of this process, each (b, h, w) float32.
+        ranks: This process among the others.
+
+    Returns:
+        Outputs and labels of the whole batch, each (b * ranks.count, h, w) float32.
+    """
     if ranks.count == 1:
         return output, labels
     return (
@@ -106,7 +119,7 @@ def _gather(part: Tensor, ranks: Ranks) -> Tensor:
 
 
 def sum_gradients(model: nn.Module, ranks: Ranks) -> None:
-    """Add up the gradients of all processes, in one exchange."""
+    """Replace each gradient by its sum over all processes, in one exchange."""
     if ranks.count == 1:
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -117,7 +130,7 @@ def sum_gradients(model: nn.Module, ranks: Ranks) -> None:
 
 
 def synchronize_batch_norms(model: nn.Module, ranks: Ranks) -> None:
-    """Make every batch normalisation take its statistics over all processes, in place."""
+    """Make every batch normalisation use the statistics of all processes; changes `model`."""
     if ranks.count > 1:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -125,7 +138,7 @@ def synchronize_batch_norms(model: nn.Module, ranks: Ranks) -> None:
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over all processes, on CPU and GPU alike (torch's own is for GPUs)."""
+    """Batch normalisation over all processes, on CPU and GPU (torch's own needs a GPU)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.momentum is None:
@@ -150,7 +163,7 @@ def _sum_over_ranks(value: Tensor) -> Tensor:
 
 
 class _AllReduce(torch.autograd.Function):
-    """A sum over processes, whose gradient is the sum of the gradients."""
+    """Sum over processes; its gradient is the sum of the gradients."""
 
     @staticmethod
     def forward(_: object, value: Tensor) -> Tensor:

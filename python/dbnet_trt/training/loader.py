@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training crops as a function of their position, so that training can stop and go on anywhere."""
+"""Training crops that depend on their position alone, so that a run can resume at any step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("dbnet_trt")
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""ImageNet's, for channels in RGB order: what the backbones were trained with."""
+"""ImageNet's mean and standard deviation, in RGB order, as the backbones were trained with."""
 
 
 class Crop(NamedTuple):
@@ -38,18 +38,18 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Samples that share a weight."""
+    """Samples of one data set, and its weight."""
 
     samples: list[Sample]
     weight: float
-    """Share of the crops that come from here, relative to the other sources'."""
+    """Share of the crops that come from this data set, relative to the others."""
 
 
 def read_sources(names: tuple[str, ...]) -> list[Source]:
-    """The data sets to learn from, named "FORMAT:PATH*WEIGHT".
+    """Read the data sets to train on, each named "FORMAT:PATH" or "FORMAT:PATH*WEIGHT".
 
     Raises:
-        ValueError: One cannot be read, or its weight is no number above 0.
+        ValueError: A data set cannot be read, or its weight is not a number above 0.
     """
     sources = []
     for name in names:
@@ -65,10 +65,14 @@ def read_sources(names: tuple[str, ...]) -> list[Source]:
 
 
 def read_samples(name: str) -> list[Sample]:
-    """The samples of a data set; how many there are is logged."""
+    """Read the samples of a data set named "FORMAT:PATH", and log their number.
+
+    Raises:
+        ValueError: The data set cannot be read.
+    """
     samples = read_dataset(name).samples
     logger.info(
-        "%s: %d images, %d texts to learn or find", name, len(samples), _count_texts(samples)
+        "%s: %d images, %d texts that are not ignored", name, len(samples), _count_texts(samples)
     )
     return samples
 
@@ -78,10 +82,10 @@ def _count_texts(samples: list[Sample]) -> int:
 
 
 def check_texts(sources: list[Source], validation: list[Sample]) -> None:
-    """Check that there is text to learn and to find; warn where both are in the same images.
+    """Check that training and validation data contain text; warn if they share images.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The training or the validation data have no text that is not ignored.
     """
     if not any(
         sample.prob_map is not None or _count_texts([sample])
@@ -103,13 +107,13 @@ def check_texts(sources: list[Source], validation: list[Sample]) -> None:
     shared = sum(sample.image.resolve() in learnt for sample in validation)
     if shared:
         logger.warning(
-            "%d of %d validation images are learnt from, too, so that their F says little; "
-            "name the parts #train and #val, or other images", shared, len(validation),
+            "%d of %d validation images are also training images, so the F on them says little; "
+            "select the parts #train and #val, or use other images", shared, len(validation),
         )  # fmt: skip
 
 
 class CropStream(Dataset[Crop]):
-    """Endless crops. The one at a position depends on the seed and the position alone."""
+    """Endless training crops. Each depends on the seed and its position alone."""
 
     def __init__(
         self, sources: list[Source], augmentation: AugmentConfig, targets: TargetConfig, seed: int
@@ -140,7 +144,7 @@ class CropStream(Dataset[Crop]):
 
 
 class _Positions:
-    """Batches of positions from `start` on; of each global batch, this rank's part."""
+    """Batches of crop positions from step `start` on; this rank's part of each global batch."""
 
     def __init__(self, start: int, stop: int, batch_size: int, rank: int, num_ranks: int) -> None:
         self._steps = range(start, stop)
@@ -160,14 +164,14 @@ def load_crops(
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Iterator[Crop]:
-    """Batches for the steps from `steps[0]` to before `steps[1]`.
+    """Load the batches of the steps from `steps[0]` up to, but not including, `steps[1]`.
 
     Args:
-        stream: Where crops come from.
-        steps: First step, and the one after the last.
-        batch_size: Crops a step over all ranks.
-        workers: Processes that make crops; 0 makes them in this one.
-        rank: Number of this process in distributed training.
+        stream: Source of crops.
+        steps: First step, and the step after the last.
+        batch_size: Crops per step, summed over all ranks.
+        workers: Number of processes that prepare crops; 0 prepares them in this process.
+        rank: Rank of this process in distributed training, from 0.
         num_ranks: Number of processes in distributed training.
 
     Returns:
@@ -175,7 +179,7 @@ def load_crops(
 
     Raises:
         ImageError: An image is missing or damaged.
-        TrainingError: A process that makes crops was ended from outside.
+        TrainingError: A process that prepares crops was killed.
     """
     loader: DataLoader[Crop] = DataLoader(
         stream,
@@ -183,14 +187,19 @@ def load_crops(
         num_workers=workers,
         worker_init_fn=_init_worker,
         prefetch_factor=4 if workers else None,
-        # A forked worker hangs where the process has used threads before, as validation does.
+        # A forked worker hangs if the process has used threads before, and validation uses them.
         multiprocessing_context="spawn" if workers else None,
     )
     return with_plain_errors(loader)
 
 
 def with_plain_errors(crops: Iterable[Crop]) -> Iterator[Crop]:
-    """The same crops; an error of a worker comes without the worker's traceback."""
+    """Yield the same crops, and raise a worker's errors without the worker's traceback.
+
+    Raises:
+        ImageError: An image is missing or damaged.
+        TrainingError: A process that prepares crops was killed.
+    """
     try:
         yield from crops
     except ImageError as error:
@@ -200,8 +209,9 @@ def with_plain_errors(crops: Iterable[Crop]) -> Iterator[Crop]:
             raise
         reason = " ".join(str(error).split())
         raise TrainingError(
-            f"a process that makes crops has ended ({reason}); most often memory is short: give "
-            "shared memory to the container (Docker: --shm-size 4g), or set workers to 0"
+            f"a process that prepares crops was killed ({reason}), most often because memory is "
+            "short; give the container more shared memory (Docker: --shm-size 4g), or set workers "
+            "to 0"
         ) from error
 
 
@@ -211,7 +221,14 @@ def _init_worker(_: int) -> None:
 
 
 def normalize(images: Tensor) -> Tensor:
-    """(B, 3, h, w) uint8 RGB -> float32, less ImageNet's mean, over its standard deviation."""
+    """Subtract ImageNet's mean and divide by its standard deviation.
+
+    Args:
+        images: (B, 3, h, w) uint8 RGB.
+
+    Returns:
+        (B, 3, h, w) float32, on the same device.
+    """
     mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(3, 1, 1)
     return (images.float() / 255 - mean) / std

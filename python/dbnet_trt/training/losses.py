@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of DBNet: L = Ls + alpha Lb + beta Lt, from logits and in fp32."""
+"""Loss of DBNet, L = Ls + alpha Lb + beta Lt, computed from logits in fp32."""
 
 from __future__ import annotations
 
@@ -14,40 +14,47 @@ from .config import LossConfig
 
 
 class LabelMaps(NamedTuple):
-    """Ground truth, each (B, h, w) float32."""
+    """Label maps of a batch, each (B, h, w) float32."""
 
     shrink_map: Tensor
-    """1 inside shrunk text, else 0; or between, where another detector's P is learnt."""
+    """1 inside shrunk text, else 0; between 0 and 1 if the label is another detector's P."""
 
     shrink_mask: Tensor
-    """0 where text is to be ignored, else 1."""
+    """0 inside ignored text, else 1."""
 
     thresh_map: Tensor
-    """Ground truth of T, in [0.3, 0.7]."""
+    """Label of T, in [thresh_min, thresh_max]."""
 
     thresh_mask: Tensor
     """1 inside dilated text, else 0."""
 
 
 class Losses(NamedTuple):
-    """The loss and its parts, scalars."""
+    """Total loss and its unweighted terms, each a scalar tensor."""
 
     total: Tensor
+    """Weighted sum of the three terms."""
+
     prob: Tensor
+    """Ls, on the probability map P."""
+
     binary: Tensor
+    """Lb, on the approximate binary map; 0 without differentiable binarization."""
+
     thresh: Tensor
+    """Lt, on the threshold map T; 0 without differentiable binarization."""
 
 
 def compute_loss(output: DBOutput, labels: LabelMaps, config: LossConfig) -> Losses:
     """Compute the loss of a batch.
 
     Args:
-        output: What the network gave.
-        labels: Ground truth of the same size.
-        config: Weights and forms.
+        output: Output of the network in training, each (B, h, w) float32.
+        labels: Labels of the same shape.
+        config: Weights and forms of the terms.
 
     Returns:
-        Total and unweighted parts; parts that the network does not have are 0.
+        The total and the unweighted terms; a term is 0 if the network lacks its output.
     """
     with torch.autocast(output.prob_logits.device.type, enabled=False):
         shrink, mask = labels.shrink_map, labels.shrink_mask
@@ -72,13 +79,17 @@ def compute_loss(output: DBOutput, labels: LabelMaps, config: LossConfig) -> Los
 def hard_negative_bce(
     logits: Tensor, target: Tensor, mask: Tensor, negative_ratio: float
 ) -> Tensor:
-    """Mean cross-entropy over all positives and the hardest negatives of the batch.
+    """Compute the mean cross-entropy over all positives and the hardest negatives of the batch.
 
     Args:
         logits: (B, h, w) float32.
-        target: (B, h, w) float32, 1 is positive, 0 negative, and a share of each between.
-        mask: (B, h, w) float32, 0 where a pixel does not count.
-        negative_ratio: At most so many negatives for each positive.
+        target: (B, h, w) float32: 1 is positive, 0 negative; a value between counts as both, by
+            its share.
+        mask: (B, h, w) float32: 0 where a pixel does not count, else 1.
+        negative_ratio: Maximum number of negatives per positive.
+
+    Returns:
+        A scalar.
     """
     loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     positive = target * mask
@@ -90,7 +101,16 @@ def hard_negative_bce(
 
 
 def dice_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """1 - 2 |X Y| / (|X| + |Y|) over the pixels that count, all (B, h, w) float32."""
+    """Compute the dice loss, 1 - 2 |X Y| / (|X| + |Y|), over the pixels that count.
+
+    Args:
+        logits: (B, h, w) float32; X is their sigmoid.
+        target: (B, h, w) float32 in [0, 1]; Y.
+        mask: (B, h, w) float32: 0 where a pixel does not count, else 1.
+
+    Returns:
+        A scalar.
+    """
     probability = logits.sigmoid() * mask
     overlap = (probability * target).sum()
     total = probability.sum() + (target * mask).sum()
@@ -98,5 +118,13 @@ def dice_loss(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean where the mask is 1, and 0 where it is 0 everywhere."""
+    """Average the values where the mask is 1; 0 if it is 1 nowhere.
+
+    Args:
+        values: (B, h, w) float32.
+        mask: (B, h, w) float32, 0 or 1.
+
+    Returns:
+        A scalar.
+    """
     return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the numbers of a training run go: metrics.jsonl, TensorBoard, and who watches."""
+"""Logging of a training run: metrics.jsonl, TensorBoard, and a callback."""
 
 from __future__ import annotations
 
@@ -20,16 +20,24 @@ from ..evaluation.evaluate import stretched
 logger = logging.getLogger("dbnet_trt")
 
 Record = dict[str, Any]
-"""One line of metrics.jsonl: `step`, and what is known after it. Nested names are joined by a slash
-in TensorBoard."""
+"""One line of metrics.jsonl: `step`, and the values measured after it. TensorBoard joins nested
+names by a slash."""
 
 PICTURE_HEIGHT = 480
+"""Height of the pictures in TensorBoard, in pixels."""
 
 
 class Metrics:
-    """Writes records and pictures; records of steps after `step` are forgotten first."""
+    """Writer of records and pictures."""
 
     def __init__(self, folder: Path, step: int, watch: Callable[[Record], None] | None) -> None:
+        """Open the files of a run; records of steps after `step` are removed.
+
+        Args:
+            folder: Folder of the run.
+            step: Number of steps done.
+            watch: Called with each record.
+        """
         path = folder / "metrics.jsonl"
         _drop_after(path, step)
         self._file = path.open("a", encoding="utf-8")
@@ -45,7 +53,7 @@ class Metrics:
             self._board.close()
 
     def append(self, record: Record) -> None:
-        """Write one record."""
+        """Write one record to every destination."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._board is not None:
@@ -56,7 +64,13 @@ class Metrics:
             self._watch(record)
 
     def show(self, detector: Detector, samples: Sequence[Sample], step: int) -> None:
-        """Put pictures of what a detector finds into TensorBoard."""
+        """Write pictures of a detector's results to TensorBoard.
+
+        Args:
+            detector: Detector to run on the samples.
+            samples: Samples to draw.
+            step: Number of steps done.
+        """
         if self._board is not None:
             for index, sample in enumerate(samples):
                 picture = draw_prediction(detector, sample)[:, :, ::-1].copy()
@@ -64,7 +78,14 @@ class Metrics:
 
 
 def draw_prediction(detector: Detector, sample: Sample) -> NDArray[np.uint8]:
-    """An image with its outlines beside its probability map, (480, W, 3) uint8 BGR."""
+    """Draw an image with its detections beside its probability map.
+
+    Returns:
+        (480, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: The image is missing or damaged.
+    """
     image = stretched(load_sample_image(sample), sample.stretch)
     found = detector.detect(image, prob_map=True)
     drawn = found.plot(image)
@@ -104,5 +125,5 @@ def _drop_after(path: Path, step: int) -> None:
 def _step_of(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # cut off when the program was killed
+    except (ValueError, KeyError, TypeError):  # a line cut off when the program was killed
         return 1 << 62

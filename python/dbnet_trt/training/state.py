@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training carries from step to step, and how it is kept on disk."""
+"""State of a training run, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -20,34 +20,48 @@ from ..network.dbnet import DBNet
 
 @dataclass(slots=True)
 class TrainingState:
-    """Everything that a resumed run needs to go on as if nothing had happened.
+    """Everything that a resumed run needs to give the result of an uninterrupted one.
 
-    The position in the data is the step: crops depend on it alone.
+    The position in the data is not stored: crops depend on the step alone.
     """
 
     model: DBNet
+    """Model being trained."""
+
     average: DBNet
     """Exponential moving average of the model."""
 
     optimizer: torch.optim.Optimizer
+    """Optimizer of the model."""
+
     scaler: torch.amp.GradScaler
+    """Gradient scaler; disabled unless the precision is fp16."""
+
     step: int = 0
-    """Steps done."""
+    """Number of steps done."""
 
     skipped: int = 0
-    """Steps left out because the loss was no number."""
+    """Number of steps skipped because the loss or the gradient was not finite."""
 
     skipped_in_row: int = 0
+    """Number of skipped steps since the last one that was not skipped."""
+
     best_f: float = -1.0
+    """Best F on the validation data so far; -1 before the first validation."""
+
     judged_by: str = ""
-    """What `best_f` was measured on; the best F on something else says nothing."""
+    """Validation data and short side that `best_f` belongs to, as JSON; on others it is void."""
 
     metadata: dict[str, str] = field(default_factory=dict)
-    """What must not change during the run: values as JSON, by the names in its configuration."""
+    """Settings that must not change during the run: JSON values by field name."""
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Write the state to a file, atomically."""
+    """Write the state to a file, atomically.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     content = {
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
@@ -61,28 +75,32 @@ def save_state(path: Path, state: TrainingState) -> None:
         "metadata": state.metadata,
         "torch_rng": torch.get_rng_state(),
     }
-    buffer = io.BytesIO()  # torch writing to a full disk says nothing of that
+    buffer = io.BytesIO()  # torch.save to a full disk would not report it
     torch.save(content, buffer)
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def restore_state(path: Path, state: TrainingState) -> None:
-    """Read what `save_state` wrote into a state of the same configuration.
+    """Load a file that `save_state` wrote into a state of the same configuration.
+
+    Args:
+        path: File that `save_state` wrote.
+        state: State to overwrite.
 
     Raises:
-        EngineError: The file is damaged, or does not belong to this configuration.
+        EngineError: The file is damaged, or is from a run with another configuration.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         changes = _changes(content["metadata"], state.metadata)
-    except Exception as error:  # torch and pickle raise all sorts
+    except Exception as error:  # torch and pickle raise many types
         raise EngineError(
-            f"{path} is damaged, or no state of a run ({type(error).__name__}); remove it to begin "
-            "anew, perhaps with --init and a copy of the last.safetensors beside it"
+            f"{path} is damaged, or is not the state of a run ({type(error).__name__}); remove it "
+            "to start again, perhaps with --init and a copy of the last.safetensors beside it"
         ) from error
     if changes:
         raise EngineError(
-            f"{path} is from a run with {'; '.join(changes)}; give another output folder, or the "
+            f"{path} is from a run with {'; '.join(changes)}; choose another output folder, or the "
             "configuration of that run"
         )
     state.model.load_state_dict(content["model"])
@@ -98,7 +116,7 @@ def restore_state(path: Path, state: TrainingState) -> None:
 
 
 def _changes(was: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Each setting that another run had otherwise; those that it did not note are not compared."""
+    """Describe the settings that differ; fields absent from one of the two are not compared."""
     pairs: list[tuple[str, Any, Any]] = []
     for key in was.keys() & now.keys():
         old, new = json.loads(was[key]), json.loads(now[key])
@@ -114,14 +132,20 @@ def _changes(was: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def copy_for_average(model: DBNet) -> DBNet:
-    """A copy of a model that no optimizer touches, in evaluation mode."""
+    """Copy a model to hold the moving average: in evaluation mode, without gradients."""
     average = copy.deepcopy(model).eval()
     return average.requires_grad_(False)
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move every floating-point tensor of `average` towards `model` by 1 - decay."""
+    """Move every floating-point tensor of `average` towards `model`; copy the others.
+
+    Args:
+        average: Model to change.
+        model: Model that is being trained.
+        decay: Share of the old average that stays, in [0, 1).
+    """
     own = average.state_dict()
     for name, value in model.state_dict().items():
         if value.is_floating_point():

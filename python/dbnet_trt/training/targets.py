@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label maps of DBNet from text polygons.
 
-All follows from one number a pixel: its distance to the nearest edge of a polygon. The shrunk text
-is where the depth inside is D or more, the dilated text where the distance outside is D or less:
-what Vatti clipping with round corners gives, without the clipping.
+The maps follow from one number per pixel: its distance to the nearest edge of a polygon. The shrunk
+text is the set of inner pixels at distance D or more, the dilated text adds the outer pixels at
+distance D or less. This equals Vatti clipping with round corners.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ FloatArray = NDArray[np.float32]
 Polygon = NDArray[np.float64]
 
 BORDER_PX = 0.5
-"""Pixels whose centre is less than this outside the shrunk text still belong to it: the rectangle
-around their centres is then as large as the shrunk text, on average, and not one pixel smaller."""
+"""Distance outside the shrunk text, in pixels, up to which a pixel's centre still counts as inside.
+The rectangle around the centres is then as large as the shrunk text on average; without it, it
+would be one pixel smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetConfig:
-    """How text becomes label maps. The defaults are the paper's."""
+    """Parameters of the label maps. The defaults are the paper's."""
 
     shrink_ratio: float = 0.4
-    """r of D = A (1 - r^2) / L, in (0, 1). Unclip undoes it: long lines want 0.7 and an unclip
-    ratio near 0.85, as at 0.4 and 1.5 they come back at half their height."""
+    """Shrink ratio r of D = A (1 - r^2) / L, in (0, 1); the unclip ratio must undo it. Long lines
+    need 0.7 and an unclip ratio near 0.85: at 0.4 and 1.5 they come back at half their height."""
 
     min_text_side: float = 8.0
-    """Text whose short side has fewer pixels is ignored."""
+    """Smallest short side of a text, in pixels of the crop; smaller texts are ignored."""
 
     thresh_min: float = 0.3
-    """T far from the text's edges."""
+    """Value of T far from the edges of a text."""
 
     thresh_max: float = 0.7
-    """T on the text's edges."""
+    """Value of T on the edges of a text."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shrink_ratio < 1:
@@ -55,16 +56,16 @@ class TargetConfig:
 
 
 class TargetMaps(NamedTuple):
-    """Ground truth of one image, each (H, W) float32."""
+    """Label maps of one image, each (H, W) float32."""
 
     shrink_map: FloatArray
     """1 inside shrunk text, else 0."""
 
     shrink_mask: FloatArray
-    """0 where text is ignored, else 1."""
+    """0 inside ignored text, else 1."""
 
     thresh_map: FloatArray
-    """T, in [thresh_min, thresh_max]."""
+    """Label of T, in [thresh_min, thresh_max]."""
 
     thresh_mask: FloatArray
     """1 inside dilated text, else 0."""
@@ -79,13 +80,18 @@ def make_targets(
     """Draw the label maps of one image.
 
     Args:
-        polygons: N outlines (K, 2), (x, y) in pixels; parts outside the image are fine.
-        ignore: N flags; this text is masked out.
-        size: (height, width) of the maps.
+        polygons: N outlines, each (K, 2): (x, y) in pixels, K >= 3; they may reach outside the
+            image.
+        ignore: N flags; a text with a true flag is masked out.
+        size: (height, width) of the maps in pixels.
         config: Ratios and limits.
 
     Returns:
-        The maps. Text that is too small, or of which nothing is left when shrunk, is ignored.
+        The maps. A text that is too small, or vanishes when shrunk, is ignored.
+
+    Raises:
+        ValueError: An outline has another shape, the number of flags differs, or the size is
+            empty.
     """
     outlines = [np.ascontiguousarray(polygon, np.float64) for polygon in polygons]
     ignored = [
@@ -110,7 +116,17 @@ def make_targets_reference(
     size: tuple[int, int],
     config: TargetConfig = TargetConfig(),
 ) -> TargetMaps:
-    """Do what `make_targets` does, in NumPy: slow, plain, and what the tests hold it against."""
+    """Compute the result of `make_targets` in NumPy: slow, the reference in tests.
+
+    Args:
+        polygons: N outlines, each (K, 2): (x, y) in pixels.
+        ignore: N flags; a text with a true flag is masked out.
+        size: (height, width) of the maps in pixels.
+        config: Ratios and limits.
+
+    Returns:
+        The maps.
+    """
     maps = TargetMaps(
         np.zeros(size, np.float32),
         np.ones(size, np.float32),
@@ -149,21 +165,30 @@ def _draw(polygon: Polygon, ignored: bool, maps: TargetMaps, config: TargetConfi
 
 
 def measure(polygon: Polygon) -> tuple[float, float]:
-    """Area in square pixels and perimeter in pixels of a (K, 2) outline."""
+    """Measure a (K, 2) outline: its area in square pixels and its perimeter in pixels."""
     following = np.roll(polygon, -1, axis=0)
     cross = polygon[:, 0] * following[:, 1] - polygon[:, 1] * following[:, 0]
     return abs(float(cross.sum())) / 2, float(np.hypot(*(following - polygon).T).sum())
 
 
 def short_side(polygon: Polygon) -> float:
-    """Short side, in pixels, of the rectangle of least area around (K, 2) points."""
+    """Measure the short side, in pixels, of the smallest rectangle around (K, 2) points."""
     import cv2
 
     return float(min(cv2.minAreaRect(polygon.astype(np.float32))[1]))
 
 
 def edge_distance(xs: NDArray[np.int_], ys: NDArray[np.int_], polygon: Polygon) -> Polygon:
-    """Distance in pixels from each point (x, y) to the nearest edge of a (K, 2) outline."""
+    """Compute the distance of points to the nearest edge of an outline.
+
+    Args:
+        xs: x of each point, in pixels; any shape.
+        ys: y of each point, of the same shape.
+        polygon: (K, 2) outline, (x, y) in pixels.
+
+    Returns:
+        Distances in pixels, float64, of the same shape.
+    """
     nearest = np.full(xs.shape, np.inf)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         dx, dy = x1 - x0, y1 - y0
@@ -174,7 +199,16 @@ def edge_distance(xs: NDArray[np.int_], ys: NDArray[np.int_], polygon: Polygon) 
 
 
 def contains(xs: NDArray[np.int_], ys: NDArray[np.int_], polygon: Polygon) -> NDArray[np.bool_]:
-    """Whether each point (x, y) lies inside a (K, 2) outline, by the even-odd rule."""
+    """Test which points lie inside an outline, by the even-odd rule.
+
+    Args:
+        xs: x of each point, in pixels; any shape.
+        ys: y of each point, of the same shape.
+        polygon: (K, 2) outline, (x, y) in pixels.
+
+    Returns:
+        Booleans of the same shape.
+    """
     inside = np.zeros(xs.shape, bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 == y1:

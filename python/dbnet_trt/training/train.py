@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: crops in, checkpoints out. Stops anywhere, and goes on as if it had not."""
+"""Training loop. A run may stop at any step and resumes as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -55,34 +55,37 @@ from .state import TrainingState, copy_for_average, restore_state, save_state, u
 logger = logging.getLogger("dbnet_trt")
 
 MAX_SKIPPED_IN_ROW = 20
-"""Training stops after so many steps in a row without a finite loss."""
+"""Number of skipped steps in a row after which training stops."""
 
 NUM_PICTURES = 4
-"""Validation images that TensorBoard shows."""
+"""Number of validation images that TensorBoard shows."""
 
 MAY_CHANGE = (
     "output", "validation", "precision", "device", "num_threads", "workers", "compile",
     "log_every", "checkpoint_every", "validate_every", "short_side", "unclip_ratio",
 )  # fmt: skip
-"""Settings that a run may go on with otherwise than it began; they are not what is learnt."""
+"""Settings that may change when a run is resumed; they do not affect the model that is learnt."""
 
 
 def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) -> Path:
     """Train a detector, or resume the run in `config.output`.
 
     Args:
-        config: How.
-        watch: Called with every record of metrics.jsonl, by the first process.
+        config: Settings of the run.
+        watch: Called with every record of metrics.jsonl, in the first process only.
 
     Returns:
-        The last checkpoint, `last.safetensors`; the one with the best F on the validation set is
-        `best.safetensors` beside it.
+        The last checkpoint, `last.safetensors`. The checkpoint with the best F on the validation
+        data is `best.safetensors` beside it.
 
     Raises:
-        ValueError: A data set cannot be read, or there is no text in it.
-        EngineError: The run in `config.output` has another configuration.
+        ValueError: A data set cannot be read or has no text, or the batch size is not a multiple
+            of the number of processes.
+        EngineError: The run in `config.output` has another configuration, the initial weights do
+            not fit, or there is no such GPU.
         ImageError: An image is missing or damaged.
-        TrainingError: The loss is not a number, over and over, or there is no memory left.
+        TrainingError: The loss was not finite for many steps in a row, memory is exhausted, or a
+            process that prepares crops was killed.
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -103,8 +106,8 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
             restore_state(run.saved, run.state)
             if run.state.step >= config.steps:
                 logger.info(
-                    "the run in %s is complete, with %d steps; another one needs another output "
-                    "folder", config.output, run.state.step,
+                    "the run in %s is complete, with %d steps; choose another output folder for a "
+                    "new run", config.output, run.state.step,
                 )  # fmt: skip
                 return config.output / "last.safetensors"
             logger.info("resumed at step %d", run.state.step)
@@ -122,9 +125,9 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         try:
             if ranks.is_first:
                 with Metrics(config.output, run.state.step, watch) as metrics:
-                    _go(run, crops, metrics)
+                    _run_steps(run, crops, metrics)
             else:
-                _go(run, crops, None)
+                _run_steps(run, crops, None)
         except torch.OutOfMemoryError as error:
             size = config.augmentation.crop_size
             raise TrainingError(
@@ -147,7 +150,7 @@ class _Run:
 
 
 def _with_steps(config: TrainConfig, num_samples: int) -> TrainConfig:
-    """The same configuration, its length in steps."""
+    """Return the configuration with its length in steps rather than epochs."""
     if not config.epochs:
         return config
     steps = max(round(config.epochs * num_samples / config.batch_size), 1)
@@ -155,7 +158,11 @@ def _with_steps(config: TrainConfig, num_samples: int) -> TrainConfig:
 
 
 def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
-    """A model with its first weights, an optimizer, and no step done."""
+    """Create the state of a new run: initial weights, an optimizer, no step done.
+
+    Raises:
+        EngineError: The initial weights cannot be read, or belong to another backbone.
+    """
     torch.manual_seed(config.seed)
     model = DBNet(config.model)
     if config.init is not None and not (config.output / "state.pt").exists():
@@ -177,27 +184,27 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
 
 
 def _load_init(model: DBNet, init: Path) -> None:
-    """Fill a model from weights to begin with, and tell what is left random.
+    """Load initial weights into a model, and log which weights stay random.
 
     Raises:
-        EngineError: The file cannot be read, or is of another backbone.
+        EngineError: The file cannot be read, or belongs to another backbone.
     """
     report = load_weights(model, find_weights(init))
     logger.info("%s: %s", init, report)
     in_file, in_all = report.count("backbone.")
     if in_file == 0:
         raise EngineError(
-            f"{init} has no weight of the backbone {model.config.backbone}; give the backbone that "
-            "it was trained with (model.backbone)"
+            f"{init} has no weight of the backbone {model.config.backbone}; set model.backbone to "
+            "the backbone that it was trained with"
         )
     if 2 * in_file < in_all:
         logger.warning(
-            "%s has only %d of %d weights of the backbone %s; the others are random. Is it of "
-            "another backbone?", init, in_file, in_all, model.config.backbone,
+            "%s has only %d of %d weights of the backbone %s; the others stay random. Was it "
+            "trained with another backbone?", init, in_file, in_all, model.config.backbone,
         )  # fmt: skip
     if report.misfits:
         logger.warning(
-            "%s has %d weights of another shape; random ones are in their place. Is it of another "
+            "%s has %d weights of another shape; these stay random. Was it trained with another "
             "width (model.inner_channels)? %s", init, len(report.misfits), report.misfits[0],
         )  # fmt: skip
 
@@ -220,14 +227,14 @@ def _build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of a step, counted from 0: poly decay, after a linear warm-up."""
+    """Compute the learning rate of a step, from 0: linear warm-up, then polynomial decay."""
     rate = config.learning_rate * (1 - step / config.steps) ** config.power
     if step < config.warmup_steps:
         rate *= (step + 1) / config.warmup_steps
     return rate
 
 
-def _go(run: _Run, crops: Iterator[Crop], metrics: Metrics | None) -> None:
+def _run_steps(run: _Run, crops: Iterator[Crop], metrics: Metrics | None) -> None:
     config, state = run.config, run.state
     network = torch.compile(state.model) if config.compile else state.model
     pace = _Pace(state.step)
@@ -249,12 +256,23 @@ def _go(run: _Run, crops: Iterator[Crop], metrics: Metrics | None) -> None:
 def train_step(
     config: TrainConfig, state: TrainingState, network: Any, crop: Crop, ranks: Ranks = ALONE
 ) -> Losses | None:
-    """Do one step; None where it was skipped, because the loss or the gradient is not finite.
+    """Train on one batch.
 
-    A skipped step leaves weights, statistics and average as they were.
+    A step whose loss or gradient is not finite is skipped: weights, statistics and average stay
+    as they were.
+
+    Args:
+        config: Settings of the run.
+        state: State of the run; this advances it by one step.
+        network: The state's model, or its compiled form.
+        crop: Batch: images (B, 3, h, w) uint8 RGB and labels (B, h, w) float32.
+        ranks: This process among the training processes.
+
+    Returns:
+        The losses, or None if the step was skipped.
 
     Raises:
-        TrainingError: That happened over and over.
+        TrainingError: Too many steps in a row were skipped.
     """
     state.model.train()
     for group in state.optimizer.param_groups:
@@ -307,7 +325,7 @@ def _autocast(config: TrainConfig, ranks: Ranks) -> Any:
 
 
 class _Pace:
-    """Steps a second since it was last asked."""
+    """Training speed in steps per second, since the previous call."""
 
     def __init__(self, step: int) -> None:
         self._step, self._time = step, time.perf_counter()
@@ -336,7 +354,7 @@ def _rounded(value: Tensor) -> float:
 
 
 def make_card(config: TrainConfig, state: TrainingState) -> ModelCard:
-    """The card of the model as it is now."""
+    """Create the card of the model in its present state."""
     return ModelCard(
         name=f"dbnet-{config.model.backbone}",
         mean=MEAN,
@@ -359,6 +377,6 @@ def _validate(run: _Run, metrics: Metrics) -> None:
     parts = {name: round(getattr(score, name), 5) for name in ("precision", "recall", "f")}
     metrics.append({"step": state.step, "validation": parts})
     metrics.show(detector, run.validation[:NUM_PICTURES], state.step)
-    if score.f >= state.best_f:  # of the first ones, which find nothing, the last
+    if score.f >= state.best_f:  # >=: while nothing is found yet (F = 0), keep the latest model
         state.best_f = score.f
         save_model(config.output / "best.safetensors", state.average, card)
