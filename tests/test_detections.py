@@ -52,7 +52,7 @@ def test_repr_prints_no_numbers_of_pixels(found: Detections) -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"quads must have shape \(2, 4, 2\)"):
         Detections(np.zeros((1, 4, 2), np.float32), np.zeros(2, np.float32))
-    with pytest.raises(ValueError, match="one polygon a score"):
+    with pytest.raises(ValueError, match="one polygon per score"):
         Detections(np.zeros((1, 4, 2), np.float32), np.zeros(1, np.float32), ())
 
 
@@ -139,7 +139,7 @@ def test_image_of_another_size_is_refused() -> None:
     found = Detections(upright(20, 10, 20, 80)[None], np.ones(1, np.float32))
     for use in (found.crops, found.plot):
         use(np.zeros((90, 40, 3), np.uint8))
-        with pytest.raises(ValueError, match="text up to x 40, y 90, and the image has 40x60"):
+        with pytest.raises(ValueError, match="text up to x 40, y 90, but the image has 40x60"):
             use(np.zeros((60, 40, 3), np.uint8))
 
 

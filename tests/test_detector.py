@@ -179,7 +179,7 @@ def test_one_image_is_no_batch(detector: Detector, images: Any) -> None:
 
 def test_detector_is_not_copied(detector: Detector) -> None:
     for use in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(TypeError, match="open one there"):
+        with pytest.raises(TypeError, match="open a new one there"):
             use(detector)
 
 

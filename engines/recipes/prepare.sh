@@ -8,9 +8,9 @@ data=$(realpath "$1") here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 mkdir -p "$2"
 cd "$2"
 
-# draw FOLDER COUNT lines|words SEED: synthetic scenes
+# draw FOLDER COUNT line|word SEED: synthetic scenes
 draw() {
-    [ -f "$1/samples.jsonl" ] || dbnet synth "$1" "$2" --outlines "$3" --seed "$4" \
+    [ -f "$1/samples.jsonl" ] || dbnet synth "$1" "$2" --text-level "$3" --seed "$4" \
         --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
 }
 
@@ -21,10 +21,10 @@ prepare_lines() {
         python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
     [ -f ic15/distilled.jsonl ] ||
         python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train" ic15 teacher
-    draw scenes "${SCENES:-3000}" lines 1
+    draw scenes "${SCENES:-3000}" line 1
 }
 
 prepare_words() {
     validation="icdar2015:$data/icdar2015/train#val"
-    draw words "${SCENES:-2000}" words 2
+    draw words "${SCENES:-2000}" word 2
 }

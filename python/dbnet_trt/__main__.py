@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m dbnet_trt` is the command `dbnet`."""
+"""Entry point of `python -m dbnet_trt`, the same as the command `dbnet`."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user's folder for compiled models, of OpenVINO and of TensorRT."""
+"""Cache folder of the user for models compiled by OpenVINO and TensorRT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger("dbnet_trt")
 
 
 def cache_folder() -> Path | None:
-    """The user's folder for compiled models, made if need be; None where it cannot be written."""
+    """Return the user's cache folder, created if missing; None if it cannot be written."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -23,7 +23,7 @@ def cache_folder() -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        logger.warning("compiled models are not kept: %s cannot be made (%s)", folder, error)
+        logger.warning("compiled models are not kept: %s cannot be created (%s)", folder, error)
         return None
     if not os.access(folder, os.W_OK):
         logger.warning("compiled models are not kept: %s cannot be written", folder)
@@ -32,7 +32,12 @@ def cache_folder() -> Path | None:
 
 
 def prune_cache(folder: Path, max_bytes: int) -> None:
-    """Delete the oldest compiled models of a folder until the rest takes at most `max_bytes`."""
+    """Delete the oldest compiled models of a folder until the rest takes at most `max_bytes`.
+
+    Args:
+        folder: Folder with compiled models, *.blob.
+        max_bytes: Maximum total size in bytes.
+    """
     try:
         blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime, reverse=True)
         kept_bytes = 0

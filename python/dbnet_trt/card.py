@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model needs and gives: one card per model, inside the ONNX file or beside it."""
+"""Model cards: input, output and origin of a model, stored in the ONNX file or beside it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ METADATA_KEY = "dbnet_trt.card"
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """How pixels become the network's input: (pixel * scale - mean) / std per channel.
+    """Normalization of pixels, (pixel * scale - mean) / std, as pixel * multiplier + offset.
 
     Attributes:
-        multiplier: (3,) float32, a of pixel * a + b, channels in the network's order.
-        offset: (3,) float32, b of it.
+        multiplier: (3,) float32, scale / std of each channel, in the network's order.
+        offset: (3,) float32, -mean / std of each channel, in the network's order.
         swap_red_blue: Whether the network takes RGB; images are BGR.
     """
 
@@ -50,44 +50,45 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a DB detector needs as input, what it gives, and where it comes from.
+    """Description of a DBNet model: its input, its output and its origin.
 
     The network's input is (pixel * scale - mean) / std for each channel, in `channel_order`.
-    The defaults are ImageNet's numbers, which most DB models use.
+    The default mean and std are ImageNet's, which most models use.
     """
 
     name: str
     """Short name of the model."""
 
     text_level: TextLevel = ""
-    """What gets one outline: a "line" of text or a "word"; "" where that is not known."""
+    """Unit of text that gets one outline: "line" or "word"; "" if unknown."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Subtracted from each channel, in the order of the channels."""
+    """Mean of each channel, in `channel_order`; subtracted after scaling."""
 
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Each channel is divided by this after that."""
+    """Standard deviation of each channel, in `channel_order`; divides last."""
 
     scale: float = 1 / 255
-    """Pixels, 0 to 255, are multiplied by this first."""
+    """Factor for pixel values, 0 to 255; applied first."""
 
     channel_order: ChannelOrder = "bgr"
-    """Of the network's input: "bgr" or "rgb"."""
+    """Order of the input's channels: "bgr" or "rgb"."""
 
     output: Output = "probability"
-    """What the map holds: "probability", or "logit" where the sigmoid was left out."""
+    """Values of the output map: "probability", or "logit" if the network has no last sigmoid."""
 
     input_name: str = ""
-    """Name of the input tensor (B, 3, h, w); "" where the model has one input."""
+    """Name of the input tensor, (B, 3, h, w); may be "" if the model has one input."""
 
     output_name: str = ""
-    """Name of the output tensor, (B, 1, h, w) or (B, h, w); "" where the model has one output."""
+    """Name of the output tensor, (B, 1, h, w) or (B, h, w); may be "" if the model has one
+    output."""
 
     short_side: int = SHORT_SIDE
-    """Short side of images inside the network, in pixels, by default."""
+    """Default short side of images in the network, in pixels."""
 
     long_side_limit: int = LONG_SIDE_LIMIT
-    """Images whose long side would exceed this are made smaller, in pixels."""
+    """Default maximum long side of images in the network, in pixels."""
 
     binary_threshold: float = BINARY_THRESHOLD
     """Default of `PostprocessParams.binary_threshold`."""
@@ -105,46 +106,46 @@ class ModelCard:
     """Licence of the weights."""
 
     training_data: str = ""
-    """What the weights were trained on."""
+    """Data that the weights were trained on."""
 
     source: str = ""
-    """Where the weights come from, and why one would take them."""
+    """Origin of the weights, and reasons to choose them."""
 
     scores: str = ""
-    """What the weights reach on public data, each with the command that tells."""
+    """Scores of the weights on public data, each with the command that measures it."""
 
     sha256: str = ""
-    """Of the ONNX file this card describes; "" where the card is inside it, or not known."""
+    """SHA-256 of the ONNX file; "" if the card is inside the file, or if it is unknown."""
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             given = getattr(self, name)
             values = tuple(map(float, given if hasattr(given, "__iter__") else (given,)))
             if len(values) != 3 or not all(map(math.isfinite, values)):
-                raise ValueError(f"{name} must have 3 numbers, one a channel, got {given}")
+                raise ValueError(f"{name} must have 3 numbers, one per channel, got {given}")
             object.__setattr__(self, name, values)
         if 0 in self.std:
             raise ValueError(f"std must not be 0, got {self.std}")
         _check_choice("text_level", self.text_level, get_args(TextLevel))
         _check_choice("channel_order", self.channel_order, get_args(ChannelOrder))
         _check_choice("output", self.output, get_args(Output))
-        _ = self.size_policy, self.postprocess_params  # their own checks
+        _ = self.size_policy, self.postprocess_params  # these check the fields they read
 
     @property
     def size_policy(self) -> SizePolicy:
-        """How large images enter the network, by default."""
+        """Default size of images in the network."""
         return SizePolicy(self.short_side, self.long_side_limit)
 
     @property
     def postprocess_params(self) -> PostprocessParams:
-        """How text is read off the map, by default."""
+        """Default post-processing parameters."""
         return PostprocessParams(
             self.binary_threshold, self.score_threshold, self.unclip_ratio, self.max_candidates
         )
 
     @property
     def normalization(self) -> Normalization:
-        """How pixels become the network's input."""
+        """Normalization of the network's input."""
         mean, std = np.array(self.mean, np.float64), np.array(self.std, np.float64)
         return Normalization(
             (self.scale / std).astype(np.float32),
@@ -153,15 +154,17 @@ class ModelCard:
         )
 
     def to_json(self) -> str:
-        """The card as JSON text."""
+        """Convert to JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """The card of a JSON text.
+        """Read a card from JSON text.
 
         Raises:
-            ValueError: It is no JSON, lacks a name, or has a field that no card has.
+            ValueError: The text is not JSON, lacks a name, has an unknown field, or a value is out
+                of range.
+            TypeError: A value has the wrong type.
         """
         try:
             fields: Any = json.loads(text)
@@ -180,10 +183,10 @@ class ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card in a JSON file.
+    """Read a card from a JSON file.
 
     Raises:
-        EngineError: The file cannot be read or is no card.
+        EngineError: The file cannot be read, or is not a card.
     """
     try:
         return ModelCard.from_json(path.read_text(encoding="utf-8"))

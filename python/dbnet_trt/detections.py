@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found in one image."""
+"""Results of text detection in one image."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-OUTLINE_COLOR = (60, 200, 40)  # BGR: green, seen on most photos
-UPRIGHT_RATIO = 1.5  # a crop this much taller than wide holds text that runs downwards
+OUTLINE_COLOR = (60, 200, 40)  # BGR: green, visible on most photos
+UPRIGHT_RATIO = 1.5  # ratio of height to width from which a crop's text runs downwards
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One text of `Detections`."""
+    """One detected text."""
 
     quad: FloatArray
-    """(4, 2) float32, corners (x, y) in pixels, clockwise from the text's top left."""
+    """(4, 2) float32: corners (x, y) in pixels, clockwise from the text's top left."""
 
     score: float
     """Mean probability inside the outline, in [0, 1]."""
 
     polygon: FloatArray | None = None
-    """(K, 2) float32, outline (x, y) in pixels, where polygons were asked for."""
+    """(K, 2) float32: outline (x, y) in pixels; None unless polygons were requested."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -45,24 +45,24 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
-    """Text found in one image, best score first.
+    """Text detected in one image, the best score first.
 
     Supports `len`, iteration (over `Detection`), and indexing: a number gives one `Detection`; a
     slice, an index array or a boolean mask gives `Detections`, as in `found[found.scores > 0.8]`.
     """
 
     quads: FloatArray
-    """(N, 4, 2) float32, corners (x, y) in pixels of the image, clockwise from the top left."""
+    """(N, 4, 2) float32: corners (x, y) in pixels, clockwise from the text's top left."""
 
     scores: FloatArray
-    """(N,) float32 in [0, 1], mean probability inside each outline."""
+    """(N,) float32 in [0, 1]: mean probability inside each outline."""
 
     polygons: tuple[FloatArray, ...] | None = None
-    """N outlines (K, 2) float32 in pixels, where polygons were asked for."""
+    """N outlines (K, 2) float32 in pixels; None unless polygons were requested."""
 
     prob_map: FloatArray | None = None
-    """(h, w) float32 in [0, 1], the probability map, where it was asked for: of the network's
-    size without padding; it covers the whole image."""
+    """(h, w) float32 in [0, 1]: probability map of the whole image, at the size of the network's
+    input without padding; None unless it was requested."""
 
     def __post_init__(self) -> None:
         expected = (len(self.scores), 4, 2)
@@ -70,12 +70,12 @@ class Detections:
             raise ValueError(f"quads must have shape {expected}, got {self.quads.shape}")
         if self.polygons is not None and len(self.polygons) != len(self.scores):
             raise ValueError(
-                f"there must be one polygon a score: {len(self.scores)}, got {len(self.polygons)}"
+                f"expected one polygon per score, {len(self.scores)}, got {len(self.polygons)}"
             )
 
     @property
     def boxes(self) -> FloatArray:
-        """(N, 4) float32, upright boxes (x_min, y_min, x_max, y_max) in pixels."""
+        """(N, 4) float32: upright boxes (x_min, y_min, x_max, y_max) in pixels."""
         return np.concatenate([self.quads.min(axis=1), self.quads.max(axis=1)], axis=1)
 
     def __len__(self) -> int:
@@ -107,29 +107,34 @@ class Detections:
         return f"Detections({', '.join(parts)})"
 
     def above(self, score: float) -> Detections:
-        """Those whose score is at least this."""
+        """Select the detections whose score is at least this."""
         return self[self.scores >= score]
 
     def in_reading_order(self) -> Detections:
-        """The same, top to bottom, and left to right within a line.
+        """Sort the detections from top to bottom, and from left to right within a line.
 
-        Two texts are on one line where their centres' heights differ by less than half the lower
-        one's height, on the page turned straight: a photo taken at a slant reads the same.
+        Two texts are on one line if their centres differ in height by less than half the height of
+        the smaller one. Heights are measured after the skew of the image is removed, so a slanted
+        photo gives the same order.
         """
         return self if len(self) == 0 else self[np.array(_reading_order(self.quads))]
 
     def outlines(self) -> tuple[FloatArray, ...]:
-        """N outlines (K, 2) float32 in pixels: the polygons, or the quads where there are none."""
+        """Return N outlines (K, 2) float32 in pixels: the polygons, or without them the quads."""
         return tuple(self.quads) if self.polygons is None else self.polygons
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """A copy of the image with the outlines drawn on it.
+        """Draw the outlines on a copy of the image.
 
         Args:
-            image: The one that was searched: an array, a path, … as `Detector.detect` takes it.
+            image: Image in which the text was detected, as `Detector.detect` takes it.
 
         Returns:
             (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: The image is missing, broken, or of another shape or type.
+            ValueError: There is text outside the image, so it is another one.
         """
         import cv2
 
@@ -140,36 +145,46 @@ class Detections:
         return canvas
 
     def save(self, path: str | Path, image: ImageSource) -> None:
-        """Write the image with the outlines drawn on it.
+        """Write a copy of the image with the outlines drawn on it.
 
         Args:
-            path: Where to; the suffix says the format (.jpg, .png, …).
-            image: The one that was searched, as in `plot`.
+            path: File to write; its suffix sets the format (.jpg, .png, …).
+            image: Image in which the text was detected, as in `plot`.
 
         Raises:
-            ImageError: The format is not known or the file cannot be written.
+            ImageError: The image cannot be read, the format is unknown, or the file cannot be
+                written.
+            ValueError: There is text outside the image, so it is another one.
         """
         from .images.load import write_image
 
         write_image(path, self.plot(image))
 
     def crops(self, image: ImageSource) -> list[NDArray[np.uint8]]:
-        """Each text cut out and turned upright, as a recogniser wants it.
+        """Cut out each text and turn it upright, for a text recogniser.
 
-        Text that runs downwards, at least 1.5 times as tall as wide, is turned by 90 degrees
-        counter-clockwise, so that it lies.
+        Text at least 1.5 times as tall as wide, which runs downwards, is turned by 90 degrees
+        counter-clockwise.
 
         Args:
-            image: The one that was searched, as in `plot`.
+            image: Image in which the text was detected, as in `plot`.
 
         Returns:
             N images (h, w, 3) uint8 BGR, h and w at least 1.
+
+        Raises:
+            ImageError: The image is missing, broken, or of another shape or type.
+            ValueError: There is text outside the image, so it is another one.
         """
         pixels = self._load(image)
         return [_crop(pixels, quad) for quad in self.quads]
 
     def _load(self, image: ImageSource) -> NDArray[np.uint8]:
-        """The pixels; ValueError where text lies outside."""
+        """Load the image as (H, W, 3) uint8 BGR.
+
+        Raises:
+            ValueError: There is text outside the image.
+        """
         from .images.load import load_image
 
         pixels = load_image(image)
@@ -177,13 +192,13 @@ class Detections:
         right, bottom = self.quads.reshape(-1, 2).max(axis=0, initial=0)
         if right > width or bottom > height:
             raise ValueError(
-                f"there is text up to x {right:.0f}, y {bottom:.0f}, and the image has "
-                f"{width}x{height} pixels; give the one that was searched, in the same size"
+                f"there is text up to x {right:.0f}, y {bottom:.0f}, but the image has "
+                f"{width}x{height} pixels; pass the image that was searched, in the same size"
             )
         return pixels
 
     def to_json(self) -> str:
-        """One line of JSON; `from_json` gives the same numbers back. Without the map."""
+        """Convert to one line of JSON, without the map; `from_json` restores the same numbers."""
         fields: dict[str, Any] = {"quads": self.quads.tolist(), "scores": self.scores.tolist()}
         if self.polygons is not None:
             fields["polygons"] = [polygon.tolist() for polygon in self.polygons]
@@ -191,7 +206,7 @@ class Detections:
 
     @classmethod
     def from_json(cls, text: str) -> Detections:
-        """What `to_json` wrote; other fields are passed over.
+        """Read a text that `to_json` wrote; other fields are ignored.
 
         Raises:
             ValueError: The text is not such JSON.
@@ -208,7 +223,7 @@ class Detections:
         return cls(quads, scores, polygons)
 
     def to_supervision(self) -> supervision.Detections:
-        """As `supervision.Detections`: upright boxes, scores, and the quads as oriented boxes.
+        """Convert to `supervision.Detections`: upright boxes, scores, quads as oriented boxes.
 
         Raises:
             ImportError: The package supervision is not installed.
@@ -230,7 +245,10 @@ class Detections:
         )
 
     def to_gpuarray(self) -> tuple[Any, Any]:
-        """Quads and scores as `pycuda.gpuarray.GPUArray` in the current context.
+        """Copy quads and scores to the GPU, in PyCUDA's current context.
+
+        Returns:
+            `pycuda.gpuarray.GPUArray` of quads (N, 4, 2) float32 and of scores (N,) float32.
 
         Raises:
             ImportError: The package pycuda is not installed.
@@ -245,12 +263,12 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """No text."""
+        """Create a result without text."""
         return cls(np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32))
 
 
 def _reading_order(quads: FloatArray) -> list[int]:
-    """Indices of (N, 4, 2) quads, N at least 1, line by line."""
+    """Order (N, 4, 2) quads, N at least 1, line by line; returns their indices."""
     skew = _skew(quads)
     straighten = np.array([[np.cos(skew), -np.sin(skew)], [np.sin(skew), np.cos(skew)]])
     centers = quads.mean(axis=1) @ straighten
@@ -268,11 +286,11 @@ def _reading_order(quads: FloatArray) -> list[int]:
 
 
 def _skew(quads: FloatArray) -> float:
-    """Direction in radians in which most of the text of (N, 4, 2) quads runs, 0 = to the right."""
+    """Measure the direction, in radians, in which most text of (N, 4, 2) quads runs; 0 is right."""
     along = quads[:, 1] - quads[:, 0] + quads[:, 2] - quads[:, 3]
     lengths = np.linalg.norm(along, axis=1)
     down = quads[:, 3] - quads[:, 0] + quads[:, 2] - quads[:, 1]
-    flat = lengths > np.linalg.norm(down, axis=1)  # a square's direction is a matter of chance
+    flat = lengths > np.linalg.norm(down, axis=1)  # the direction of a square is arbitrary
     if not flat.any():
         return 0.0
     angles, weights = np.arctan2(along[flat, 1], along[flat, 0]), lengths[flat]
@@ -282,13 +300,13 @@ def _skew(quads: FloatArray) -> float:
 
 
 def _crop(image: NDArray[np.uint8], quad: FloatArray) -> NDArray[np.uint8]:
-    """The inside of a (4, 2) quad as an upright image."""
+    """Cut out the inside of a (4, 2) quad as an upright image."""
     import cv2
 
     width = max(1, round(float(max(_distance(quad, 0, 1), _distance(quad, 3, 2)))))
     height = max(1, round(float(max(_distance(quad, 0, 3), _distance(quad, 1, 2)))))
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    # Pixel centres are at whole numbers: the outline runs half a pixel outside of the first.
+    # Pixel centres are at whole numbers, so the outline lies half a pixel outside the first one.
     transform = cv2.getPerspectiveTransform(quad, corners - np.float32(0.5))
     crop = cv2.warpPerspective(
         image, transform, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detect text in images: the public face of the package."""
+"""Text detection in images: the main class of the package."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ logger = logging.getLogger("dbnet_trt")
 
 
 class Detector:
-    """Detects text in images.
+    """Text detector.
 
-    May be shared between threads: results are the same bytes as of calls one after the other. On
+    It may be shared between threads, and gives the same results as calls one after the other. On
     the CPU calls run in parallel, each with its own buffers; on the GPU they take turns.
 
     >>> detector = Detector()
@@ -57,23 +57,23 @@ class Detector:
         """Open a model.
 
         Args:
-            model: Name of a model, or path of an .onnx file, of an .engine file that `dbnet-build`
-                wrote, or of a .safetensors checkpoint; or an engine, ready to run; None opens the
-                default model.
+            model: Name of a model; path of an .onnx file, of an .engine file that `dbnet-build`
+                wrote, or of a .safetensors checkpoint; or an engine object. None opens the default
+                model.
             device: "auto", "cpu", "cuda" or "cuda:0".
-            card: What a model of another project needs and gives: a card, the path of one, or the
-                name of the project ("paddleocr", "mmocr", "doctr", "opencv"). Named models and our
-                own files have theirs.
-            cpu: Library, arithmetic and threads on the CPU.
-            gpu: Limits on the GPU.
-            **options: Size of images in the network and thresholds, for every call; see
-                `DetectorOptions`. The card's where left out or None.
+            card: Card of another project's ONNX file, its path, or the name of the project
+                ("paddleocr", "mmocr", "doctr", "opencv"). Named models and files of this package
+                need none.
+            cpu: Library, precision and threads on the CPU; None takes the defaults.
+            gpu: Limits on GPU memory; None takes the defaults.
+            **options: Size of images in the network and thresholds for every call; see
+                `DetectorOptions`. The card's values apply where they are left out or None.
 
         Raises:
-            EngineError: The model, the library that runs it or the device is not there, or the
-                model cannot run on it.
-            ValueError: An argument is out of range, or there is no model of that name, or a card is
-                given for an engine, which has its own.
+            EngineError: The model, the library that runs it or the device is missing, or the model
+                cannot run on this device.
+            ValueError: An argument is out of range, there is no model of that name, or a card is
+                given for a model that has its own.
             TypeError: `model` is not a name, a path or an engine, or there is no such option.
         """
         _check_options(options, DetectorOptions)
@@ -85,26 +85,28 @@ class Detector:
 
     @property
     def card(self) -> ModelCard:
-        """The model's card."""
+        """Card of the model."""
         return self._engine.card
 
     @property
     def size(self) -> SizePolicy:
-        """How large images enter the network, where a call does not say."""
+        """Size of images in the network, for calls that do not set it."""
         return self._size
 
     @property
     def params(self) -> PostprocessParams:
-        """How text is read off the probability map, where a call does not say."""
+        """Post-processing parameters, for calls that do not set them."""
         return self._params
 
     @property
     def gpu_usage(self) -> GpuUsage:
-        """Memory held on the GPU beside the network's own; all 0 on the CPU."""
+        """Memory held for the GPU without that of the network; all 0 on the CPU."""
         return self._runner.usage() if isinstance(self._runner, GpuRunner) else GpuUsage()
 
     def __getstate__(self) -> NoReturn:
-        raise TypeError("a Detector cannot be copied or sent to another process; open one there")
+        raise TypeError(
+            "a Detector cannot be copied or sent to another process; open a new one there"
+        )
 
     def __repr__(self) -> str:
         return f"Detector({self.card.name}: {self._engine.description})"
@@ -117,18 +119,18 @@ class Detector:
                 an image file; a PIL image; an `Nv12Frame` of a video; or, with device="cuda", a
                 (H, W, 3) BGR uint8 array in GPU memory (torch, CuPy, PyCUDA, JAX), which is not
                 copied.
-            **options: Size, thresholds and extras of this call; see `DetectOptions`. The
-                detector's where left out or None.
+            **options: Size, thresholds and further options of this call; see `DetectOptions`. The
+                detector's values apply where they are left out or None.
 
         Returns:
-            The detections, best score first; empty where there is no text.
+            The detections, the best score first; empty if there is no text.
 
         Raises:
-            ImageError: The image is missing, broken, or of another shape or dtype.
+            ImageError: The image is missing, broken, or of another shape or type.
             EngineError: The network cannot run: it does not take this size, memory is short (main
                 or GPU), the GPU was lost, or the process was forked after the detector was opened.
             ValueError: An option is out of range.
-            TypeError: `image` is no image, or there is no such option.
+            TypeError: `image` is not an image, or there is no such option.
         """
         batches = self._batches(options, 1)
         batches.add(self._runner.load(image, stream_handle(options.get("stream"))))
@@ -142,24 +144,25 @@ class Detector:
         batch_size: int = 4,
         **options: Unpack[DetectOptions],
     ) -> list[Detections]:
-        """Detect the text in many images.
+        """Detect the text in several images.
 
-        Images that have the same size in the network go through it together.
+        Images of the same size in the network are processed in batches.
 
         Args:
-            images: Any iterable of what `detect` takes, of mixed sizes.
+            images: Iterable of images as `detect` takes them; sizes may differ.
             batch_size: Maximum number of images in one batch, 1 or more.
-            **options: As in `detect`.
+            **options: Options as in `detect`.
 
         Returns:
             One result per image, in the order of the images.
 
         Raises:
-            ImageError: An image is missing, broken, or of another shape or dtype; the message says
+            ImageError: An image is missing, broken, or of another shape or type; the message says
                 which.
-            EngineError: As in `detect`.
+            EngineError: The network cannot run; see `detect`.
             ValueError: An argument is out of range.
-            TypeError: `images` is one image or holds something else, or there is no such option.
+            TypeError: `images` is a single image or contains something else, or there is no such
+                option.
         """
         return self.submit(images, batch_size=batch_size, **options).collect()
 
@@ -170,10 +173,10 @@ class Detector:
         batch_size: int = 4,
         **options: Unpack[DetectOptions],
     ) -> Ticket:
-        """Start to detect the text in many images, and return before it is found.
+        """Start to detect the text in several images, and return before it is found.
 
-        On the GPU the next batch is uploaded while this one computes; on the CPU the work is done
-        here.
+        On the GPU the next batch is uploaded while this one computes. On the CPU all work is done
+        in this call.
 
         >>> ahead = None
         >>> for frame in frames:
@@ -183,19 +186,21 @@ class Detector:
         ...     ahead = ticket
 
         Args:
-            images: As in `detect_batch`. Arrays in GPU memory must not be changed before the
-                results are collected, unless in the order of `stream`.
-            batch_size: As in `detect_batch`.
-            **options: As in `detect`.
+            images: Images as in `detect_batch`. Arrays in GPU memory must not be changed before the
+                results are collected, except by later work on the same `stream`.
+            batch_size: Maximum number of images in one batch, 1 or more.
+            **options: Options as in `detect`.
 
         Returns:
             A ticket for `collect`.
 
         Raises:
-            ImageError: As in `detect_batch`.
-            EngineError: As in `detect`.
-            ValueError: As in `detect_batch`.
-            TypeError: As in `detect_batch`.
+            ImageError: An image is missing, broken, or of another shape or type; the message says
+                which.
+            EngineError: The network cannot run; see `detect`.
+            ValueError: An argument is out of range.
+            TypeError: `images` is a single image or contains something else, or there is no such
+                option.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
@@ -211,9 +216,15 @@ class Detector:
         return Ticket(batches)
 
     def collect(self, ticket: Ticket) -> list[Detections]:
-        """Wait for the results of `submit`, one per image, in the order of the images.
+        """Wait for the results of `submit`.
 
-        Tickets may be collected in any order, and again.
+        Tickets may be collected in any order, and more than once.
+
+        Args:
+            ticket: Return value of `submit`.
+
+        Returns:
+            One result per image, in the order of the images.
 
         Raises:
             EngineError: The network failed, or the GPU ran out of memory or was lost.
@@ -227,7 +238,7 @@ class Detector:
 
 
 class Ticket:
-    """Images on their way through a detector, as `Detector.submit` returns them."""
+    """Images whose text is being detected, as `Detector.submit` returns them."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -242,7 +253,7 @@ class Ticket:
 
 
 def _check_many(images: object) -> None:
-    """Raise a TypeError for one image, which may be iterable: an array is, by its rows."""
+    """Raise a TypeError for a single image; it may be iterable, as an array is by its rows."""
     shape = getattr(images, "shape", None)
     kinds = (str, os.PathLike, bytes, bytearray, memoryview, Nv12Frame)
     is_iterable = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
@@ -273,7 +284,7 @@ def _choose_size(options: DetectorOptions, default: SizePolicy) -> SizePolicy:
 
 
 def _override(params: PostprocessParams, options: DetectorOptions) -> PostprocessParams:
-    """Return the parameters with the options that are given and not None."""
+    """Replace the parameters that the options set."""
     names = PostprocessOptions.__annotations__
     given: dict[str, Any] = {
         name: value for name, value in options.items() if name in names and value is not None

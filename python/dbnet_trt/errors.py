@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error of the package. Wrong arguments are plain ValueError or TypeError."""
+"""Exceptions of the package. Wrong arguments raise ValueError or TypeError."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable
 
 
 class DBNetError(Exception):
-    """Base of all errors that are not a wrong argument."""
+    """Base class of all exceptions of this package."""
 
 
 class ImageError(DBNetError, ValueError):
-    """An image could not be read, or is not an image."""
+    """An image or video cannot be read, or is not one."""
 
 
 class BuildError(DBNetError, RuntimeError):
-    """A model could not be exported or an engine could not be built."""
+    """A model cannot be exported, or an engine cannot be built."""
 
 
 class EngineError(DBNetError, RuntimeError):
@@ -24,16 +24,16 @@ class EngineError(DBNetError, RuntimeError):
 
 
 class TrainingError(DBNetError, RuntimeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 def did_you_mean(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str:
     """Return `; did you mean "..."?` for the closest choice, "" if none is close.
 
     Args:
-        name: What was given.
-        choices: What would have been right.
-        cutoff: Least similarity of a suggestion, in [0, 1].
+        name: Name that was given.
+        choices: Names that exist.
+        cutoff: Minimum similarity of a suggestion, in [0, 1].
     """
     close = difflib.get_close_matches(str(name), list(choices), 1, cutoff)
     return f'; did you mean "{close[0]}"?' if close else ""

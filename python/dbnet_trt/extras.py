@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optional libraries, and what installs them."""
+"""Optional libraries and the commands that install them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EXTRAS = {
     "tensorrt_rtx": "tensorrt-rtx",
     "modelopt": "quantize",
 }
-"""The extra of this package that brings a library, by the name that is imported."""
+"""Extra of this package that installs a library, by import name."""
 
 
 def install_hint(library: str) -> str:
-    """Return the command that installs a library, by the name that is imported."""
+    """Return the command that installs a library, given its import name."""
     name = library.partition(".")[0]
     extra = EXTRAS.get(name)
     return f"pip install 'dbnet-trt[{extra}]'" if extra else f"pip install {name}"
@@ -37,7 +37,7 @@ def import_backend(name: str) -> Any:
     """Import a library that runs networks.
 
     Raises:
-        EngineError: It is not installed, or broken; the message says what installs it.
+        EngineError: The library is missing or broken; the message says how to install it.
     """
     try:
         return importlib.import_module(name)
@@ -48,7 +48,7 @@ def import_backend(name: str) -> Any:
 
 
 def needs_torch(checkpoint: object, error: ImportError) -> str:
-    """Return the message for a checkpoint that cannot be read as PyTorch is missing."""
+    """Return the message for a checkpoint that cannot be read because PyTorch is missing."""
     return (
         f"{checkpoint} is a training checkpoint and needs PyTorch ({error}); "
         f"{install_hint('torch')}, or export it to ONNX with `dbnet export`"

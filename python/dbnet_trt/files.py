@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole, or not there at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file, then give it its name: whole, or not at all.
+    """Write a file so that it is complete or absent, even if the program is stopped.
+
+    Args:
+        path: File to write; its folder is created if missing.
+        write: Function that fills the temporary file whose path it gets.
 
     Raises:
-        OSError: The file cannot be written; it is named.
+        OSError: The file cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -24,7 +28,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno:
-            error.filename = str(path)  # not the temporary file's; a full disk gives none
+            error.filename = str(path)  # in place of the temporary file; a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)

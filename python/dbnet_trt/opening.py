@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dbnet_trt")
 
 SUFFIXES = (".onnx", ".engine", ".safetensors")
-"""Files that can be opened."""
+"""Suffixes of model files that can be opened."""
 
 
 def open_model(
@@ -40,21 +40,25 @@ def open_model(
     """Open the engine of a model by its name or path; an engine is returned as it is.
 
     Args:
-        model: As in `Detector`.
-        device: As in `Detector`.
-        card: As in `Detector`.
-        cpu: How an ONNX file runs on the CPU.
+        model: Name, path or engine, as in `Detector`; None opens the default model.
+        device: "auto", "cpu", "cuda" or "cuda:0".
+        card: Card of another project's ONNX file, as in `Detector`.
+        cpu: Settings of ONNX models on the CPU; None takes the defaults.
+
+    Returns:
+        An engine for the GPU (`DeviceEngine`) or for the CPU (`Engine`).
 
     Raises:
-        EngineError: The model or the device is not there, or the model cannot run.
-        ValueError: An argument is out of range, or there is no model of that name.
-        TypeError: `model` is none of these.
+        EngineError: The model or the device is missing, or the model cannot run.
+        ValueError: An argument is out of range, there is no model of that name, or a card is given
+            for a model that has its own.
+        TypeError: `model` is not a name, a path or an engine.
     """
     check_device(device)
     if model is not None and not isinstance(model, (str, Path)):
         if not hasattr(model, "card"):
             raise TypeError(
-                "a detector opens the name of a model, the path of one, or an engine, got "
+                "model must be the name of a model, its path, or an engine, got "
                 f"{type(model).__name__}; images go to its method detect"
             )
         _refuse_card(card, type(model).__name__)
@@ -71,17 +75,25 @@ def open_model(
 def make_runner(
     engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
 ) -> CpuRunner | GpuRunner:
-    """Make the GPU runner for an engine that enqueues, the CPU runner for any other.
+    """Create the runner of an engine: the GPU runner for a `DeviceEngine`, else the CPU runner.
+
+    Args:
+        engine: Engine to run.
+        device: "auto", "cpu", "cuda" or "cuda:0".
+        gpu: Settings of the pipeline on the GPU; None takes the defaults.
 
     Raises:
-        EngineError: The engine is on another GPU than `device`, or the GPU is not there.
+        EngineError: The engine is on another GPU than `device`, or the GPU is missing.
     """
     if not isinstance(engine, DeviceEngine):
         return CpuRunner(engine)
     ordinal = getattr(engine, "ordinal", None)
     asked = device_ordinal(device) if ":" in device else ordinal
     if ordinal is not None and asked != ordinal:
-        raise EngineError(f'the engine is on cuda:{ordinal}, and device "{device}" was asked for')
+        raise EngineError(
+            f'the engine is on cuda:{ordinal}, but device "{device}" was requested; leave device '
+            f'out, or open the engine on "{device}"'
+        )
     return GpuRunner(engine, asked or 0, gpu)
 
 
@@ -89,14 +101,13 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
     """Open an ONNX model.
 
     Args:
-        path: The .onnx file.
-        card: What the model needs and gives; otherwise the card inside the file, or in
-            `<name>.json` beside it.
-        config: Backend, precision, threads.
+        path: ONNX file.
+        card: Card of the model; None takes the card inside the file, or in `<name>.json` beside it.
+        config: Library, precision and threads; None takes the defaults.
 
     Raises:
         EngineError: The file is missing or broken, has no card or disagrees with it, or the
-            backend or precision is not to be had here.
+            library or precision is not available here.
     """
     config = config or CpuConfig()
     model, card, input_name, output_name = read_model(path, card)
@@ -115,11 +126,11 @@ def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDevic
     """Open a .safetensors file that `dbnet train` wrote.
 
     Args:
-        path: The checkpoint.
-        device: "cpu", "cuda", "cuda:0", or "auto": the GPU where there is one.
+        path: Checkpoint file.
+        device: "cpu", "cuda", "cuda:0", or "auto", which takes a GPU if there is one.
 
     Raises:
-        EngineError: torch is missing, or the file is not such a checkpoint, or there is no GPU.
+        EngineError: PyTorch is missing, the file is not such a checkpoint, or there is no GPU.
     """
     try:
         import torch
@@ -133,7 +144,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDevic
         device = "cuda" if has_gpu and cuda_available() else "cpu"
     if device != "cpu" and not has_gpu:
         raise EngineError(
-            f'device "{device}" was asked for, but PyTorch sees no CUDA device (no GPU, no driver, '
+            f'device "{device}" was requested, but PyTorch sees no CUDA device (no GPU, no driver, '
             'or a build of PyTorch for CPUs); use device="cpu"'
         )
     model, card = load_model(path)
@@ -148,11 +159,11 @@ def _refuse_card(card: ModelCard | str | None, name: str | Path) -> None:
 
 
 def _refuse_gpu(device: str) -> None:
-    """Raise an EngineError if an ONNX file was asked to run on a GPU."""
+    """Raise an EngineError if a GPU is requested for an ONNX file."""
     if device.startswith("cuda"):
         reason = (
             "ONNX files run on the CPU; build an engine with dbnet-build and open that, or"
             if cuda_available()
             else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA);"
         )
-        raise EngineError(f'device "{device}" was asked for, but {reason} use device="cpu"')
+        raise EngineError(f'device "{device}" was requested, but {reason} use device="cpu"')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of detection: every default stands here once, with its source.
+"""Settings of detection, and every default value with its source.
 
-Models bring their own thresholds and sizes in their cards; these are for cards that do not say.
+A model's card may set its own thresholds and sizes; the defaults apply where it does not.
 """
 
 from __future__ import annotations
@@ -15,38 +15,39 @@ import numpy as np
 from .errors import did_you_mean
 
 MULTIPLE = 32
-"""Network inputs are multiples of this, in pixels: five halvings in the backbone."""
+"""Sides of network inputs are multiples of this, in pixels: the backbone halves them five times."""
 
 SHORT_SIDE = 736
-"""Short side of images in the network, in pixels: the paper's for ICDAR 2015 and MSRA-TD500."""
+"""Default short side in pixels. Source: the paper, for ICDAR 2015 and MSRA-TD500."""
 
 LONG_SIDE_LIMIT = 4096
-"""Limit on the long side of images in the network, in pixels: bounds memory (our choice)."""
+"""Default limit on the long side in pixels. Source: our choice; it bounds memory."""
 
 BINARY_THRESHOLD = 0.3
-"""PaddleOCR's and the authors' code's; the paper says 0.2."""
+"""Default binarization threshold. Source: PaddleOCR and the authors' code; the paper says 0.2."""
 
 SCORE_THRESHOLD = 0.6
-"""PaddleOCR's; the authors' code has 0.6 for MSRA-TD500 and 0.55 for ICDAR 2015, mmocr 0.3."""
+"""Default minimum score. Source: PaddleOCR; the authors' code uses 0.6 for MSRA-TD500 and 0.55 for
+ICDAR 2015, mmocr 0.3."""
 
 UNCLIP_RATIO = 1.5
-"""The paper's r'."""
+"""Default unclip ratio r'. Source: the paper."""
 
 MAX_CANDIDATES = 1000
-"""PaddleOCR's and the authors' code's."""
+"""Default maximum number of detections. Source: PaddleOCR and the authors' code."""
 
 Backend = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class ResizePlan(NamedTuple):
-    """Sizes of one image on its way into the network, each (height, width) in pixels."""
+    """Sizes of an image before and after resizing, each (height, width) in pixels."""
 
     image: tuple[int, int]
     """Size of the original image."""
 
     resized: tuple[int, int]
-    """Size of the resized image, which lies in the top left corner of the network's input."""
+    """Size of the resized image, which fills the top left corner of the network's input."""
 
     padded: tuple[int, int]
     """Size of the network's input: `resized`, each side rounded up to a multiple of 32."""
@@ -54,13 +55,13 @@ class ResizePlan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SizePolicy:
-    """How large an image enters the network. The aspect ratio is kept."""
+    """Size of images in the network. The aspect ratio is kept."""
 
     short_side: int = SHORT_SIDE
     """Short side of the resized image, in pixels; images are scaled up or down to it."""
 
     long_side_limit: int = LONG_SIDE_LIMIT
-    """Maximum long side of the resized image, in pixels; it wins over `short_side`."""
+    """Maximum long side of the resized image, in pixels; it takes precedence over short_side."""
 
     def __post_init__(self) -> None:
         for name in ("short_side", "long_side_limit"):
@@ -73,7 +74,12 @@ class SizePolicy:
             object.__setattr__(self, name, int(value))
 
     def plan(self, height: int, width: int) -> ResizePlan:
-        """ResizePlan the resize of an image of this height and width, both at least 1."""
+        """Plan how an image is resized.
+
+        Args:
+            height: Height of the image in pixels, 1 or more.
+            width: Width of the image in pixels, 1 or more.
+        """
         factor = self.short_side / min(height, width)
         if max(height, width) * factor > self.long_side_limit:
             factor = self.long_side_limit / max(height, width)
@@ -82,28 +88,29 @@ class SizePolicy:
 
 
 def round_up(side: int) -> int:
-    """Round a side up to the next multiple of 32 pixels."""
+    """Round a side in pixels up to a multiple of 32."""
     return -(-side // MULTIPLE) * MULTIPLE
 
 
 @dataclass(frozen=True, slots=True)
 class PostprocessParams:
-    """How text is read off the probability map."""
+    """Parameters that turn the probability map into outlines of text."""
 
     binary_threshold: float = BINARY_THRESHOLD
-    """Pixels with a greater probability are text, in [0, 1]."""
+    """Probability above which a pixel is text, in [0, 1]."""
 
     score_threshold: float = SCORE_THRESHOLD
-    """Text is dropped if its score, the mean probability in its outline, is lower, in [0, 1]."""
+    """Minimum score of a detection, the mean probability inside its outline, in [0, 1]."""
 
     unclip_ratio: float = UNCLIP_RATIO
-    """r': outlines grow by D' = A' r' / L', for area A' and perimeter L'; 0 leaves them shrunk."""
+    """Unclip ratio r': outlines grow by D' = A' r' / L', for area A' and perimeter L'; 0 leaves
+    them shrunk."""
 
     max_candidates: int = MAX_CANDIDATES
     """Maximum number of detections per image; the highest-scoring are kept."""
 
     polygons: bool = False
-    """Whether to return polygons that follow curved text, beside the quads around them."""
+    """Whether to return polygons that follow curved text in addition to quads."""
 
     def __post_init__(self) -> None:
         for name in ("binary_threshold", "score_threshold", "unclip_ratio", "max_candidates"):
@@ -123,57 +130,56 @@ class PostprocessParams:
 
 
 class PostprocessOptions(TypedDict, total=False):
-    """Fields of `PostprocessParams` to set; what is left out or None is taken from the card."""
+    """Fields of `PostprocessParams` to override; the model's card sets those left out or None."""
 
     binary_threshold: float | None
-    """Pixels with a greater probability are text, 0 to 1."""
+    """Probability above which a pixel is text, 0 to 1."""
 
     score_threshold: float | None
-    """Text with a lower score is dropped, 0 to 1."""
+    """Minimum score of a detection, 0 to 1."""
 
     unclip_ratio: float | None
-    """How far outlines grow around the shrunk text regions; 0 leaves them shrunk."""
+    """Growth of outlines around the shrunk text regions; 0 leaves them shrunk."""
 
     max_candidates: int | None
-    """Maximum number of detections per image; the highest-scoring are kept. The GPU looks at 8192
-    components at most, and warns where there are more."""
+    """Maximum number of detections per image; the highest-scoring are kept. The GPU considers at
+    most 8192 text regions, and logs a warning if there are more."""
 
     polygons: bool | None
-    """Whether to follow curved text with polygons, beside the quads around them."""
+    """Whether to return polygons that follow curved text in addition to quads."""
 
 
 class DetectorOptions(PostprocessOptions, total=False):
-    """Options of a `Detector`, for all its calls."""
+    """Options of a `Detector` that apply to all its calls."""
 
     size: SizePolicy | None
-    """How large images enter the network."""
+    """Size of images in the network."""
 
 
 class DetectOptions(DetectorOptions, total=False):
-    """Options of one call; what is left out or None is the detector's."""
+    """Options of one call; the detector's apply where they are left out or None."""
 
     prob_map: bool
-    """Whether to return the probability map, too."""
+    """Whether to return the probability map as well."""
 
     stream: Any
-    """The CUDA stream that writes images in GPU memory: its handle, or an object of torch, CuPy or
-    PyCUDA; by default the one that is current for the array."""
+    """CUDA stream that writes images in GPU memory: its handle, or an object of torch, CuPy or
+    PyCUDA; by default the current stream of the array's library."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuConfig:
-    """How an ONNX model runs on the CPU."""
+    """Settings of ONNX models on the CPU."""
 
     backend: Backend = "auto"
-    """Library that runs the network; "auto" takes OpenVINO where it is installed, else ONNX
-    Runtime."""
+    """Library that runs the network; "auto" uses OpenVINO if it is installed, else ONNX Runtime."""
 
     precision: Precision = "auto"
-    """Arithmetic of the network; "auto" takes bf16 where the CPU has instructions for it (AMX,
+    """Precision of the network; "auto" uses bf16 if the CPU has instructions for it (AMX,
     AVX512-BF16), else fp32."""
 
     num_threads: int = 0
-    """Threads of the network; 0 uses one per core."""
+    """Number of threads that run the network; 0 uses one thread per core."""
 
     def __post_init__(self) -> None:
         for name, choices in (("backend", get_args(Backend)), ("precision", get_args(Precision))):
@@ -189,23 +195,25 @@ class CpuConfig:
 
 @dataclass(frozen=True, slots=True)
 class GpuConfig:
-    """Limits on what the pipeline takes of the GPU."""
+    """Settings of the pipeline on the GPU."""
 
     cuda_graphs: bool = True
     """Whether to capture the work of each input size in a CUDA graph and replay it."""
 
     max_shapes: int = 8
-    """Maximum number of input sizes (with their batch) kept ready; the least recently used goes."""
+    """Maximum number of input shapes (batch, height, width) kept ready; the least recently used is
+    dropped."""
 
     max_memory_mb: int = 4096
-    """Maximum GPU memory of these in MiB, beside the network's own; one size may take more."""
+    """Maximum GPU memory of these shapes in MiB, without the network's own; a single shape may
+    exceed it."""
 
 
 def check_device(device: str) -> str:
-    """Return `device` if it is "auto", "cpu", "cuda" or "cuda:N".
+    """Check that a device is "auto", "cpu", "cuda" or "cuda:N", and return it.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The device is none of these.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
         raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", got {device!r}')
@@ -213,5 +221,5 @@ def check_device(device: str) -> str:
 
 
 def device_ordinal(device: str) -> int:
-    """Return the number of a CUDA device: 1 of "cuda:1", 0 of "cuda" and "auto"."""
+    """Return the number of a CUDA device: 1 for "cuda:1", 0 for "cuda" and "auto"."""
     return int(device.partition(":")[2] or 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models by name: our own, which come with this package, and those that other packages ship."""
+"""Named models: those shipped with this package, and those of other packages."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from .errors import EngineError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A model that a package ships, this one or another."""
+    """Model that an installed package contains."""
 
     card: ModelCard
+    """Card of the model."""
+
     package: str
-    """Name to import."""
+    """Import name of the package."""
 
     file: str
-    """Path inside the package."""
+    """Path of the ONNX file inside the package."""
 
     install: str
-    """What installs it."""
+    """Command that installs the package."""
 
 
 OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
-"""Need no other package: light ones for lines of text and for words, and a ResNet-18 for lines."""
+"""Models shipped with this package: light ones for lines and for words, a ResNet-18 for lines."""
 
 
 def _own_model(name: str) -> PackagedModel:
-    """A model of ours: models/NAME.onnx and, beside it, its card."""
+    """Describe a model of this package: models/NAME.onnx, and its card beside it."""
     return PackagedModel(
         read_card(Path(__file__).parent / "models" / f"{name}.json"),
         package="dbnet_trt",
@@ -78,6 +80,7 @@ MODELS = {
 }
 
 DEFAULT_MODEL = "ppocrv6-small"
+"""Name of the model that a `Detector` opens by default."""
 
 FAMILIES = {
     "paddleocr": ModelCard(name="paddleocr"),
@@ -105,15 +108,15 @@ FAMILIES = {
         unclip_ratio=2.0,
     ),
 }
-"""Cards for ONNX files that other projects export, by the name of the project."""
+"""Cards for ONNX files of other projects, by name of the project."""
 
 
 def find_card(card: ModelCard | str | None) -> ModelCard | None:
-    """The card that is meant: one of `FAMILIES` by its name, or the one in a .json file.
+    """Resolve a card, given as the name of a project in `FAMILIES` or as the path of a .json file.
 
     Raises:
-        ValueError: There is no such name, and no such file.
-        EngineError: The file cannot be read or is no card.
+        ValueError: There is no such project and no such file.
+        EngineError: The file cannot be read, or is not a card.
     """
     if card is None or isinstance(card, ModelCard):
         return card
@@ -129,16 +132,19 @@ def find_card(card: ModelCard | str | None) -> ModelCard | None:
 
 
 def resolve_model(model: str | Path, suffixes: tuple[str, ...]) -> tuple[Path, ModelCard | None]:
-    """Find the file of a model, and its card if it is a named one.
+    """Resolve a model, given as a name or a path, to its file.
 
     Args:
-        model: Path of a file, or name of a model.
-        suffixes: Suffixes of files that are taken, as in (".onnx",).
+        model: Name of a model, or path of a file.
+        suffixes: Suffixes of files that are accepted, as in (".onnx",).
+
+    Returns:
+        The file, and the card of a named model; None for a path.
 
     Raises:
-        EngineError: There is no such file, or it is of another kind, or the package that ships the
-            model is not installed.
-        ValueError: There is no such model.
+        EngineError: The file is missing or of another kind, or the package that contains the model
+            is not installed.
+        ValueError: There is no model of that name.
     """
     path = Path(model)
     if path.suffix.lower() in suffixes:
@@ -148,18 +154,18 @@ def resolve_model(model: str | Path, suffixes: tuple[str, ...]) -> tuple[Path, M
     is_path = path.suffix or isinstance(model, Path) or "/" in model or path.exists()
     if is_path and str(model) not in MODELS:
         raise EngineError(
-            f"a model is a file ({', '.join(suffixes)}) or a name that `dbnet models` lists, got "
-            f"{model}"
+            f"model must be a file ({', '.join(suffixes)}) or a name that `dbnet models` lists, "
+            f"got {model}"
         )
     return find_model(str(model))
 
 
 def find_model(name: str) -> tuple[Path, ModelCard]:
-    """The ONNX file and the card of a named model.
+    """Find the ONNX file and the card of a named model.
 
     Raises:
-        ValueError: There is no such model.
-        EngineError: The package that ships it is not installed, or has no such file.
+        ValueError: There is no model of that name.
+        EngineError: The package that contains it is not installed, or has no such file.
     """
     if name not in MODELS:
         raise ValueError(
@@ -171,14 +177,14 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(
             f'the weights of "{name}" come with the package {model.package}, '
-            f'which is not installed; {model.install}, or take "{OWN_MODELS[0]}", which comes with '
-            "dbnet_trt itself and finds less"
+            f'which is not installed; {model.install}, or use "{OWN_MODELS[0]}", which comes with '
+            "dbnet_trt itself and finds less text"
         )
-    for folder in spec.submodule_search_locations:  # of an editable installation there are two
+    for folder in spec.submodule_search_locations:  # an editable installation has two
         path = Path(folder) / model.file
         if path.is_file():
             return path, model.card
     raise EngineError(
         f'the installed package {model.package} has no {model.file}, the weights of "{name}"; '
-        f"another version has: {model.install}"
+        f"install the right version: {model.install}"
     )

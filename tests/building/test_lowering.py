@@ -6,18 +6,18 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
-from dbnet_trt.building.lowering import Network, halve_edges, lower, read_network
+from dbnet_trt.building.lowering import OnnxNetwork, halve_edges, lower, read_network
 from fakes.tiny_model import CARD, make_model
 from onnx import TensorProto, helper
 
 PROBABILITY = dataclasses.replace(CARD, output="probability", output_name="map")
 
 
-def run(network: Network, batch: np.ndarray) -> np.ndarray:
+def run(network: OnnxNetwork, batch: np.ndarray) -> np.ndarray:
     return network.on_cpu()(batch)
 
 
-def element_types(network: Network) -> tuple[int, int]:
+def element_types(network: OnnxNetwork) -> tuple[int, int]:
     graph = network.model.graph
     first, last = graph.input[0], graph.output[0]
     return first.type.tensor_type.elem_type, last.type.tensor_type.elem_type

@@ -38,15 +38,15 @@ def test_scenes_are_written_the_same_by_several_processes(tmp_path: Path) -> Non
         ).read_bytes()
 
 
-@pytest.mark.parametrize("outlines", ["words", "lines"])
-def test_what_is_written_reads_without_problems(tmp_path: Path, outlines: str) -> None:
-    config = dataclasses.replace(CONFIG, outlines=outlines)  # type: ignore[arg-type]
+@pytest.mark.parametrize("text_level", ["word", "line"])
+def test_written_scenes_are_read_without_problems(tmp_path: Path, text_level: str) -> None:
+    config = dataclasses.replace(CONFIG, text_level=text_level)  # type: ignore[arg-type]
     found = read_dataset(f"jsonl:{write_scenes(tmp_path, 12, config=config)}")
     assert found.problems == []
     texts = [text for sample in found.samples for text in sample.texts]
     assert len(found.samples) == 12
     assert len(texts) > 12
-    assert any(" " in text.content for text in texts) == (outlines == "lines")
+    assert any(" " in text.content for text in texts) == (text_level == "line")
     for text in texts:
         assert text.polygon.min() >= 0
         assert text.polygon.max() <= 255
@@ -55,7 +55,7 @@ def test_what_is_written_reads_without_problems(tmp_path: Path, outlines: str) -
 def test_a_data_set_is_not_drawn_over(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     file.write_text("by hand")
-    with pytest.raises(ValueError, match="holds a data set; give another folder"):
+    with pytest.raises(ValueError, match="holds a data set; choose another folder"):
         write_scenes(tmp_path, 1, config=CONFIG)
     assert list(tmp_path.iterdir()) == [file]
 

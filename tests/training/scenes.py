@@ -32,7 +32,7 @@ def draw_scenes(folder: Path, count: int = 4) -> str:
     """A few easy scenes, as the name of a data set."""
     config = SynthConfig(
         size=SIZE,
-        outlines="lines",
+        text_level="line",
         fonts=FONTS,
         text_height=(18, 30),
         max_blocks=2,

@@ -20,7 +20,7 @@ AS_THEY_ARE = [
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = tmp_path / "scenes"
     drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2", "--seed", "1"]
-    drawn += ["--outlines", "lines", "--chinese", "0", *(f"--fonts={font}" for font in FONTS)]
+    drawn += ["--text-level", "line", "--chinese", "0", *(f"--fonts={font}" for font in FONTS)]
     assert main(["synth", str(scenes), "8", *drawn]) == 0
     data = f"jsonl:{scenes}/samples.jsonl"
     run = tmp_path / "run"

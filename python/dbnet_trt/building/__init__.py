@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model to a TensorRT engine: build, check, serve. The way of `dbnet-build`."""
+"""Building of TensorRT engines from models: convert, compile, check, serve."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model to an engine file and its card."""
+"""Build an engine file and its card from a model."""
 
 from __future__ import annotations
 
@@ -25,52 +25,56 @@ from ..files import write_atomically
 from ..settings import MULTIPLE, SizePolicy
 from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
-from .lowering import Network, lower, read_network
+from .lowering import OnnxNetwork, lower, read_network
 
 logger = logging.getLogger("dbnet_trt")
 
 CACHE_FORMAT = 1
-"""To be raised when the same input gives another engine."""
+"""Version of the cache; increase it when the same input gives another engine."""
 
 MAX_CACHE_BYTES = 2_000_000_000
-"""Engines kept in the user's cache folder; the oldest goes first."""
+"""Maximum size of the engines in the user's cache folder; the oldest are deleted first."""
 
 MIN_AGREEMENT = {"fp32": 0.99, "fp16": 0.95, "int8": 0.8, "fp8": 0.8}
-"""Boxes that an engine must share with ONNX Runtime's fp32, as `verify.Comparison.agreement`."""
+"""Minimum agreement of an engine's boxes with ONNX Runtime's in fp32, by precision; see
+`verify.Comparison.agreement`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildConfig:
-    """How to build an engine."""
+    """Settings of an engine build."""
 
     precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp16"
-    """Arithmetic of the network. int8 and fp8 need `calibration`."""
+    """Precision of the network; int8 and fp8 need calibration."""
 
     shapes: str = "32x32/736x1280/2048x2048"
-    """Smallest, best and largest input, as HEIGHTxWIDTH, multiples of 32. One shape fixes it."""
+    """Smallest, best and largest input, as HEIGHTxWIDTH/HEIGHTxWIDTH/HEIGHTxWIDTH in multiples of
+    32 pixels; a single HEIGHTxWIDTH allows this size only."""
 
     batch: int = 1
-    """The largest batch, and the one the engine is best at."""
+    """Largest batch size; the engine is optimised for it."""
 
     dcn: Literal["gridsample", "plugin"] = "gridsample"
-    """A checkpoint's deformable convolutions: as samplings and convolutions, or by TensorRT's
-    plugin (10.1 and later, not TensorRT-RTX)."""
+    """Form of a checkpoint's deformable convolutions: samplings and convolutions (gridsample), or
+    TensorRT's plugin (plugin; TensorRT 10.1 or later, not TensorRT-RTX)."""
 
     calibration: Path | None = None
-    """Folder of images like those the engine will see, for int8 and fp8; some hundred will do."""
+    """Folder with images like those to be detected, for int8 and fp8; a few hundred are enough."""
 
     rtx: bool = False
-    """Build with TensorRT-RTX, which needs no GPU; without a GPU it is taken anyway."""
+    """Build with TensorRT-RTX, which needs no GPU; on a machine without a GPU this is the
+    default."""
 
     compute_capability: str = ""
-    """With TensorRT-RTX: the GPUs to build for, as in 75,86,89. This machine's if left out, or all
-    since Ampere: NVIDIA advises an engine of its own for Turing (75)."""
+    """Compute capabilities to build for with TensorRT-RTX, as in 75,86,89; by default that of this
+    machine's GPU, or without a GPU all since Ampere (80). NVIDIA advises a separate engine for
+    Turing (75)."""
 
     check: bool = True
-    """Compare the boxes with ONNX Runtime's before the engine gets its name."""
+    """Compare the engine's boxes with ONNX Runtime's before it is written."""
 
     cache: bool = True
-    """Take an engine that was built before from the same file in the same way."""
+    """Reuse an engine that was built before from the same file with the same settings."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -80,11 +84,15 @@ class BuildConfig:
                 "int8 and fp8, and only they, need calibration images: --calibration FOLDER; got "
                 f"precision {self.precision} and calibration {self.calibration}"
             )
-        _ = self.profile, self.capabilities  # their own checks
+        _ = self.profile, self.capabilities  # these check the fields they read
 
     @property
     def profile(self) -> tuple[Shape, Shape, Shape]:
-        """Smallest, best and largest input, each (batch, height, width)."""
+        """Smallest, best and largest input, each (batch, height, width).
+
+        Raises:
+            ValueError: `shapes` has another form, or its sizes are not in order.
+        """
         parts = self.shapes.split("/")
         sizes = [tuple(map(int, part.split("x"))) for part in parts if re.fullmatch(_SIZE, part)]
         if len(sizes) != len(parts) or len(sizes) not in (1, 3):
@@ -107,7 +115,11 @@ class BuildConfig:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """`compute_capability` as in ("7.5", "8.6"), lowest first; empty where left out."""
+        """`compute_capability` as in ("7.5", "8.6"), the lowest first; empty if not set.
+
+        Raises:
+            ValueError: `compute_capability` has another form.
+        """
         names = [name for name in self.compute_capability.split(",") if name]
         if not all(re.fullmatch(r"\d{1,2}\.?\d", name) for name in names):
             raise ValueError(
@@ -122,16 +134,22 @@ _SIZE = r"\d+x\d+"
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """What `build_engine` made."""
+    """Result of `build_engine`."""
 
     path: Path
+    """Engine file."""
+
     card: EngineCard
+    """Card of the engine, written beside it."""
+
     from_cache: bool
+    """Whether the engine was taken from the cache."""
+
     checked: str
-    """What was compared with ONNX Runtime, and what could not be."""
+    """Result of the comparison with ONNX Runtime, in words; "no" if there was none."""
 
     layers: tuple[tuple[str, int], ...]
-    """Kinds of layers of the network and their number; empty where it came from the cache."""
+    """Types of layers in the network and their numbers; empty if it came from the cache."""
 
 
 def build_engine(
@@ -142,20 +160,24 @@ def build_engine(
     config: BuildConfig | None = None,
     progress: Progress | None = None,
 ) -> BuiltEngine:
-    """Build an engine, and its card beside it.
+    """Build an engine, and write it with its card beside it.
 
     Args:
         model: Name of a model, or path of an .onnx file or a .safetensors checkpoint.
-        output: The engine file; by default `default_name` in the working directory.
-        card: Of another project's ONNX file: a card, the path of one, or the name of the project.
-        config: Precision, shapes, target.
-        progress: Called as the build goes on, from the library's threads.
+        output: Engine file to write; by default `default_name` in the working directory.
+        card: Card of another project's ONNX file, its path, or the name of the project.
+        config: Precision, shapes, target; None takes the defaults.
+        progress: Called with the state of the build, from the library's threads.
+
+    Returns:
+        The engine file, its card, and the result of the check.
 
     Raises:
-        EngineError: The model or the library is not there.
-        BuildError: The model cannot be built, the engine does not find the same text, or cannot be
-            written.
-        ValueError: There is no such model or family of cards.
+        EngineError: The model or the library is missing.
+        BuildError: The model cannot be built, or the engine finds other text than ONNX Runtime or
+            cannot be written.
+        ImageError: A calibration image is broken, or the folder has none.
+        ValueError: There is no such model or project.
     """
     config = config or BuildConfig()
     if output is not None:
@@ -168,7 +190,7 @@ def build_engine(
     cached = _read_cache(entry)
     if cached is not None:
         data, engine_card = cached
-        compiled, checked = Compiled(data, ()), "compared when it was built first"
+        compiled, checked = Compiled(data, ()), "when it was first built"
     else:
         network = _lower(source, card, config)
         compiled = compile_network(network, target, progress)
@@ -186,11 +208,11 @@ def build_engine(
 
 
 def choose_target(config: BuildConfig) -> Target:
-    """The library and the GPUs that a configuration means on this machine.
+    """Choose the library and the GPUs to build for on this machine.
 
     Raises:
-        EngineError: The library is not there.
-        BuildError: It does not build for these GPUs.
+        EngineError: The library is missing.
+        BuildError: The library does not build for these GPUs.
     """
     has_gpu = cuda_available()
     backend = "tensorrt_rtx" if config.rtx or not has_gpu else "tensorrt"
@@ -220,7 +242,10 @@ def choose_target(config: BuildConfig) -> Target:
 
 
 def default_name(card: EngineCard) -> str:
-    """<model>-<h>x<w>-<precision>-sm<arch>-trt<version>.engine; RTX says so in the version."""
+    """Name an engine file <model>-<height>x<width>-<precision>-sm<arch>-<library><version>.engine.
+
+    The library is "trt" for TensorRT and "trt_rtx" for TensorRT-RTX.
+    """
     name = re.sub(r"[^\w.-]+", "_", card.model.name)
     _, (_, height, width), _ = card.shapes
     arch = "-".join(each.replace(".", "") for each in card.compute_capabilities)
@@ -234,8 +259,8 @@ def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path,
     return path, given_card or named_card
 
 
-def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> Network:
-    """The network as it is built."""
+def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> OnnxNetwork:
+    """Read a model and convert it to the graph that is compiled."""
     half = config.precision == "fp16"
     network = lower(read_network(source, card, half=half, dcn=config.dcn), half=half)
     if config.calibration is None:
@@ -248,14 +273,14 @@ def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> Network
 
 
 def _make_card(
-    network: Network,
+    network: OnnxNetwork,
     target: Target,
     version: str,
     source_sha256: str,
     config: BuildConfig,
     data: bytes,
 ) -> EngineCard:
-    """The engine's card; its model's card never asks for more than the largest shape."""
+    """Create the engine's card; image sizes in it are limited to the largest shape."""
     limit = min(network.card.long_side_limit, *target.shapes[2][1:])
     model = dataclasses.replace(
         network.card,
@@ -276,8 +301,8 @@ def _make_card(
     )
 
 
-def _check(data: bytes, card: EngineCard, network: Network, reference: Network) -> str:
-    """Hold the network, and where there is a GPU the engine, against ONNX Runtime's fp32."""
+def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxNetwork) -> str:
+    """Compare the engine, or without a suitable GPU its graph, with ONNX Runtime in fp32."""
     from .verify import compare, draw_samples
 
     on_gpu = cuda_available() and Device().compute_capability in card.compute_capabilities
@@ -289,15 +314,15 @@ def _check(data: bytes, card: EngineCard, network: Network, reference: Network) 
     result = compare(engine, reference.on_cpu(), draw_samples(), _sample_size(card))
     if result.agreement < MIN_AGREEMENT[card.precision]:
         raise BuildError(
-            f"{what}, in {card.precision}, does not find what ONNX Runtime finds in fp32: "
+            f"{what}, in {card.precision}, finds other text than ONNX Runtime in fp32: "
             f"{result}; try fp32 (fp16: build from the checkpoint; int8 and fp8: more images)"
         )
     verdict = f"{what}: {result}"
-    return verdict if on_gpu else f"{verdict}; the engine itself did not run: no GPU for it here"
+    return verdict if on_gpu else f"{verdict}; the engine did not run: no suitable GPU here"
 
 
 def _sample_size(card: EngineCard) -> SizePolicy:
-    """A size for drawn samples that the engine takes."""
+    """Choose a size for the drawn samples that the engine accepts."""
     _, (_, *best), (_, *largest) = card.shapes
     return SizePolicy(min(best), min(largest))
 
@@ -335,7 +360,7 @@ def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard] | None:
 
 
 def _keep(entry: Path | None, data: bytes, card: EngineCard) -> None:
-    """Put an engine into the cache; where that cannot be written, the engine is none the worse."""
+    """Store an engine in the cache; a cache that cannot be written is only a warning."""
     if entry is None:
         return
     try:
@@ -346,16 +371,20 @@ def _keep(entry: Path | None, data: bytes, card: EngineCard) -> None:
 
 
 def _check_output(path: Path) -> None:
-    """See whether a file can be written, before minutes are spent on it."""
+    """Check that a file can be written, before minutes are spent on the build.
+
+    Raises:
+        BuildError: The path is a folder, or its folder is not writable.
+    """
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir():
-        raise BuildError(f"{path} is a folder; --output names the .engine file")
+        raise BuildError(f"{path} is a folder; --output must name the .engine file")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise BuildError(f"{path} cannot be written: {folder} is no folder that can be written to")
+        raise BuildError(f"{path} cannot be written: {folder} is not a writable folder")
 
 
 def _write_pair(path: Path, data: bytes, card: EngineCard) -> None:
-    """An engine, then its card: what is stopped in between is an engine that no one opens."""
+    """Write an engine, then its card: without a card, a half-written pair cannot be opened."""
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
     text = card.to_json() + "\n"
     write_atomically(card_path(path), lambda temporary: temporary.write_text(text, "utf-8"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an ONNX graph to the bytes of an engine, by TensorRT or TensorRT-RTX."""
+"""Compile an ONNX graph to an engine, with TensorRT or TensorRT-RTX."""
 
 from __future__ import annotations
 
@@ -17,59 +17,71 @@ from ..engines.engine_card import Shape
 from ..engines.tensorrt import BACKENDS, load_library, make_logger
 from ..errors import BuildError
 from ..files import write_atomically
-from .lowering import Network
+from .lowering import OnnxNetwork
 
 logger = logging.getLogger("dbnet_trt")
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase of the build, the step it has reached, and how many it has."""
+"""Function of (name of a build phase, steps done, number of steps)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an engine is compiled for."""
+    """Library, GPUs and input shapes of an engine."""
 
     backend: str
-    """ "tensorrt" or "tensorrt_rtx"."""
+    """Library: "tensorrt" or "tensorrt_rtx"."""
 
     compute_capabilities: tuple[str, ...]
-    """As in ("8.6", "8.9"). TensorRT itself compiles for the GPU at hand alone."""
+    """Compute capabilities of the GPUs, as in ("8.6", "8.9"); TensorRT, unlike TensorRT-RTX,
+    compiles for the GPU of this machine only."""
 
     shapes: tuple[Shape, Shape, Shape]
     """Smallest, best and largest input, each (batch, height, width)."""
 
     timing_cache: Path | None = None
-    """Where TensorRT keeps what it measured; read before, written after."""
+    """File with TensorRT's kernel timings; read before the build and written after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """An engine's bytes, and what went into it."""
+    """Compiled engine and the layers of its network."""
 
     data: bytes
+    """Contents of the engine file."""
+
     layers: tuple[tuple[str, int], ...]
-    """Kinds of layers of the parsed network, with their types, the most frequent first."""
+    """Types of layers, each with its data type and number, the most frequent first."""
 
 
 def supported_compute_capabilities(library: Any) -> tuple[str, ...]:
-    """The GPUs that a library compiles for without having one; none where it needs the GPU."""
+    """List the GPUs that a library compiles for without having one, as in ("7.5", "8.6").
+
+    Args:
+        library: Module `tensorrt` or `tensorrt_rtx`.
+
+    Returns:
+        Compute capabilities, the lowest first; empty if the library needs the GPU.
+    """
     if not hasattr(library, "ComputeCapability"):
         return ()
     names = (name for name in dir(library.ComputeCapability) if name.startswith("SM"))
     return tuple(sorted((f"{name[2:-1]}.{name[-1]}" for name in names), key=float))
 
 
-def compile_network(network: Network, target: Target, progress: Progress | None = None) -> Compiled:
+def compile_network(
+    network: OnnxNetwork, target: Target, progress: Progress | None = None
+) -> Compiled:
     """Compile a network. Ctrl-C ends it between two steps.
 
     Args:
-        network: As `lowering.lower` gives it.
-        target: For what.
-        progress: Called from other threads.
+        network: Network from `lowering.lower`.
+        target: Library, GPUs and shapes.
+        progress: Called with the state of the build, from other threads.
 
     Raises:
-        EngineError: The library is not there.
-        BuildError: It cannot parse or build the network.
+        EngineError: The library is missing.
+        BuildError: The library cannot parse or build the network.
     """
     library = load_library(target.backend)
     log = make_logger(library)
@@ -93,8 +105,8 @@ def compile_network(network: Network, target: Target, progress: Progress | None 
     monitor = _make_monitor(library, progress, stop)  # TensorRT does not keep it alive
     config.progress_monitor = monitor
     with _timing_cache(library, config, target.timing_cache), ThreadPoolExecutor(1) as pool:
-        # In a thread of its own: this one stays free to be interrupted, and no exception flies
-        # through TensorRT's frames.
+        # The build runs in another thread: this one can be interrupted, and no exception passes
+        # through TensorRT.
         build = pool.submit(builder.build_serialized_network, definition, config)
         try:
             data = build.result()
@@ -114,10 +126,13 @@ def _configure(library: Any, builder: Any, target: Target, input_name: str) -> A
     shapes = [(batch, 3, height, width) for batch, height, width in target.shapes]
     profile.set_shape(input_name, *shapes)
     if config.add_optimization_profile(profile) < 0:
-        raise BuildError(f"TensorRT refuses the shapes {shapes}")
-    config.max_aux_streams = 0  # one stream, which a graph can capture
+        raise BuildError(
+            f"TensorRT rejects the input shapes {shapes} (smallest, best, largest); choose others "
+            "with --shapes, or a smaller --batch"
+        )
+    config.max_aux_streams = 0  # a graph can capture one stream only
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-    if hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # RTX: or no graph captures it
+    if hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # RTX: needed for graph capture
         config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if hasattr(config, "set_compute_capability"):
         config.num_compute_capabilities = len(target.compute_capabilities)
@@ -137,7 +152,7 @@ def _count_layers(definition: Any) -> tuple[tuple[str, int], ...]:
 
 
 def _make_monitor(library: Any, progress: Progress | None, stop: threading.Event) -> Any:
-    class Monitor(library.IProgressMonitor):  # type: ignore[misc]  # known at run time only
+    class Monitor(library.IProgressMonitor):  # type: ignore[misc]  # base known only at run time
         def __init__(self) -> None:
             library.IProgressMonitor.__init__(self)
             self._num_steps: dict[str, int] = {}
@@ -162,12 +177,12 @@ def _make_monitor(library: Any, progress: Progress | None, stop: threading.Event
 
 @contextmanager
 def _timing_cache(library: Any, config: Any, path: Path | None) -> Iterator[None]:
-    """Times of kernels from earlier builds; not for a library that builds ahead of time."""
+    """Use kernel timings of earlier builds; a library that builds ahead of time has none."""
     if path is None or hasattr(library, "ComputeCapability"):
         yield
         return
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    if not config.set_timing_cache(cache, False):  # of another GPU or version
+    if not config.set_timing_cache(cache, False):  # it is of another GPU or version
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
     write_atomically(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model to the ONNX graph that TensorRT gets: logits, one input, one output, one precision.
+"""Convert a model to the ONNX graph for TensorRT: one input, one output of logits, one precision.
 
-Networks are strongly typed: an engine computes in the types of its graph, so that fp16 is a graph
-in fp16, and int8 or fp8 a graph with quantization nodes.
+Networks are strongly typed: an engine computes in the types of its graph. For fp16 the graph itself
+is in fp16; for int8 or fp8 it contains quantization nodes.
 """
 
 from __future__ import annotations
@@ -28,20 +28,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dbnet_trt")
 
 LAYOUT_ONLY = frozenset(("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose"))
-"""Operators that may stand after the last sigmoid without changing what the map holds."""
+"""Operators that may follow the last sigmoid, as they do not change the values of the map."""
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A network as ONNX, and what it needs and gives."""
+class OnnxNetwork:
+    """ONNX graph of a network, and its card."""
 
     model: onnx.ModelProto
+    """Graph with its weights."""
+
     card: ModelCard
+    """Input and output of the network."""
+
     input_name: str
+    """Name of the input tensor, (B, 3, h, w)."""
+
     output_name: str
+    """Name of the output tensor, (B, h, w) or (B, 1, h, w)."""
 
     def on_cpu(self) -> Engine:
-        """Run by ONNX Runtime, whatever its float type."""
+        """Open the network in ONNX Runtime, whatever its floating-point type.
+
+        Raises:
+            EngineError: ONNX Runtime cannot load the network.
+        """
         return load_model(self.model, self.card, self.input_name, self.output_name)
 
 
@@ -51,34 +62,31 @@ def read_network(
     *,
     half: bool = False,
     dcn: Literal["gridsample", "plugin"] = "gridsample",
-) -> Network:
+) -> OnnxNetwork:
     """Read an ONNX file, or export a checkpoint.
 
     Args:
-        path: The .onnx or .safetensors file.
-        card: Of another project's ONNX file.
-        half: Export a checkpoint in fp16: better than to convert it later, for deformable
-            convolutions keep their coordinates in fp32. An ONNX file comes as it is.
-        dcn: How a checkpoint's deformable convolutions are exported, see `training.export`.
+        path: ONNX file (.onnx) or checkpoint (.safetensors).
+        card: Card of another project's ONNX file; None reads the file's own.
+        half: Export a checkpoint in fp16. This is better than a later conversion: deformable
+            convolutions keep their coordinates in fp32. An ONNX file is not converted.
+        dcn: Form of a checkpoint's deformable convolutions; see `network.export`.
 
     Raises:
         EngineError: The file cannot be read, or has no card or a wrong one.
-        BuildError: It is a checkpoint and PyTorch is not there.
+        BuildError: The file is a checkpoint, and PyTorch is missing.
     """
     if path.suffix.lower() != ".safetensors":
-        return Network(*read_model(path, card))
+        return OnnxNetwork(*read_model(path, card))
     return _export(path, "fp16" if half else "fp32", dcn)
 
 
-def lower(network: Network, *, half: bool) -> Network:
-    """Give logits instead of probabilities, and nothing else; in fp16 if `half`.
+def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
+    """Reduce a network to one output of logits; in fp16 if `half`.
 
     Args:
-        network: As read; it is not changed.
-        half: Weights, input and output in fp16.
-
-    Raises:
-        BuildError: The network does not survive fp16.
+        network: Network to convert; it is not changed.
+        half: Convert weights, input and output to fp16.
     """
     model = _copy(network.model)
     _keep_one_output(model, network.output_name)
@@ -87,17 +95,17 @@ def lower(network: Network, *, half: bool) -> Network:
         if _strip_sigmoid(model, network.output_name):
             card = dataclasses.replace(card, output="logit")
         else:
-            logger.info("%s: no sigmoid at the end to leave out", card.name)
+            logger.info("%s does not end in a sigmoid; its probabilities are kept", card.name)
     flush_denormals(model)
     if half:
         model = _to_half(model)
         halve_edges(model, network.input_name, network.output_name)
-    return Network(model, card, network.input_name, network.output_name)
+    return OnnxNetwork(model, card, network.input_name, network.output_name)
 
 
 def _export(
     path: Path, precision: Literal["fp32", "fp16"], dcn: Literal["gridsample", "plugin"]
-) -> Network:
+) -> OnnxNetwork:
     try:
         from ..network.export import export_checkpoint
     except ImportError as error:
@@ -105,7 +113,7 @@ def _export(
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"{path.stem}.onnx"
         export_checkpoint(path, target, precision=precision, dcn=dcn)
-        return Network(*read_model(target))
+        return OnnxNetwork(*read_model(target))
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -115,7 +123,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _keep_one_output(model: onnx.ModelProto, name: str) -> None:
-    """Drop the other outputs, and the nodes that only they need."""
+    """Remove the other outputs, and the nodes that only they need."""
     graph = model.graph
     kept = [output for output in graph.output if output.name == name]
     del graph.output[:]
@@ -133,7 +141,7 @@ def _keep_one_output(model: onnx.ModelProto, name: str) -> None:
 
 
 def _captured(node: onnx.NodeProto) -> set[str]:
-    """Names that the bodies of an If or a Loop read."""
+    """List the names that the bodies of an If or a Loop read."""
     return {
         name
         for attribute in node.attribute
@@ -143,7 +151,7 @@ def _captured(node: onnx.NodeProto) -> set[str]:
 
 
 def _strip_sigmoid(model: onnx.ModelProto, output: str) -> bool:
-    """Turn the sigmoid that makes the output into nothing; False where there is none."""
+    """Remove the sigmoid before the output; False if there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get(output)
     while node is not None and node.op_type in LAYOUT_ONLY:
@@ -160,13 +168,13 @@ def _make_identity(node: onnx.NodeProto) -> None:
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in fp16 between casts; a graph that holds fp16 weights stays as it is."""
+    """Convert a graph to fp16, with casts around it; a graph with fp16 weights stays as it is."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         return model
-    with warnings.catch_warnings():  # of weights below the smallest fp16; the check comes later
+    with warnings.catch_warnings():  # tiny weights underflow; the engine is compared later
         warnings.simplefilter("ignore")
         converted: onnx.ModelProto = convert_float_to_float16(
             model, keep_io_types=True, max_finite_val=65504.0
@@ -175,7 +183,13 @@ def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def halve_edges(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
-    """Where the graph begins or ends with a cast, let the other side of the cast be the edge."""
+    """Remove casts between fp32 and fp16 at input and output, which then are fp16.
+
+    Args:
+        model: Graph to change.
+        input_name: Name of the input tensor.
+        output_name: Name of the output tensor.
+    """
     import onnx
 
     half, graph = onnx.TensorProto.FLOAT16, model.graph

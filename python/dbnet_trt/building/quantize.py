@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""int8 and fp8: quantization nodes by NVIDIA's Model Optimizer, calibrated on images."""
+"""Quantization to int8 and fp8 with NVIDIA's Model Optimizer, calibrated on images."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ..images.load import find_sources, load_image
 from ..images.video import is_video
 from ..pipeline.preprocess import preprocess
 from ..settings import ResizePlan
-from .lowering import Network, halve_edges
+from .lowering import OnnxNetwork, halve_edges
 
 logger = logging.getLogger("dbnet_trt")
 
 MAX_IMAGES = 256
-"""Calibration looks at so many images at most, evenly spread over the folder."""
+"""Maximum number of calibration images; they are spread evenly over the folder."""
 
 
-def quantize(network: Network, precision: str, images: NDArray[np.float32]) -> Network:
-    """Put quantization nodes into a network in fp32; what stays unquantized is in fp16 then.
+def quantize(network: OnnxNetwork, precision: str, images: NDArray[np.float32]) -> OnnxNetwork:
+    """Insert quantization nodes into a network in fp32; the rest is converted to fp16.
 
     Args:
-        network: With logits for output.
-        precision: Of convolutions and matrix products: "int8" or "fp8".
-        images: (N, 3, h, w) float32, as the network takes them.
+        network: Network in fp32, with logits as output; it is not changed.
+        precision: Precision of convolutions and matrix products: "int8" or "fp8".
+        images: (N, 3, h, w) float32, normalised as the network's card says.
 
     Raises:
-        BuildError: Model Optimizer is not installed, or cannot do it.
+        BuildError: Model Optimizer is not installed, or cannot quantize the network.
     """
     try:
         from modelopt.onnx.quantization import quantize as insert_nodes
@@ -59,27 +59,32 @@ def quantize(network: Network, precision: str, images: NDArray[np.float32]) -> N
                 log_level="ERROR",
             )
             model = onnx.load(target)
-        except Exception as error:  # it raises all sorts
-            raise BuildError(f"Model Optimizer cannot quantize the network: {error}") from error
+        except Exception as error:  # Model Optimizer raises many types
+            raise BuildError(
+                f"Model Optimizer cannot quantize the network: {error}; build with --precision fp16"
+            ) from error
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise BuildError(f"Model Optimizer finds nothing to compute in {precision} in this network")
+        raise BuildError(
+            f"Model Optimizer finds nothing to compute in {precision} in this network; build with "
+            "--precision fp16"
+        )
     halve_edges(model, network.input_name, network.output_name)
     return dataclasses.replace(network, model=model)
 
 
 def load_calibration(folder: Path, card: ModelCard, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Images of a folder as the network takes them.
+    """Load the images of a folder, normalised for a network.
 
     Args:
-        folder: Searched through and through.
-        card: Says how images are normalised.
-        size: Each is scaled to fit into this height and width, and padded.
+        folder: Folder; its subfolders are searched as well.
+        card: Card of the network.
+        size: (height, width) in pixels; each image is scaled to fit into it, and padded.
 
     Returns:
-        (N, 3, h, w) float32.
+        (N, 3, height, width) float32.
 
     Raises:
-        ImageError: The folder holds none, or a broken one.
+        ImageError: The folder has no image, or one is broken.
     """
     sources = [name for name in find_sources([str(folder)]) if not is_video(name)]
     step = max(1, -(-len(sources) // MAX_IMAGES))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model for Triton Inference Server: encoded images in, outlines of text out.
+"""Model repository for Triton Inference Server: encoded images in, outlines of text out.
 
-Triton imports `TritonPythonModel` from the two lines of the repository's model.py.
+Triton loads the repository's model.py, which imports `TritonPythonModel` from here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ dynamic_batching {{ max_queue_delay_microseconds: 500 }}
 instance_group [ {{ kind: KIND_GPU, count: 1 }} ]
 parameters [ {{ key: "model", value: {{ string_value: "{file}" }} }} ]
 """
-"""Queue delay in microseconds: a tenth of a detection, so that waiting costs little."""
+"""Template of config.pbtxt. The queue delay is about a tenth of a detection's time."""
 
 MODEL = """\
 # SPDX-License-Identifier: Apache-2.0
@@ -45,12 +45,15 @@ def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
     """Write a model repository around an engine.
 
     Args:
-        folder: Of the repository; models already in it stay.
-        engine: The engine file; it is copied, with its card.
-        card: Of the engine.
+        folder: Folder of the repository; other models in it are kept.
+        engine: Engine file; it is copied together with its card.
+        card: Card of the engine.
 
     Returns:
         The model's folder, named after the model.
+
+    Raises:
+        OSError: A file cannot be read or written.
     """
     model = folder / re.sub(r"[^\w.-]+", "_", card.model.name)
     version = model / "1"
@@ -64,10 +67,17 @@ def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
 
 
 class TritonPythonModel:
-    """A `Detector` in Triton's Python backend; Triton calls the methods."""
+    """Model of Triton's Python backend around a `Detector`; Triton calls its methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the model that config.pbtxt names, on the GPU of this instance."""
+        """Open the engine that config.pbtxt names, on the GPU of this instance.
+
+        Args:
+            args: Triton's arguments: configuration as JSON, folder, version, device.
+
+        Raises:
+            EngineError: The engine cannot be opened.
+        """
         config = json.loads(args["model_config"])
         file = config["parameters"]["model"]["string_value"]
         path = Path(args["model_repository"]) / args["model_version"] / file
@@ -77,7 +87,14 @@ class TritonPythonModel:
         self._batch_size = max(1, config["max_batch_size"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One response a request; the images of all of them are detected together."""
+        """Answer requests; the images of all of them are detected together.
+
+        Args:
+            requests: Triton's requests, each with encoded images in the tensor IMAGE.
+
+        Returns:
+            One response per request; for a request with a broken image, an error.
+        """
         import triton_python_backend_utils as pb_utils
 
         images = [_get_images(pb_utils, request) for request in requests]
@@ -100,7 +117,7 @@ class TritonPythonModel:
 
 
 def pack(found: list[Detections]) -> dict[str, np.ndarray]:
-    """Results of B images as arrays, padded with zeros to the image with most text.
+    """Join the results of B images into arrays, padded with zeros to the largest number N of texts.
 
     Returns:
         QUADS (B, N, 4, 2) float32, SCORES (B, N) float32, COUNT (B, 1) int32.
@@ -115,7 +132,7 @@ def pack(found: list[Detections]) -> dict[str, np.ndarray]:
 
 
 def _get_images(pb_utils: Any, request: Any) -> Any:
-    """The images of a request, decoded; or the error that one of them gives."""
+    """Decode the images of a request; return the error if one of them is broken."""
     from ..images.load import load_image
 
     encoded = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two engines find the same text: a built one against ONNX Runtime."""
+"""Comparison of the text that two engines find: a built one and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from ..images.load import Image
 from ..settings import SizePolicy
 
 MIN_IOU = 0.8
-"""Two upright boxes that overlap so far are the same."""
+"""Minimum intersection over union at which two upright boxes count as the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much of the text two engines both found."""
+    """Number of boxes that two engines found, and that both found."""
 
     num_expected: int
+    """Number of boxes of the reference."""
+
     num_found: int
+    """Number of boxes of the engine."""
+
     num_same: int
+    """Number of boxes that both found."""
 
     @property
     def agreement(self) -> float:
-        """2 same / (expected + found), in [0, 1]; 1 where neither found anything."""
+        """2 same / (expected + found), in [0, 1]; 1 if neither found anything."""
         total = self.num_expected + self.num_found
         return 2 * self.num_same / total if total else 1.0
 
@@ -36,7 +41,17 @@ class Comparison:
 
 
 def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePolicy) -> Comparison:
-    """Detect by two engines, and count boxes that both give."""
+    """Detect text with two engines, and count the boxes that both find.
+
+    Args:
+        engine: Engine to check.
+        reference: Engine to compare it with.
+        images: Images (H, W, 3) uint8 BGR.
+        size: Size of images in the networks.
+
+    Raises:
+        EngineError: An engine cannot run.
+    """
     expected, found, same = 0, 0, 0
     detectors = Detector(reference, size=size), Detector(engine, size=size)
     for image in images:
@@ -47,7 +62,7 @@ def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePo
 
 
 def count_same(expected: Detections, found: Detections) -> int:
-    """How many boxes have a partner of their own among the others."""
+    """Count the boxes that can be paired with an overlapping box of the other result."""
     if not len(expected) or not len(found):
         return 0
     a, b = expected.boxes[:, None], found.boxes[None]
@@ -67,7 +82,14 @@ def count_same(expected: Detections, found: Detections) -> int:
 
 
 def draw_samples(count: int = 3) -> list[Image]:
-    """Images (480, 640, 3) with printed lines, for want of real ones; the same on every call."""
+    """Draw images with lines of text, to compare engines without photographs.
+
+    Args:
+        count: Number of images.
+
+    Returns:
+        Images (480, 640, 3) uint8 BGR, the same on every call.
+    """
     import cv2
 
     rng = np.random.default_rng(0)

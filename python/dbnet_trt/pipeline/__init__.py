@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an image to detections: resize, network, post-processing, on the CPU or the GPU."""
+"""Detection pipeline on the CPU or the GPU: preprocessing, network, post-processing."""

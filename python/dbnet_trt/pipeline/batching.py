@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of mixed sizes, brought together into frames of one size."""
+"""Grouping of images of mixed sizes into batches of one size."""
 
 from __future__ import annotations
 
@@ -10,22 +10,58 @@ from ..settings import PostprocessParams, ResizePlan, SizePolicy
 
 
 class Runner(Protocol):
-    """What takes frames: the CPU or the GPU."""
+    """Detection of text in batches, on the CPU or the GPU."""
 
     def load(self, source: Any, stream: int | None) -> Any:
-        """An image, where it is."""
+        """Load an image; an array in GPU memory stays there.
+
+        Args:
+            source: Image, as `Detector.detect` takes it.
+            stream: Handle of the CUDA stream that writes an array in GPU memory; None takes the
+                array's own.
+
+        Returns:
+            An image for `submit`, with a `shape` that begins with height and width.
+
+        Raises:
+            ImageError: The image is missing, broken, or of another shape or type.
+            TypeError: `source` is not an image.
+        """
 
     def submit(
         self, images: list[Any], plans: list[ResizePlan], params: PostprocessParams, prob_map: bool
     ) -> Any:
-        """Take images of the same padded size."""
+        """Start the detection of one batch.
+
+        Args:
+            images: B images from `load`.
+            plans: B plans with the same `padded` size.
+            params: Post-processing parameters.
+            prob_map: Whether the results contain the probability map.
+
+        Returns:
+            A handle for `collect`.
+
+        Raises:
+            EngineError: The network cannot run.
+        """
 
     def collect(self, pending: Any) -> list[Detections]:
-        """The text of what `submit` returned, one result an image."""
+        """Wait for a batch.
+
+        Args:
+            pending: Return value of `submit`.
+
+        Returns:
+            B results, one per image.
+
+        Raises:
+            EngineError: The network failed.
+        """
 
 
 class Batches:
-    """Images waiting for others of their size; results by the images' order."""
+    """Images grouped by their size in the network, and their results in the images' order."""
 
     def __init__(
         self,
@@ -35,6 +71,15 @@ class Batches:
         prob_map: bool,
         batch_size: int = 1,
     ) -> None:
+        """Begin without images.
+
+        Args:
+            runner: Runner that takes the batches.
+            size: Size of images in the network.
+            params: Post-processing parameters.
+            prob_map: Whether the results contain the probability map.
+            batch_size: Maximum number of images in one batch, 1 or more.
+        """
         self._runner, self._size, self._params = runner, size, params
         self._prob_map, self._batch_size = prob_map, batch_size
         self._waiting: dict[tuple[int, int], list[tuple[int, Any, ResizePlan]]] = {}
@@ -42,7 +87,7 @@ class Batches:
         self._num_images = 0
 
     def add(self, image: Any) -> None:
-        """Take an image; when a frame is full, it is submitted."""
+        """Add an image from `Runner.load`; a batch that is full is submitted."""
         plan = self._size.plan(*image.shape[:2])
         group = self._waiting.setdefault(plan.padded, [])
         group.append((self._num_images, image, plan))
@@ -51,16 +96,20 @@ class Batches:
             self._submit(self._waiting.pop(plan.padded))
 
     def flush(self) -> None:
-        """Submit the frames that are not full."""
+        """Submit the batches that are not full."""
         for group in self._waiting.values():
             while group:
-                # Powers of two: few shapes for the engine to prepare, and no empty work.
+                # Powers of two: the engine prepares few shapes, and no padding images are run.
                 count = 1 << (len(group).bit_length() - 1)
                 self._submit(group[:count])
                 del group[:count]
 
     def finish(self) -> list[Detections]:
-        """Wait for all results, in the order of the images."""
+        """Wait for all results; they come in the order of the images.
+
+        Raises:
+            EngineError: The network failed.
+        """
         self.flush()
         results: dict[int, Detections] = {}
         for indices, pending in self._running:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of images through a network on the CPU."""
+"""Runner for the CPU."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from .preprocess import preprocess
 
 
 class CpuRunner:
-    """Preprocess, network and post-processing, one after the other, when a frame is submitted."""
+    """Runner that does all work of a batch in `submit`, one step after the other."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def load(self, source: Any, stream: int | None) -> Image:
-        """The image in host memory."""
+        """Load an image into main memory.
+
+        Raises:
+            ImageError: The image is missing, broken, of another shape or type, or in GPU memory.
+            TypeError: `source` is not an image.
+        """
         if is_on_device(source):
             raise ImageError(
                 "the image is in GPU memory, but this detector runs on the CPU; "
-                'open it with device="cuda", or give a NumPy array'
+                'open the detector with device="cuda", or pass a NumPy array'
             )
         return load_image(source)
 
@@ -40,7 +45,20 @@ class CpuRunner:
         params: PostprocessParams,
         prob_map: bool,
     ) -> list[Detections]:
-        """Find the text in images of the same padded size."""
+        """Detect the text in one batch.
+
+        Args:
+            images: B images (H, W, 3) uint8 BGR.
+            plans: B plans with the same `padded` size.
+            params: Post-processing parameters.
+            prob_map: Whether the results contain the probability map.
+
+        Returns:
+            B results, one per image.
+
+        Raises:
+            EngineError: The network cannot run.
+        """
         card = self._engine.card
         normalization = card.normalization
         batch = np.empty((len(images), 3, *plans[0].padded), np.float32)
@@ -52,5 +70,5 @@ class CpuRunner:
         return with_maps(found, maps, plans, logits) if prob_map else found
 
     def collect(self, pending: list[Detections]) -> list[Detections]:
-        """What `submit` gave."""
+        """Return the results of `submit`."""
         return pending

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of images through a network on the GPU: the compiled pipeline around an engine."""
+"""Runner for the GPU: the compiled pipeline around an engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LoadedImage: TypeAlias = Image | Nv12Image | DeviceImage
 
 @dataclass(frozen=True, slots=True)
 class GpuUsage:
-    """Memory that a detector holds on the GPU, beside the network's own."""
+    """Memory that a detector holds for the GPU, without that of the network."""
 
     device_bytes: int = 0
     """GPU memory in bytes."""
@@ -36,14 +36,14 @@ class GpuUsage:
     """Page-locked host memory in bytes."""
 
     num_shapes: int = 0
-    """Number of input sizes, with their batch, that are kept ready."""
+    """Number of input shapes (batch, height, width) that are kept ready."""
 
     num_graphs: int = 0
-    """Number of CUDA graphs captured of these."""
+    """Number of these shapes whose work is captured in a CUDA graph."""
 
 
 class _NetworkCallbacks:
-    """An engine as the compiled pipeline calls it."""
+    """Functions of an engine that the compiled pipeline calls."""
 
     def __init__(self, engine: DeviceEngine) -> None:
         self.prepare, self._enqueue = engine.prepare, engine.enqueue
@@ -51,7 +51,7 @@ class _NetworkCallbacks:
         self.warn = logger.warning
 
     def enqueue(self, *arguments: Any) -> None:
-        """Without the garbage collector: memory that it frees on the GPU would break a capture."""
+        """Enqueue the network without garbage collection: freeing GPU memory breaks a capture."""
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -63,7 +63,7 @@ class _NetworkCallbacks:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A frame on its way; it keeps images in GPU memory alive."""
+    """A submitted batch; it keeps images in GPU memory alive."""
 
     ticket: _core.Ticket
     images: Sequence[DeviceImage]
@@ -73,14 +73,24 @@ class _Pending:
 
 
 class GpuRunner:
-    """Preprocess, network and post-processing in one CUDA graph.
+    """Runner that does all work of a batch in one CUDA graph.
 
-    Frames that were submitted and not collected overlap: one is uploaded while another computes.
+    Batches overlap until they are collected: one is uploaded while another computes.
     """
 
     def __init__(
         self, engine: DeviceEngine, device: int = 0, config: GpuConfig | None = None
     ) -> None:
+        """Create the pipeline.
+
+        Args:
+            engine: Engine on the same GPU.
+            device: Number of the GPU, from 0.
+            config: Limits on memory; None takes the defaults.
+
+        Raises:
+            EngineError: The GPU is missing, or this build has no CUDA.
+        """
         config = config or GpuConfig()
         card = engine.card
         self._is_half = engine.output_is_half
@@ -101,7 +111,17 @@ class GpuRunner:
         self._pipeline = _core.Pipeline(_NetworkCallbacks(engine), core_config)
 
     def load(self, source: Any, stream: int | None) -> LoadedImage:
-        """The image, in host or in GPU memory, where it is; `stream` orders it in the latter."""
+        """Load an image; an array in GPU memory stays there.
+
+        Args:
+            source: Image, as `Detector.detect` takes it.
+            stream: Handle of the CUDA stream that writes an array in GPU memory; None takes the
+                array's own.
+
+        Raises:
+            ImageError: The image is missing, broken, of another shape or type, or on another GPU.
+            TypeError: `source` is not an image.
+        """
         if is_on_device(source):
             return read_device_image(source, stream, self._pipeline.import_stream, self._ordinal)
         return read_nv12(source) if isinstance(source, Nv12Frame) else load_image(source)
@@ -113,7 +133,20 @@ class GpuRunner:
         params: PostprocessParams,
         prob_map: bool,
     ) -> _Pending:
-        """Enqueue images of the same padded size; returns before the text is found."""
+        """Enqueue one batch, and return before the text is found.
+
+        Args:
+            images: B images from `load`.
+            plans: B plans with the same `padded` size.
+            params: Post-processing parameters.
+            prob_map: Whether the results contain the probability map.
+
+        Returns:
+            A handle for `collect`.
+
+        Raises:
+            EngineError: The network cannot run, memory is short, or the GPU was lost.
+        """
         on_device = [image for image in images if isinstance(image, DeviceImage)]
         ticket = self._pipeline.submit(
             [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
@@ -126,10 +159,23 @@ class GpuRunner:
         return _Pending(ticket, on_device, plans, params, prob_map)
 
     def collect(self, pending: _Pending) -> list[Detections]:
-        """Wait for the text of a frame."""
+        """Wait for a batch.
+
+        Args:
+            pending: Return value of `submit`.
+
+        Returns:
+            B results, one per image.
+
+        Raises:
+            EngineError: The network failed, or the GPU was lost.
+        """
         texts, num_dropped, map_bytes, labels = self._pipeline.collect(pending.ticket)
         if num_dropped > 0:
-            logger.warning("%d texts too many for the GPU were left out", num_dropped)
+            logger.warning(
+                "%d text regions were left out: the GPU considers 8192 per image; use the CPU to "
+                "find all", num_dropped,
+            )  # fmt: skip
         plans, params = pending.plans, pending.params
         shape = (len(plans), *plans[0].padded)
         found = [Detections(quads, scores) for quads, scores in texts]
@@ -144,7 +190,7 @@ class GpuRunner:
         return with_maps(found, maps, plans, self._logits) if pending.prob_map else found
 
     def usage(self) -> GpuUsage:
-        """Return what the pipeline holds at present."""
+        """Return the memory that the pipeline holds at present."""
         return GpuUsage(**self._pipeline.usage())
 
 

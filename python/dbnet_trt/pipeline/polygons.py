@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find polygons that follow curved text, and the steps that this shares with the reference."""
+"""Polygons that follow curved text, and the steps shared with the reference implementation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..settings import PostprocessParams
 FloatArray = NDArray[np.float32]
 
 MIN_SIDE_PX = 3.0
-"""Least short side of a component's rectangle before unclip, in map pixels; 2 more after it."""
+"""Minimum short side of a text before unclip, in pixels of the map; after it, 2 more."""
 
 POLYGON_TOLERANCE = 0.002
-"""Polygons are simplified by this share of their perimeter."""
+"""Tolerance of the simplification of polygons, as a share of their perimeter."""
 
 CLIPPER_SCALE = 1024
-"""pyclipper works on whole numbers: 1/1024 px, so that rounding moves no corner visibly."""
+"""Steps per pixel for pyclipper, which takes whole numbers; rounding is then invisible."""
 
 
 def find_polygons(
@@ -27,7 +27,19 @@ def find_polygons(
     logits: bool,
     first_pixels: NDArray[np.uint32] | None,
 ) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-    """Quads (N, 4, 2), scores (N,) and N polygons (K, 2) of one (h, w) map, in map pixels."""
+    """Find the text in one map as polygons.
+
+    Args:
+        prob_map: (h, w) float32, probabilities, or logits if `logits`.
+        params: Thresholds and ratios.
+        logits: Whether the map holds logits.
+        first_pixels: (h, w) uint32, components found on the GPU: 1 + the first pixel of each,
+            counted y * w + x; 0 elsewhere. None finds them here.
+
+    Returns:
+        Quads (N, 4, 2) float32, scores (N,) float32 and N polygons (K, 2) float32, the best score
+        first, in pixels of the map.
+    """
     prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
     if first_pixels is None:
         labels, boxes = _core.label_components(prob_map, params.binary_threshold)
@@ -52,7 +64,7 @@ def find_polygons(
 def _read_polygon(
     contour: NDArray[np.int32], prob_map: FloatArray, params: PostprocessParams
 ) -> tuple[FloatArray, float, FloatArray] | None:
-    """(quad, score, polygon) of a component's (K, 2) contour; None where a filter drops it."""
+    """Turn a component's (K, 2) contour into (quad, score, polygon); None if a filter drops it."""
     import cv2
 
     outline = simplify(contour)
@@ -69,7 +81,7 @@ def _read_polygon(
 
 
 def _outer_contour(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """(K, 2) int32, the pixels around the one component of a (h, w) mask."""
+    """Trace the one component of a (h, w) mask: its (K, 2) int32 border pixels."""
     import cv2
 
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -77,7 +89,15 @@ def _outer_contour(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def to_probability(values: FloatArray, logits: bool) -> FloatArray:
-    """The same map as probabilities in [0, 1]: sigmoid of logits, clipped, NaN as 0."""
+    """Convert a map to probabilities in [0, 1]; NaN becomes 0.
+
+    Args:
+        values: Float32 of any shape.
+        logits: Whether the values are logits; otherwise they are only clipped.
+
+    Returns:
+        Float32 of the same shape.
+    """
     if logits:
         with np.errstate(over="ignore"):
             values = (1 / (1 + np.exp(-values))).astype(np.float32)
@@ -85,7 +105,7 @@ def to_probability(values: FloatArray, logits: bool) -> FloatArray:
 
 
 def simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Fewer points for a closed (K, 2) contour: Douglas-Peucker at 0.002 of its perimeter."""
+    """Simplify a closed (K, 2) int32 contour by Douglas-Peucker at 0.002 of its perimeter."""
     import cv2
 
     tolerance = POLYGON_TOLERANCE * cv2.arcLength(contour, True)
@@ -93,16 +113,16 @@ def simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def short_side(points: NDArray[np.int32] | FloatArray) -> float:
-    """Short side, in pixels, of the rectangle of least area around (K, 2) points."""
+    """Measure the short side, in pixels, of the smallest rectangle around (K, 2) points."""
     import cv2
 
     return float(min(cv2.minAreaRect(points)[1]))
 
 
 def order_corners(quad: NDArray[np.floating]) -> FloatArray:
-    """(4, 2) corners of a rectangle, clockwise from the text's top left.
+    """Order the (4, 2) corners of a rectangle clockwise from the text's top left.
 
-    Of the two leftmost corners the upper one comes first.
+    The first corner is the upper one of the two leftmost.
     """
     left_to_right = quad[np.lexsort((quad[:, 1], quad[:, 0]))]
     left, right = left_to_right[:2], left_to_right[2:]
@@ -111,7 +131,7 @@ def order_corners(quad: NDArray[np.floating]) -> FloatArray:
 
 
 def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.integer]) -> float:
-    """Mean of a (h, w) map inside a (K, 2) outline, corners truncated to whole pixels."""
+    """Average a (h, w) map inside a (K, 2) outline, whose corners are truncated to pixels."""
     import cv2
 
     last = np.array(prob_map.shape[::-1]) - 1
@@ -123,10 +143,14 @@ def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.int
 
 
 def unclip(outline: NDArray[np.floating | np.integer], unclip_ratio: float) -> FloatArray:
-    """Grow a (K, 2) outline by D' = A' r' / L' (Vatti clipping, round corners).
+    """Grow an outline by D' = A' r' / L' (Vatti clipping, round corners).
+
+    Args:
+        outline: (K, 2) outline of area A' and perimeter L', in pixels.
+        unclip_ratio: r'.
 
     Returns:
-        (M, 2) float32; the largest part where the result has several, (0, 2) where it has none.
+        (M, 2) float32, the largest part if there are several; (0, 2) if nothing is left.
     """
     import cv2
     import pyclipper

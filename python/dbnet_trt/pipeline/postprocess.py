@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find outlines of text in the network's probability map.
+"""Outlines of text from the network's probability map.
 
-Threshold, 8-connected components, minimum-area rectangle of each, mean probability inside it (the
-score), unclip, filters. The compiled core does this; `polygons` follows curved text, and
-`reference` does the same as the core with OpenCV and pyclipper, for tests and benchmarks.
+The steps are: threshold, 8-connected components, the minimum-area rectangle of each, its score (the
+mean probability inside it), unclip, filters. The compiled core does them; `polygons` follows curved
+text; `reference` does the core's work with OpenCV and pyclipper, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from .polygons import MIN_SIDE_PX, FloatArray, find_polygons, to_probability
 
 
 def core_params(params: PostprocessParams, logits: bool) -> _core.PostprocessParams:
-    """Return the core's parameters for maps that hold logits, or probabilities."""
+    """Convert parameters for the compiled core.
+
+    Args:
+        params: Thresholds and ratios.
+        logits: Whether the maps hold logits rather than probabilities.
+    """
     return _core.PostprocessParams(
         binary_threshold=params.binary_threshold,
         score_threshold=params.score_threshold,
@@ -44,15 +49,18 @@ def postprocess(
 
     Args:
         maps: (B, h, w) float32, probabilities, or logits if `logits`.
-        plans: B sizes. Only the part of a map that shows the image, `resized`, is looked at; the
-            outlines are scaled from it to `image` and clipped.
+        plans: B plans. The part of a map that shows the image, of size `resized`, is searched; the
+            outlines are scaled from it to size `image` and clipped.
         params: Thresholds and ratios.
-        logits: The maps hold logits.
-        first_pixels: (B, h, w) uint32, components that the GPU found, for polygons: 1 + the first
-            pixel of each, counted y * w + x; 0 elsewhere.
+        logits: Whether the maps hold logits.
+        first_pixels: (B, h, w) uint32, components found on the GPU, for polygons: 1 + the first
+            pixel of each, counted y * w + x; 0 elsewhere. None finds them here.
 
     Returns:
-        B results, each best score first, in pixels of its image.
+        B results, the best score first, in pixels of the image.
+
+    Raises:
+        ValueError: The maps have another shape than the plans say.
     """
     if params.polygons:
         components = [None] * len(maps) if first_pixels is None else list(first_pixels)
@@ -80,7 +88,14 @@ def postprocess(
 def with_maps(
     found: list[Detections], maps: FloatArray, plans: Sequence[ResizePlan], logits: bool
 ) -> list[Detections]:
-    """Detections with a copy of the part of (B, h, w) maps that shows each image."""
+    """Add to each result a copy of the part of its map that shows the image.
+
+    Args:
+        found: B results.
+        maps: (B, h, w) float32, probabilities, or logits if `logits`.
+        plans: B plans.
+        logits: Whether the maps hold logits.
+    """
     return [
         dataclasses.replace(
             each, prob_map=to_probability(values[: plan.resized[0], : plan.resized[1]], logits)
@@ -90,7 +105,7 @@ def with_maps(
 
 
 def _to_image(points: FloatArray, plan: ResizePlan) -> FloatArray:
-    """(..., 2) float32 points of the map, in place, to pixels of the image, clipped to it."""
+    """Scale (..., 2) float32 points from the map to the image, in place, and clip them to it."""
     height, width = plan.image
     resized_height, resized_width = plan.resized
     points *= np.array([width / resized_width, height / resized_height], np.float32)

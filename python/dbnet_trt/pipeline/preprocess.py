@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resize, normalise and pad images for the network."""
+"""Preprocessing: resize, normalise and pad images for the network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ def preprocess(
     """Resize, normalise and pad one image into `out`, in one pass.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
-        plan: Its sizes, from `SizePolicy.plan`.
-        normalization: How pixels become numbers.
-        out: (3, h, w) float32, contiguous, written; (pixel * scale - mean) / std inside
-            `plan.resized`, 0 outside.
+        image: (H, W, 3) uint8 BGR.
+        plan: Sizes of the image, from `SizePolicy.plan`.
+        normalization: Factor and offset per channel.
+        out: (3, h, w) float32, contiguous, of size `plan.padded`; overwritten by
+            (pixel * scale - mean) / std inside `plan.resized`, and 0 outside.
+
+    Raises:
+        ValueError: An array has another shape than the plan says.
     """
     _core.preprocess(
         image,

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preprocessing and post-processing in OpenCV, NumPy and pyclipper.
+"""Reference for preprocessing and post-processing, in OpenCV, NumPy and pyclipper.
 
-Only tests and benchmarks use this: it is what the compiled core and the GPU kernels are compared
-with.
+Only tests and benchmarks use it, to compare the compiled core and the GPU kernels with.
 """
 
 from __future__ import annotations
@@ -25,7 +24,16 @@ from .polygons import (
 def preprocess_reference(
     image: NDArray[np.uint8], plan: ResizePlan, normalization: Normalization
 ) -> NDArray[np.float32]:
-    """The same with OpenCV and NumPy, one step after the other; returns (3, h, w) float32."""
+    """Compute the result of `preprocess` with OpenCV and NumPy, one step after the other.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        plan: Sizes of the image.
+        normalization: Factor and offset per channel.
+
+    Returns:
+        (3, h, w) float32, of size `plan.padded`.
+    """
     import cv2
 
     height, width = plan.resized
@@ -42,10 +50,15 @@ def preprocess_reference(
 def postprocess_reference(
     values: FloatArray, params: PostprocessParams, *, logits: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """What `postprocess` does with one (h, w) map, by OpenCV and pyclipper.
+    """Compute the result of `postprocess` for one map with OpenCV and pyclipper.
+
+    Args:
+        values: (h, w) float32, probabilities, or logits if `logits`.
+        params: Thresholds and ratios.
+        logits: Whether the map holds logits.
 
     Returns:
-        quads (N, 4, 2) float32 in map pixels and scores (N,) float32, best first.
+        Quads (N, 4, 2) float32 in pixels of the map, and scores (N,) float32, the best first.
     """
     import cv2
 
@@ -54,7 +67,7 @@ def postprocess_reference(
     contours, hierarchy = cv2.findContours(binary_map, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     found = []
     for i, contour in enumerate(contours):
-        if hierarchy[0][i][3] >= 0:  # the border of a hole is no text
+        if hierarchy[0][i][3] >= 0:  # the border of a hole
             continue
         rectangle = cv2.minAreaRect(contour)
         if min(rectangle[1]) < MIN_SIDE_PX:

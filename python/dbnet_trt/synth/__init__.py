@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic scenes with text, drawn with their outlines."""
+"""Synthetic scenes of text, with exact outlines."""

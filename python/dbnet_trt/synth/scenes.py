@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic scenes: text on photographs or invented surfaces, and its exact outlines."""
+"""Synthetic scenes: text on photographs or drawn surfaces, with exact outlines."""
 
 from __future__ import annotations
 
@@ -35,65 +35,73 @@ logger = logging.getLogger("dbnet_trt")
 Image = NDArray[np.uint8]
 
 PLACEMENT_TRIES = 6
-"""Places tried for a block before it is left out."""
+"""Number of places tried for a block of text before it is left out."""
 
 SYSTEM_FONTS = (Path("/usr/share/fonts"), Path("/Library/Fonts"), Path("C:/Windows/Fonts"))
-"""Where Linux, macOS and Windows keep fonts."""
+"""Font folders of Linux, macOS and Windows."""
 
 OCCLUDED_SHARE = 0.35
-"""Text of which more than this share is covered is ignored."""
+"""Maximum share of a text's letters that may be covered; beyond it the text is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthConfig:
-    """What synthetic scenes are made of."""
+    """Contents of synthetic scenes."""
 
     size: int = 640
     """Side of the square images, in pixels."""
 
-    outlines: Literal["words", "lines"] = "words"
-    """What gets an outline of its own."""
+    text_level: Literal["word", "line"] = "word"
+    """Unit of text that gets one outline: word or line."""
 
     fonts: tuple[Path, ...] = SYSTEM_FONTS
-    """Folders with .ttf, .otf or .ttc files, or such files."""
+    """Font files (.ttf, .otf, .ttc), or folders with such files."""
 
     words: Path | None = None
-    """A text file, one word a line; a small built-in list if left out."""
+    """Text file with one word per line; by default a small built-in list."""
 
     backgrounds: Path | None = None
-    """A folder of photographs without text; invented surfaces only if left out."""
+    """Folder of photographs without text; by default all backgrounds are drawn surfaces."""
 
     text_height: tuple[int, int] = (10, 110)
-    """Range of font sizes, in pixels; log-uniform."""
+    """Range of font sizes, in pixels; the logarithm is drawn uniformly."""
 
     max_blocks: int = 7
-    """At most so many blocks of text an image."""
+    """Maximum number of text blocks per image."""
 
     tiny_px: float = 7.0
-    """Text lower than this is ignored."""
+    """Minimum height of a text, in pixels; smaller texts are ignored."""
 
     chinese: float = 0.25
-    """Share of Chinese among the blocks, where a font has the characters."""
+    """Share of Chinese blocks, if a font has the characters."""
 
     seed: int = 0
-    """Same seed, same pictures."""
+    """Random seed; the same seed gives the same pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What the configuration names, loaded."""
+    """Fonts, words and photographs that a configuration names."""
 
     typefaces: list[Typeface]
+    """Fonts for Latin text."""
+
     chinese_typefaces: list[Typeface]
+    """Fonts with Chinese characters."""
+
     words: list[str]
+    """Words for Latin text."""
+
     photos: list[Image] = field(repr=False)
+    """Background photographs, (H, W, 3) uint8 BGR."""
 
 
 def load_materials(config: SynthConfig) -> Materials:
-    """Find the fonts, words and photographs.
+    """Load the fonts, words and photographs that a configuration names.
 
     Raises:
-        ValueError: There is no font, or a folder holds nothing of use.
+        ValueError: There is no font, or the folder of photographs has no image.
+        OSError: The text file or a folder cannot be read.
     """
     typefaces = find_typefaces(config.fonts)
     words = list(COMMON_WORDS)
@@ -115,10 +123,15 @@ def load_materials(config: SynthConfig) -> Materials:
 def make_scene(
     materials: Materials, config: SynthConfig, index: int
 ) -> tuple[Image, tuple[Text, ...]]:
-    """Make one picture, a function of the seed and the index alone.
+    """Draw one picture, which depends on the seed and the index alone.
+
+    Args:
+        materials: Fonts, words and photographs.
+        config: Contents of the scene.
+        index: Number of the picture.
 
     Returns:
-        (size, size, 3) uint8 BGR and its texts.
+        The picture, (size, size, 3) uint8 BGR, and its texts.
     """
     rng = np.random.default_rng((config.seed, index))
     size = config.size
@@ -135,7 +148,7 @@ def make_scene(
     texts = [
         _mark(text, letters, covered, config)
         for line in lines
-        for text in _texts(line, config.outlines)
+        for text in _texts(line, config.text_level)
     ]
     return _photograph(scene, rng), tuple(text for text in texts if len(text.polygon) >= 3)
 
@@ -147,7 +160,7 @@ def _random_block(materials: Materials, config: SynthConfig, rng: np.random.Gene
     low, high = np.log(config.text_height)
     height_px = int(math.exp(rng.uniform(low, high)))
     num_lines = int(rng.choice((1, 2, 3, 4), p=(0.5, 0.25, 0.15, 0.1)))
-    room = config.size * 0.95 / height_px / 0.55  # letters that fit beside each other
+    room = config.size * 0.95 / height_px / 0.55  # number of letters that fit into a line
     texts = []
     for _ in range(num_lines):
         words = [random_word(materials.words, chinese, rng)]
@@ -163,7 +176,7 @@ def _random_block(materials: Materials, config: SynthConfig, rng: np.random.Gene
 def _place(
     block: Block, taken: NDArray[np.uint8], rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
-    """(3, 3) homography from the block to a free place of the scene; None if none was found."""
+    """Find a free place for a block: a (3, 3) homography from block to scene; None if none fits."""
     height, width = block.mask.shape
     size = len(taken)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
@@ -197,7 +210,7 @@ def _paint(
     homography: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> list[Line]:
-    """Paint a block into the scene; its lines, in pixels of the scene."""
+    """Paint a block into the scene, and return its lines in pixels of the scene."""
     height, width = block.mask.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
     quad = _project(corners, homography)
@@ -223,8 +236,8 @@ def _project(points: Polygon, homography: NDArray[np.float64]) -> Polygon:
     return np.asarray(projected[:, :2] / projected[:, 2:])
 
 
-def _texts(line: Line, outlines: Literal["words", "lines"]) -> Iterator[Text]:
-    if outlines == "lines":
+def _texts(line: Line, text_level: Literal["word", "line"]) -> Iterator[Text]:
+    if text_level == "line":
         yield Text(line.polygon, content=" ".join(line.contents))
     else:
         for polygon, content in zip(line.words, line.contents, strict=True):
@@ -237,7 +250,7 @@ def _mark(
     covered: NDArray[np.uint8],
     config: SynthConfig,
 ) -> Text:
-    """The part of a text in sight, ignored where it is tiny, mostly covered, or mostly outside."""
+    """Clip a text to the scene; it is ignored if tiny, largely covered, or largely outside."""
     inside = np.zeros_like(letters)
     cv2.fillPoly(inside, [np.rint(text.polygon).astype(np.int32)], 1)
     ink = letters * inside
@@ -251,7 +264,7 @@ def _mark(
 
 
 def _photograph(scene: Image, rng: np.random.Generator) -> Image:
-    """What a camera makes of the scene: light, blur, noise, JPEG."""
+    """Imitate a camera: uneven light, blur, noise, JPEG compression."""
     if rng.random() < 0.5:
         scene = surfaces.shade(scene, rng)
     kind = rng.random()
@@ -273,21 +286,23 @@ def write_scenes(
     """Write pictures and their ground truth.
 
     Args:
-        folder: Made if need be; gets `images/` and `samples.jsonl`.
-        count: Number of pictures.
-        config: What they are made of.
-        processes: Processes that make them; the pictures do not depend on it.
+        folder: Folder for `images/` and `samples.jsonl`; it is created if missing.
+        count: Number of pictures, 1 or more.
+        config: Contents of the scenes.
+        processes: Number of processes that draw; the pictures do not depend on it.
 
     Returns:
         The JSON Lines file, for `read_jsonl`.
 
     Raises:
-        ValueError: There is nothing to write, or the folder holds such a file.
+        ValueError: The count is below 1, the folder holds a data set, or a font or photograph is
+            missing.
+        OSError: A file cannot be written.
     """
     if count < 1:
         raise ValueError(f"count must be 1 or more, got {count}")
     if (folder / "samples.jsonl").exists():
-        raise ValueError(f"{folder} holds a data set; give another folder, or remove that one")
+        raise ValueError(f"{folder} holds a data set; choose another folder, or remove that one")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     writer = _SceneWriter(folder, config)
     if processes == 1:
@@ -300,7 +315,7 @@ def write_scenes(
 
 
 class _SceneWriter:
-    """Writes one scene; loads the materials in the process that uses them."""
+    """Writer of scenes; it loads the materials in the process that uses them."""
 
     def __init__(self, folder: Path, config: SynthConfig) -> None:
         self._folder, self._config = folder, config

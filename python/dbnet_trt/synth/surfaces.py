@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What synthetic text stands on, is painted with, and is hidden by."""
+"""Backgrounds, fills and occluders for synthetic text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ Color = NDArray[np.float32]
 
 
 def random_background(photos: list[Image], size: int, rng: np.random.Generator) -> Image:
-    """(size, size, 3) uint8 BGR without text: part of a photograph, or an invented surface."""
+    """Draw a background without text: a part of a photograph, or a surface, with clutter.
+
+    Args:
+        photos: Photographs (H, W, 3) uint8 BGR; may be empty.
+        size: Side of the background, in pixels.
+        rng: Source of random numbers.
+
+    Returns:
+        (size, size, 3) uint8 BGR.
+    """
     if photos and rng.random() < 0.7:
         scene = _photo_part(photos[int(rng.integers(len(photos)))], size, rng)
     else:
@@ -38,7 +47,7 @@ def _photo_part(photo: Image, size: int, rng: np.random.Generator) -> Image:
 
 
 def _invent(size: int, rng: np.random.Generator) -> Image:
-    """A surface with a gradient and a soft texture."""
+    """Draw a (size, size, 3) uint8 surface with a gradient and a soft texture."""
     first, second = random_color(rng), random_color(rng)
     second = first + (second - first) * rng.uniform(0, 0.5)
     angle = rng.uniform(0, 2 * math.pi)
@@ -50,7 +59,7 @@ def _invent(size: int, rng: np.random.Generator) -> Image:
 
 
 def texture(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(size, size, 1) float32, noise of two random grain sizes, roughly in [-2, 2]."""
+    """Draw noise of two random grain sizes: (size, size, 1) float32, roughly in [-2, 2]."""
     total = np.zeros((size, size), np.float32)
     for _ in range(2):
         cells = np.array((4, 4)) * 2 ** rng.uniform(0, 6, 2)
@@ -60,14 +69,14 @@ def texture(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def random_color(rng: np.random.Generator) -> Color:
-    """(3,) float32 in [0, 255]: grays as often as colours, as paint and ink have them."""
+    """Draw a BGR colour, often a gray, as paint and ink are: (3,) float32 in [0, 255]."""
     gray = rng.uniform(0, 255)
     chroma = rng.uniform(-1, 1, 3) * (rng.uniform(0, 110) if rng.random() < 0.6 else 6)
     return np.clip(gray + chroma, 0, 255).astype(np.float32)
 
 
 def contrasting_color(surface: Color, rng: np.random.Generator) -> Color:
-    """A (3,) colour whose brightness differs from that of a (3,) surface by 45 or more."""
+    """Draw a (3,) float32 colour that differs in brightness from a (3,) surface by 45 or more."""
     for _ in range(20):
         color = random_color(rng)
         if abs(float(color.mean() - surface.mean())) > rng.uniform(45, 120):
@@ -80,13 +89,13 @@ def _tuple(color: Color) -> tuple[float, ...]:
 
 
 def _draw_clutter(scene: Image, rng: np.random.Generator) -> None:
-    """Draw something that is no text but could be taken for it."""
+    """Draw something that resembles text but is not text."""
     kind = rng.integers(5)
     size = len(scene)
     x, y = (int(v) for v in rng.integers(0, size, 2))
     color = _tuple(random_color(rng))
     extent = int(rng.integers(20, size // 2))
-    if kind == 0:  # a window front or tiles: cells of one colour at one pitch
+    if kind == 0:  # windows or tiles: cells of one colour at equal distances
         _draw_grid(scene, (x, y), extent, color, rng)
     elif kind == 1:  # a fence, railings or blinds
         _draw_stripes(scene, (x, y), extent, color, rng)
@@ -140,13 +149,13 @@ def _draw_stripes(
 def paint_letters(
     scene: Image, mask: Mask, quad: NDArray[np.float64], rng: np.random.Generator
 ) -> None:
-    """Paint letters, perhaps with a board behind them, a shadow and an outline, in place.
+    """Paint letters into a scene; at random with a board behind them, a shadow and an outline.
 
     Args:
-        scene: (h, w, 3) uint8 BGR, changed.
-        mask: (h, w) uint8, how far each pixel is covered by letters.
-        quad: (4, 2), corners of the block's surroundings, for the board.
-        rng: Chooses the paint.
+        scene: (h, w, 3) uint8 BGR; it is changed.
+        mask: (h, w) uint8: coverage of each pixel by letters, 0 to 255.
+        quad: (4, 2): corners of the board, (x, y) in pixels.
+        rng: Source of random numbers.
     """
     if rng.random() < 0.4:
         _paint_board(scene, quad, rng)
@@ -196,7 +205,15 @@ def _paint_shadow(scene: Image, mask: Mask, rng: np.random.Generator) -> None:
 
 
 def occlude(scene: Image, rng: np.random.Generator) -> Mask:
-    """Hang something before the scene, now and then; (H, W) uint8, not 0 where it hides."""
+    """Cover parts of a scene, in one scene out of five.
+
+    Args:
+        scene: (size, size, 3) uint8 BGR; it is changed.
+        rng: Source of random numbers.
+
+    Returns:
+        (size, size) uint8, not 0 where the scene is covered.
+    """
     covered = np.zeros(scene.shape[:2], np.uint8)
     if rng.random() > 0.2:
         return covered
@@ -214,7 +231,15 @@ def occlude(scene: Image, rng: np.random.Generator) -> Mask:
 
 
 def shade(scene: Image, rng: np.random.Generator) -> Image:
-    """Uneven light: a soft field of brightness, at times with the hard edge of a cast shadow."""
+    """Light a scene unevenly, at random with the edge of a cast shadow.
+
+    Args:
+        scene: (size, size, 3) uint8 BGR; it is not changed.
+        rng: Source of random numbers.
+
+    Returns:
+        (size, size, 3) uint8 BGR.
+    """
     size = len(scene)
     coarse = rng.uniform(0.55, 1.25, (3, 3)).astype(np.float32)
     light = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of text for synthetic scenes: fonts, words, lines, curved baselines."""
+"""Rendering of text blocks for synthetic scenes: fonts, words, lines, curved baselines."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ COMMON_WORDS = tuple(_WORDS.split())
 
 @dataclass(frozen=True, slots=True)
 class Typeface:
-    """A font file and what it can write."""
+    """Font file."""
 
     path: str
+    """Path of the file."""
+
     chinese: bool
+    """Whether the font has Chinese characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class Line:
     """One line of a block.
 
     Attributes:
-        polygon: (K, 2) float64, its outline in pixels of the block.
-        words: Outlines of its words.
-        contents: What the words say.
+        polygon: (K, 2) float64: outline of the line, (x, y) in pixels of the block.
+        words: (K, 2) float64 per word: outlines of the words.
+        contents: Words of the line.
     """
 
     polygon: Polygon
@@ -54,11 +57,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of one font.
+    """Block of lines in one font.
 
     Attributes:
-        mask: (h, w) uint8, how far each pixel is covered by letters.
-        lines: Its lines, outlines in pixels of `mask`.
+        mask: (h, w) uint8: coverage of each pixel by letters, 0 to 255.
+        lines: Lines with outlines in pixels of `mask`.
     """
 
     mask: Mask
@@ -66,10 +69,10 @@ class Block:
 
 
 def find_typefaces(fonts: tuple[Path, ...]) -> list[Typeface]:
-    """All fonts with Latin letters among the files and below the folders, by path.
+    """Find all fonts with Latin letters among files and below folders, in the order of paths.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such font.
     """
     files = sorted(
         str(file)
@@ -87,7 +90,7 @@ def find_typefaces(fonts: tuple[Path, ...]) -> list[Typeface]:
 
 
 def _has(file: str, letters: str) -> bool:
-    """Whether a font draws two letters differently; missing ones are all the same box."""
+    """Test whether a font has two letters: missing letters are all drawn as the same box."""
     try:
         first, second = (bytes(_load_font(file, 24).getmask(letter)) for letter in letters)
     except OSError:
@@ -101,7 +104,13 @@ def _load_font(path: str, size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def random_word(words: list[str], chinese: bool, rng: np.random.Generator) -> str:
-    """A word, a number, a price or Chinese characters, as signs have them."""
+    """Draw a word, a number, a price or Chinese characters, as on signs.
+
+    Args:
+        words: Words to choose from.
+        chinese: Whether to return Chinese characters.
+        rng: Source of random numbers.
+    """
     if chinese:
         count = int(rng.integers(1, 9))
         return "".join(_common_hanzi(int(rng.integers(3755))) for _ in range(count))
@@ -117,7 +126,7 @@ def random_word(words: list[str], chinese: bool, rng: np.random.Generator) -> st
 
 
 def _common_hanzi(index: int) -> str:
-    """The index-th of the 3755 characters of GB 2312's first level: 94 to a row from B0A1 on."""
+    """Return one of the 3755 characters of GB 2312's first level: rows of 94 from B0A1 on."""
     row, column = divmod(index, 94)
     return bytes((0xB0 + row, 0xA1 + column)).decode("gb2312")
 
@@ -128,13 +137,16 @@ def render_block(
     height_px: int,
     rng: np.random.Generator,
 ) -> Block:
-    """Draw lines of words.
+    """Render lines of words with random spacing, alignment and curvature.
 
     Args:
         typeface: Font.
-        texts: The words of each line.
-        height_px: Size of the font.
-        rng: Chooses spacing, alignment and curvature.
+        texts: Words of each line.
+        height_px: Size of the font, in pixels.
+        rng: Source of random numbers.
+
+    Returns:
+        The mask of the letters, and the outlines of lines and words.
     """
     font = _load_font(typeface.path, height_px)
     ascent, descent = font.getmetrics()
@@ -185,7 +197,7 @@ def _draw_line(
     gap: float,
     tracking: float,
 ) -> list[Box]:
-    """Draw words from (x, y) on; their boxes."""
+    """Draw words from (x, y) on, and return their boxes."""
     x, y = start
     boxes = []
     for word in words:
@@ -208,7 +220,7 @@ def _union(boxes: list[Box]) -> Box:
 
 
 def _random_curve(width: int, height_px: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(width,) float64, how far each column is moved down, in pixels; mostly not at all."""
+    """Draw a (width,) float64 shift of each column, downwards in pixels; 0 in most blocks."""
     if rng.random() > 0.2:
         return np.zeros(width)
     x = np.linspace(-1, 1, width)
@@ -229,7 +241,7 @@ def _bend(mask: Mask, curve: NDArray[np.float64], pad: int) -> Mask:
 
 
 def _outline(box: Box, curve: NDArray[np.float64], pad: int) -> Polygon:
-    """A box as a polygon that follows the curve: 4 points, or 14 on a bent block."""
+    """Convert a box to a polygon that follows the curve: 4 points, or 14 on a curved block."""
     x_min, y_min, x_max, y_max = box
     xs = np.linspace(x_min, x_max, 7 if pad else 2)
     shift = np.interp(xs, np.arange(len(curve)), curve) + pad
