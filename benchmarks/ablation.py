@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each switch of the model trained for a while on the same synthetic scenes, scored on others.
+"""Train every variant of the model for a short time on synthetic scenes, and score it on others.
 
     python benchmarks/ablation.py [--steps N] [--size PIXELS] [--json FILE]
 
-A short run on small scenes: it shows that every switch trains, what it costs, and how fast it
-learns, not what it reaches in the end.
+These short runs on small scenes show that every variant trains, its cost, and how fast it learns;
+they do not show its final accuracy.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ app = App(help="The switches of the model, each trained on the same scenes.")
 
 
 def variants(inner_channels: int) -> dict[str, tuple[ModelConfig, LossConfig]]:
-    """Model and loss by name."""
+    """List the variants: model and loss, by name."""
     plain = ModelConfig("resnet18", inner_channels, db=False)
     db = dataclasses.replace(plain, db=True)
-    loss = OFFICIAL_LOSS  # the paper's learns P more slowly, too slowly for a short run
+    loss = OFFICIAL_LOSS  # with the paper's loss P learns too slowly for a short run
     return {
         "plain": (plain, loss),
         "+ deformable": (dataclasses.replace(plain, deformable=True), loss),
@@ -56,22 +56,22 @@ def main(
     seed: int = 0,
     json: Path | None = None,
 ) -> None:
-    """Run it.
+    """Train and score every variant.
 
     Parameters
     ----------
     steps
-        Of each variant, with 8 crops each.
+        Number of training steps per variant, with 8 crops each.
     size
         Side of scenes and crops, in pixels.
     scenes
-        To train on; a quarter as many others are scored.
+        Number of scenes to train on; a quarter as many others are scored.
     inner_channels
-        Of the pyramid.
+        Number of channels of the feature pyramid.
     seed
-        Of scenes, weights and crops.
+        Random seed of scenes, weights and crops.
     json
-        Write the numbers here.
+        File for the numbers.
     """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does every engine find the same text? One table, one post-processor.
+"""Compare the text that every engine finds, with the same post-processing.
 
     python benchmarks/accuracy.py MODEL [--data FORMAT:PATH] [--calibration DIR] [--json FILE]
 
-MODEL is an .onnx file, a name, or a .safetensors checkpoint, which is exported and run by PyTorch
-too. The first row that runs is what the others are held against; a row that cannot run says why.
-Without --data the images are scenes of our own, and there is no F. Exits with 1 where an engine
-misses too many boxes of the first.
+MODEL is an .onnx file, a name, or a .safetensors checkpoint, which is exported and also run by
+PyTorch. The other rows are compared with the first row that runs; a row that cannot run says why.
+Without --data the images are drawn scenes, and there is no F. The exit code is 1 if an engine
+misses too many boxes of the first row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SAME_BOX_IOU = 0.8
 
 @dataclass
 class Tally:
-    """What an engine's results differ by, over all images."""
+    """Differences of an engine's results, over all images."""
 
     largest: float = 0.0
     mean: list[float] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Tally:
     matched: int = 0
 
     def add(self, found: Detections, expected: Detections, threshold: float) -> None:
-        """Count one image."""
+        """Add one image."""
         assert found.prob_map is not None
         assert expected.prob_map is not None
         difference = np.abs(found.prob_map - expected.prob_map)
@@ -67,7 +67,7 @@ class Tally:
 
 
 def count_same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> int:
-    """How many expected quads have one of IoU above 0.8 among the found."""
+    """Count the expected quads that a found quad overlaps with an IoU above 0.8."""
     count = 0
     for quad in expected:
         area = cv2.contourArea(quad)
@@ -81,38 +81,38 @@ def count_same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> int
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is compared: a model's file, and what helps to quantize it."""
+    """File of a model, and images to quantize it with."""
 
     path: Path
     card: ModelCard | None
     calibration: Path | None
     folder: Path
-    """For files on the way."""
+    """Folder for intermediate files."""
 
 
 def find_source(model: str, calibration: Path | None, folder: Path) -> Source:
-    """The file of a model."""
+    """Find the file of a model."""
     if model in MODELS:
         return Source(*find_model(model), calibration, folder)
     return Source(Path(model), None, calibration, folder)
 
 
 def calibration_images(source: Source, card: ModelCard) -> NDArray[np.float32]:
-    """(N, 3, 736, 1280) float32, as the network takes them."""
+    """Load calibration images as (N, 3, 736, 1280) float32, normalised for the network."""
     if source.calibration is None:
         raise EngineError("int8 needs --calibration FOLDER")
     return load_calibration(source.calibration, card, (736, 1280))
 
 
 def open_pytorch(source: Source) -> Detector:
-    """The checkpoint itself."""
+    """Open the checkpoint in PyTorch."""
     if source.path.suffix != ".safetensors":
         raise EngineError("the model is no checkpoint")
     return Detector(source.path, device="cpu")
 
 
 def open_onnx(source: Source, **options: Any) -> Detector:
-    """The ONNX file, or the one that the checkpoint is exported to."""
+    """Open the ONNX file, or export the checkpoint and open the result."""
     path = source.path
     if path.suffix == ".safetensors":
         from dbnet_trt.network.export import export_checkpoint
@@ -122,7 +122,7 @@ def open_onnx(source: Source, **options: Any) -> Detector:
 
 
 def open_nncf(source: Source) -> Detector:
-    """int8 by OpenVINO's own quantizer."""
+    """Quantize to int8 with NNCF, OpenVINO's quantizer, and open the result."""
     try:
         nncf = importlib.import_module("nncf")
     except ImportError as error:
@@ -136,7 +136,7 @@ def open_nncf(source: Source) -> Detector:
 
 
 def open_graph(source: Source, precision: Precision) -> Detector:
-    """What TensorRT is given to compile, run by ONNX Runtime."""
+    """Open the graph that TensorRT compiles, in ONNX Runtime."""
     half = precision == "fp16"
     network = lower(read_network(source.path, source.card, half=half), half=half)
     if precision == "int8":
@@ -145,7 +145,7 @@ def open_graph(source: Source, precision: Precision) -> Detector:
 
 
 def open_tensorrt(source: Source, precision: Precision) -> Detector:
-    """An engine, built here for this GPU."""
+    """Build and open an engine for this GPU."""
     if not cuda_available():
         raise EngineError("no GPU")
     calibration = source.calibration if precision == "int8" else None
@@ -170,11 +170,12 @@ WAYS: dict[str, tuple[Way, float]] = {
     "TensorRT fp16": (partial(open_tensorrt, precision="fp16"), 0.95),
     "TensorRT int8": (partial(open_tensorrt, precision="int8"), 0.8),
 }
-"""How to run a model, and the share of the first one's boxes that it must find, at least."""
+"""Rows of the table: a way to run a model, and the minimum share of the first row's boxes that it
+must find."""
 
 
 def read_images(data: str | None, limit: int) -> list[NDArray[np.uint8]]:
-    """Images of a data set, or scenes of our own."""
+    """Load the images of a data set, or draw scenes."""
     if data is None:
         rng = np.random.default_rng(0)
         return [text_scene(720, 960, 12, rng) for _ in range(limit)]
@@ -187,7 +188,7 @@ def read_images(data: str | None, limit: int) -> list[NDArray[np.uint8]]:
 
 
 def f_score(detector: Detector, data: str | None, limit: int) -> float | None:
-    """F on the data set; None where there is none."""
+    """Compute F on the data set; None without a data set."""
     if data is None:
         return None
     from dbnet_trt.data.open import read_dataset
@@ -199,7 +200,7 @@ def f_score(detector: Detector, data: str | None, limit: int) -> float | None:
 def make_rows(
     source: Source, images: list[NDArray[np.uint8]], data: str | None
 ) -> list[dict[str, Any]]:
-    """One row a way; `not_run` says why a way was not to be had."""
+    """Measure one row per engine; `not_run` says why an engine is not available."""
     rows: list[dict[str, Any]] = []
     expected: list[Detections] = []
     for name, (way, min_same) in WAYS.items():
@@ -246,7 +247,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars: how far each engine's maps are from the exact ones; beside them the boxes."""
+    """Draw bars: the difference of each engine's maps from the exact ones, and the boxes."""
     ran = [row for row in rows if "not_run" not in row]
     with draw_plot(path, "Is it the same text?", "largest difference of P", "") as axes:
         bars = axes.barh(
@@ -269,7 +270,7 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Run it.
+    """Compare the engines of a model.
 
     Parameters
     ----------
@@ -278,13 +279,13 @@ def main(
     data
         Data set as FORMAT:PATH, for F.
     limit
-        At most so many images.
+        Maximum number of images.
     calibration
-        Folder of images to quantize with, others than those of the data set.
+        Folder of images to quantize with; they must not be those of the data set.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw the differences here, as PNG.
+        PNG file for a plot of the differences.
     """
     check_plot(plot)
     images = read_images(data, limit)

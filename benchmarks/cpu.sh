@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What the CPU shows, in one go, in less than ten minutes on two cores: benchmarks/cpu.sh [RESULTS]
+# Run the benchmarks of the CPU, in less than ten minutes on two cores: benchmarks/cpu.sh [RESULTS]
 #
-# RESULTS gets numbers, pictures and what was printed. Shorter than the single commands of README.md
-# where those take long; without its three longest, which are --paper, memory.py over 10,000
-# detections and ablation.py.
+# Numbers, plots and printed output go to the folder RESULTS. Runs are shorter than those of the
+# single commands in README.md, and its three longest are left out: --paper, memory.py over 10,000
+# detections, and ablation.py.
 set -euo pipefail
 here=$(dirname "$0") results=${1:-benchmark-results}
 mkdir -p "$results"
 
-# run NAME SCRIPT OPTIONS...
+# run NAME SCRIPT OPTIONS...: run a script, and store its numbers and output under NAME
 run() {
     printf '\n== %s (%ss)\n' "$1" "$SECONDS"
     python "$here/$2.py" "${@:3}" --json "$results/$1.json" | tee "$results/$1.txt"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One figure in a PNG, for those who ask for it with --plot FILE.png."""
+"""Plots as PNG files, for --plot FILE.png."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DOTS_PER_INCH = 120
 
 
 def check_plot(path: Path | None) -> None:
-    """Say at once, not after minutes of measuring, that a plot cannot be drawn.
+    """Check that a plot can be drawn, before minutes are spent on measuring.
 
     Raises:
-        SystemExit: matplotlib is asked for and is not there.
+        SystemExit: A plot is requested, and matplotlib is missing.
     """
     if path is None:
         return
@@ -28,7 +28,7 @@ def check_plot(path: Path | None) -> None:
 
 @contextmanager
 def draw_plot(path: Path, title: str, x_label: str, y_label: str) -> Iterator[Any]:
-    """Give axes to draw on, and write them to a PNG file when done."""
+    """Provide axes to draw on, and write them to a PNG file at the end."""
     from matplotlib.figure import Figure  # no display, no global state
 
     figure = Figure(SIZE_INCHES, DOTS_PER_INCH, layout="constrained")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast is detection on this machine, and where does the time go?
+"""Measure the speed of detection on this machine, and the time of each stage.
 
-python benchmarks/fps.py                                  the default model on scenes of our own
+python benchmarks/fps.py                                  the default model on drawn scenes
 python benchmarks/fps.py --engine x.onnx --images DIR     your model on your photos
 python benchmarks/fps.py --engine untrained-resnet18 --device cuda    on a GPU; or x.engine
-python benchmarks/fps.py --compare                        beside the detectors that are installed
-python benchmarks/fps.py --sweep density --sweep size     how times grow
-python benchmarks/fps.py --paper                          the paper's settings, and its numbers
+python benchmarks/fps.py --compare                        compared with other detectors
+python benchmarks/fps.py --sweep density --sweep size     growth of times
+python benchmarks/fps.py --paper                          the paper's settings and numbers
 python benchmarks/fps.py --start                          from the start of a process
 """
 
@@ -46,20 +46,20 @@ console = Console(width=max(120, Console().width))  # the tables are wide
 
 
 def make_photos(model: ModelChoice) -> Photos:
-    """Scenes of our own, by name."""
+    """Draw scenes, by name."""
     rng = np.random.default_rng(0)
     return {name: model.draw(*shape, rng) for name, shape in SHAPES.items()}
 
 
 def read_photos(folder: Path) -> Photos:
-    """The images of a folder, by name."""
+    """Load the images of a folder, by name."""
     return {Path(source).name: load_image(source) for source in find_sources([str(folder)])}
 
 
 def run_stages(
     model: ModelChoice, detector: Detector, photos: Photos, batch: int, repeats: int
 ) -> dict[str, Any]:
-    """Stages of every photo, and images a second in batches."""
+    """Time the stages of every photo, and images per second in batches."""
     if runs_on_gpu(detector):
         return run_gpu(model, detector, photos, repeats)
     stages = {name: cpu_stages(detector, image, repeats) for name, image in photos.items()}
@@ -83,7 +83,7 @@ def run_stages(
 
 
 def run_gpu(model: ModelChoice, detector: Detector, photos: Photos, repeats: int) -> dict[str, Any]:
-    """Ways of every photo through the GPU."""
+    """Time every photo on the GPU, in each of the ways."""
     plain = model.open(gpu=GpuConfig(cuda_graphs=False))
     if model.is_untrained:
         from dbnet_trt.engines.torch import TorchEngine
@@ -99,7 +99,7 @@ def run_gpu(model: ModelChoice, detector: Detector, photos: Photos, repeats: int
 
 
 def run_sweep(name: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
-    """One of `SWEEPS`, printed."""
+    """Run one of `SWEEPS`, and print its table."""
     sweep = SWEEPS[name](model, repeats)
     rows = sweep["rows"]
     ways, others = rows[0]["ms"], [key for key in rows[0] if key not in ("ms", "images_per_s")]
@@ -116,7 +116,7 @@ def run_sweep(name: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
 
 
 def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
-    """The comparison with the peers, printed."""
+    """Run the comparison with other detectors, and print its tables."""
     from peers import compare, comparison_tables  # imports onnx, which a GPU does without
 
     result = compare(photos, repeats)
@@ -130,28 +130,29 @@ def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What to time instead of the stages."""
+    """Benchmarks to run instead of the stages."""
 
     compare: Annotated[bool, Parameter(negative="")] = False
-    """Our detections beside those of RapidOCR, OpenCV, OnnxTR and the usual Python, with the same
-    weights."""
+    """Compare with RapidOCR, OpenCV, OnnxTR and a plain Python pipeline, with the same weights."""
 
     sweep: Annotated[
         tuple[Literal["density", "size", "concurrency", "threads"], ...], Parameter(negative="")
     ] = ()
-    """How times grow: density (lines of text), size, concurrency (callers at once), threads."""
+    """Measure how times grow with density (lines of text), size, concurrency (simultaneous
+    callers) or threads."""
 
     paper: Annotated[bool, Parameter(negative="")] = False
-    """The paper's data sets, heights and switches on untrained networks, one thread."""
+    """Measure the paper's settings: its image sizes and options, on untrained networks, with one
+    thread."""
 
     start: Annotated[bool, Parameter(negative="")] = False
-    """From the start of a process to its first text."""
+    """Measure the time from the start of a process to its first detection."""
 
 
 def run_parts(
     parts: Parts, model: ModelChoice, photos: Photos | None, repeats: int
 ) -> dict[str, Any]:
-    """What was asked for, printed and by name."""
+    """Run the requested benchmarks, print their tables, and return the numbers by name."""
     report: dict[str, Any] = {}
     if parts.compare:
         report["comparison"] = run_compare(photos or make_photos(ModelChoice()), repeats)
@@ -178,20 +179,20 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time the stages; or, instead, what --compare, --sweep, --paper and --start ask for.
+    """Time the stages, or run --compare, --sweep, --paper or --start instead.
 
     Parameters
     ----------
     images
-        A folder of photos; scenes of our own if left out.
+        Folder of photos; by default scenes are drawn.
     batch
-        Images that go through the network together, for throughput.
+        Batch size for the throughput.
     repeats
-        Rounds a photo; fewer, but 3 at least, where these would take long.
+        Rounds per photo; slow cases get fewer, but at least 3.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw them here, as PNG.
+        PNG file for a plot of the numbers.
     """
     check_plot(plot)
     console.print(machine_line(), style="dim")

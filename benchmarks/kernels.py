@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPU kernels: how long, and how near to what the memory allows.
+"""Time the GPU kernels, and compare them with the limit that memory bandwidth sets.
 
     python benchmarks/kernels.py [--json FILE] [--repeats N]
 
-Each is captured in a graph of its own and timed by events around many replays. The floor is the
-time that reading the input and writing the output takes at the bandwidth of a copy, measured here.
-Answers are checked before anything is timed. Needs PyTorch with CUDA. Beside them: the labelling of
-components alone by OpenCV on the CPU and, where installed, by CuPy.
+Each kernel is captured in a graph of its own and timed by events around many replays. The floor is
+the time to read the input and write the output at the bandwidth of a copy, measured here. Results
+are checked before anything is timed. For comparison, component labelling alone is timed in OpenCV
+on the CPU and, if installed, in CuPy. Needs PyTorch with CUDA.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ app = App(help="Times of the GPU kernels.")
 
 
 class Upload(NamedTuple):
-    """What the kernels read beside pixels and maps, on the GPU: addresses in `memory`."""
+    """Parameters that the kernels read from GPU memory: addresses in `memory`."""
 
     memory: torch.Tensor
     params: int
@@ -49,7 +49,7 @@ class Upload(NamedTuple):
 
 
 def write_upload(images: list[tuple[Any, tuple[int, int]]], params: PostprocessParams) -> Upload:
-    """As the pipeline writes it, for images with the size that each takes within the network."""
+    """Write the parameters as the pipeline does, for images and their sizes in the network."""
     host = torch.empty(_core.kernels.upload_bytes(images), dtype=torch.uint8)
     device = torch.empty_like(host, device="cuda")
     addresses = _core.kernels.write_upload(
@@ -60,7 +60,7 @@ def write_upload(images: list[tuple[Any, tuple[int, int]]], params: PostprocessP
 
 
 def time_us(work: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median and 99th percentile of one run inside a graph, in microseconds."""
+    """Measure one run inside a graph: median and 99th percentile in microseconds."""
     stream: Any = torch.cuda.Stream()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
@@ -89,7 +89,7 @@ def current_stream() -> int:
 
 
 def bandwidth_gb_s(repeats: int) -> float:
-    """Bytes read and written a nanosecond by a copy of 256 MiB."""
+    """Measure the bandwidth of a copy of 256 MiB: bytes read and written per nanosecond."""
     source = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     time = time_us(lambda: target.copy_(source), max(3, repeats // 5))["p50_us"]
@@ -100,7 +100,7 @@ def bandwidth_gb_s(repeats: int) -> float:
 
 
 def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, Any]]:
-    """Resize, normalise and pad one image into half precision."""
+    """Time the kernel that resizes, normalises and pads one image into half precision."""
     plan = SizePolicy().plan(*image.shape[:2])
     upload = write_upload([(image, plan.resized)], PostprocessParams())
     out = torch.empty((3, *plan.padded), dtype=torch.half, device="cuda")
@@ -123,7 +123,7 @@ def preprocess_rows(image: NDArray[np.uint8], repeats: int) -> list[dict[str, An
 
 
 def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[dict[str, Any]]:
-    """From a map in half precision to boxes; and labels, beside those of CuPy."""
+    """Time the kernels from a map in half precision to boxes, and labelling in CuPy."""
     values = torch.from_numpy(prob_map).half().cuda()
     on_host = values.float().cpu().numpy()
     shape = (1, *prob_map.shape)
@@ -174,7 +174,7 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
 
 
 def opencv_row(name: str, binary: NDArray[np.bool_], repeats: int) -> dict[str, Any]:
-    """cv2.connectedComponentsWithStats on the CPU: components alone, the map is there already."""
+    """Time cv2.connectedComponentsWithStats on the CPU: components only, without a transfer."""
     image = binary.view(np.uint8)
     times = interleaved({"": lambda: cv2.connectedComponentsWithStats(image)}, max(3, repeats // 5))
     microseconds = {f"{key[:3]}_us": 1e3 * value for key, value in summary(times[""]).items()}
@@ -184,7 +184,7 @@ def opencv_row(name: str, binary: NDArray[np.bool_], repeats: int) -> dict[str, 
 def cupy_rows(
     name: str, values: torch.Tensor, threshold: float, repeats: int
 ) -> list[dict[str, Any]]:
-    """cupyx.scipy.ndimage.label on the same map: components alone, no boxes; not capturable."""
+    """Time cupyx.scipy.ndimage.label on the same map: components only; it cannot be captured."""
     try:
         import cupy
         from cupyx.scipy import ndimage
@@ -206,7 +206,7 @@ def cupy_rows(
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars: each row's time, and over it the least that the memory allows."""
+    """Draw bars: the time of each row, and the floor that memory bandwidth sets."""
     names = [row["work"] for row in rows]
     with draw_plot(path, "How near are the kernels to the memory's speed?", "us", "") as axes:
         axes.barh(names, [row["p50_us"] for row in rows], label="median time")
@@ -217,16 +217,16 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 @app.default
 def main(*, repeats: int = 50, json: Path | None = None, plot: Path | None = None) -> None:
-    """Run it.
+    """Time the kernels.
 
     Parameters
     ----------
     repeats
-        Rounds of a row, of 20 replays each.
+        Rounds per row, of 20 replays each.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw the times and their floors here, as PNG.
+        PNG file for a plot of the times and their floors.
     """
     check_plot(plot)
     if not (cuda_available() and torch.cuda.is_available()):

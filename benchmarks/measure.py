@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the benchmarks time things, and on what."""
+"""Timing of functions, and description of the machine, for all benchmarks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = (
 )
 WARM_UPS = 3
 SLOW_SECONDS = 8.0
-"""What takes longer in all its rounds gets fewer of them, see `affordable`."""
+"""Time limit of all rounds of a measurement, in seconds; see `affordable`."""
 
 
 def interleaved(
@@ -32,13 +32,13 @@ def interleaved(
     before: Callable[[], object] = lambda: None,
     warm_ups: int = WARM_UPS,
 ) -> dict[str, NDArray[np.float64]]:
-    """Time functions in turn, so that a busy moment of the machine meets them all.
+    """Time functions in turn, so that a busy moment of the machine affects all of them.
 
     Args:
-        functions: By name; each is called `warm_ups` times, then `repeats` times.
-        repeats: Rounds.
-        before: Called before each, untimed.
-        warm_ups: Rounds before these, untimed.
+        functions: Functions by name; each is called `warm_ups` times, then `repeats` times.
+        repeats: Number of timed rounds.
+        before: Function called before each timed call; it is not timed.
+        warm_ups: Number of rounds before the timed ones.
 
     Returns:
         Wall times in ms, (repeats,) float64, by name.
@@ -57,8 +57,8 @@ def interleaved(
 
 
 def affordable(function: Callable[[], object], repeats: int, seconds: float = SLOW_SECONDS) -> int:
-    """Rounds to give something of which `function` is the longest part: `repeats`, or fewer, but
-    3 at least, where these would take longer than some seconds."""
+    """Choose the number of rounds from the time of the slowest `function`: `repeats`, or if these
+    take longer than some seconds, fewer, but at least 3."""
     function()
     start = time.perf_counter()
     function()
@@ -67,12 +67,12 @@ def affordable(function: Callable[[], object], repeats: int, seconds: float = SL
 
 
 def tell(what: str) -> None:
-    """Say what is timed now, where that takes minutes."""
+    """Print what is being timed, if it takes minutes."""
     print(what, file=sys.stderr, flush=True)
 
 
 def summary(times_ms: NDArray[np.float64]) -> dict[str, float]:
-    """Median and 99th percentile of times, in ms."""
+    """Summarise times by their median and 99th percentile, in ms."""
     return {
         "p50_ms": round(float(np.median(times_ms)), 3),
         "p99_ms": round(float(np.percentile(times_ms, 99)), 3),
@@ -80,12 +80,12 @@ def summary(times_ms: NDArray[np.float64]) -> dict[str, float]:
 
 
 def geometric_mean(values: list[float]) -> float:
-    """Of ratios."""
+    """Compute the geometric mean of ratios."""
     return float(np.exp(np.mean(np.log(values))))
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores, system and versions that a number was taken with."""
+    """Describe the machine: CPU, cores, system and versions of libraries."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -102,14 +102,14 @@ def machine() -> dict[str, Any]:
 
 
 def machine_line() -> str:
-    """The same for a head line."""
+    """Describe the machine in one line."""
     about = machine()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return f"{about['cpu']}, {about['cores']} cores; Python {about['python']}, {versions}"
 
 
 def _cpu_name() -> str:
-    """Name of the CPU, with the wide instructions it has."""
+    """Return the name of the CPU and its vector instructions."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
@@ -122,10 +122,10 @@ def _cpu_name() -> str:
 
 
 def write_report(report: dict[str, Any], path: Path | None) -> None:
-    """Write a report with machine and command, if a path is given."""
+    """Write a report as JSON with machine and command, if a path is given."""
     if path is None:
         return
-    given = [re.sub(r"[^:=]*/", "", word) for word in sys.argv[1:]]  # no folders of this machine
+    given = [re.sub(r"[^:=]*/", "", word) for word in sys.argv[1:]]  # no local folders
     command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(given)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     full = {"command": command, "machine": machine(), **report}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does memory stay flat over thousands of detections of ever new shapes?
+"""Check that memory does not grow over thousands of detections with always new shapes.
 
     python benchmarks/memory.py [--detections N] [--engine MODEL] [--json FILE] [--plot FILE.png]
 
-Exits with 1 where the last quarter of the run held more than a twentieth more than the third did,
-in RAM or on the GPU, if the run was long enough to tell. The first half is for warming up: the
-arena of ONNX Runtime is as large as it gets after some thousands of detections only.
+The exit code is 1 if the mean memory of the last quarter of the run is more than 5 % above that of
+the third quarter, in RAM or on the GPU, and the run was long enough. The first half is for warming
+up: the arena of ONNX Runtime reaches its full size only after some thousands of detections.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from scenes import text_scene
 app = App(help="Memory over many detections of varying shapes.")
 NUM_PARTS = 20
 MIN_TO_JUDGE = 1000
-"""Detections below which growth may be warming up."""
+"""Minimum number of detections; in shorter runs growth may be warming up."""
 
 MAX_GROWTH = 0.05
-"""Of the mean of the last quarter over that of the third."""
+"""Maximum ratio of the last quarter's mean memory to the third quarter's."""
 
 
 def resident_mb() -> float:
-    """Memory of this process that lies in RAM, in MB (Linux)."""
+    """Measure the memory of this process in RAM, in MB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def device_mb(device: Device) -> float:
-    """Memory of a GPU that is taken, in MB: by others, too, so let none be there."""
+    """Measure the used memory of a GPU in MB, by all processes; run nothing else on it."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     with device.current():
         if load_driver().cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
@@ -58,7 +58,7 @@ def device_mb(device: Device) -> float:
 
 
 def probes(detector: Detector) -> dict[str, Callable[[], float]]:
-    """What to read after each detection, in MB, by name."""
+    """List the measurements to take after each detection, in MB, by name."""
     read: dict[str, Callable[[], float]] = {"resident_mb": resident_mb}
     if isinstance(detector._engine, DeviceEngine):
         read["device_mb"] = partial(device_mb, Device())
@@ -69,10 +69,10 @@ def probes(detector: Detector) -> dict[str, Callable[[], float]]:
 def run(
     detector: Detector, detections: int, seconds: float, max_side: int
 ) -> tuple[dict[str, NDArray[np.float64]], int, float]:
-    """Detect in crops of random shapes, each brought to a random size.
+    """Detect text in crops of random shapes, each resized to a random size.
 
     Returns:
-        Values after each detection by name, how many shapes the network saw, seconds.
+        Values after each detection by name, the number of shapes in the network, and seconds.
     """
     rng = np.random.default_rng(0)
     scene = text_scene(1000, 1000, 12, rng)
@@ -94,13 +94,13 @@ def run(
 
 
 def growth(values: NDArray[np.float64]) -> float:
-    """Growth of the last quarter's mean over that of the quarter before."""
+    """Compute the ratio of the last quarter's mean to the third quarter's."""
     before, after = np.array_split(values[len(values) // 2 :], 2)
     return float(after.mean() / max(before.mean(), 1.0) - 1)
 
 
 def make_rows(values: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """Mean and most of each of the run's parts."""
+    """Compute mean and maximum of each quarter of the run."""
     count = len(values["resident_mb"])
     ends = np.unique(np.linspace(0, count, min(NUM_PARTS, count) + 1).astype(int))
     return [
@@ -114,7 +114,7 @@ def make_rows(values: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
 
 
 def draw(values: dict[str, NDArray[np.float64]], name: str, path: Path) -> None:
-    """Memory over detections."""
+    """Draw memory over detections."""
     with draw_plot(path, f"{name}: ever new shapes", "detections", "MB") as axes:
         for label, each in values.items():
             axes.plot(np.arange(1, len(each) + 1), each, label=label.removesuffix("_mb"), lw=0.8)
@@ -133,26 +133,26 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Run it.
+    """Measure memory over many detections.
 
     Parameters
     ----------
     detections
-        How many.
+        Number of detections.
     seconds
-        Stop earlier, after so many.
+        Time limit in seconds; the run stops when it is reached.
     engine
-        Name of a model or path of a file; the default model if left out.
+        Name of a model or path of a file; by default the default model.
     backend
-        What runs the network; OpenVINO compiles each new shape, which takes its time.
+        Library that runs the network; OpenVINO is slower, as it compiles each new shape.
     max_side
-        Short sides are drawn from 32 to this, in pixels.
+        Maximum short side of the crops in pixels; the minimum is 32.
     num_threads
-        Of the network on the CPU; 0 takes one a core.
+        Number of threads that run the network on the CPU; 0 uses one thread per core.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw them here, a PNG.
+        PNG file for a plot of memory over detections.
     """
     check_plot(plot)
     if detections < 4:

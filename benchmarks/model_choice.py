@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which model is measured, and how it runs: these are the command line's options."""
+"""Options of the command line that choose the model to measure, and how it runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from scenes import dark_scene, text_scene
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The model, and how it runs."""
+    """Model to measure, and how it runs."""
 
     engine: str | None = None
-    """Name of a model, or path of an .onnx, .engine or .safetensors file; the default model if left
-    out; untrained-resnet18, untrained-resnet50, each with -dcn, or untrained-mobilenetv2."""
+    """Name of a model, or path of an .onnx, .engine or .safetensors file; untrained-resnet18 or
+    untrained-resnet50, each also with -dcn, or untrained-mobilenetv2; by default the default
+    model."""
 
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     size: int | None = None
-    """Short side inside the network, in pixels; the model's own if left out."""
+    """Short side of images in the network, in pixels; by default the model's own."""
 
     threads: int = 0
-    """Threads of the network on the CPU; 0 takes one a core."""
+    """Number of threads that run the network on the CPU; 0 uses one thread per core."""
 
     precision: Precision = "auto"
     """On the CPU."""
@@ -39,11 +40,11 @@ class ModelChoice:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is one of untrained.py, which finds what is dark."""
+        """Whether the model is one of untrained.py, for which dark pixels are text."""
         return (self.engine or "").startswith("untrained-")
 
     def open(self, *, gpu: GpuConfig | None = None) -> Detector:
-        """A detector of its own."""
+        """Open a new detector."""
         size = None if self.size is None else SizePolicy(self.size)
         engine: Any = self.engine
         if self.is_untrained:
@@ -59,7 +60,7 @@ class ModelChoice:
     def draw(
         self, height: int, width: int, num_lines: int, rng: np.random.Generator
     ) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8: a scene with text that the model finds."""
+        """Draw a scene with text that the model finds: (height, width, 3) uint8."""
         draw = dark_scene if self.is_untrained else text_scene
         return draw(height, width, num_lines, rng)
 
@@ -77,5 +78,5 @@ class ModelChoice:
 
 
 def runs_on_gpu(detector: Detector) -> bool:
-    """Whether its stages are one graph on the GPU."""
+    """Tell whether a detector runs in one graph on the GPU."""
     return isinstance(detector._engine, DeviceEngine)

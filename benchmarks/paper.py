@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's table of speed beside this machine's (Liao et al., AAAI 2020, tables 1, 3 to 7).
+"""Speed at the paper's settings, beside its numbers (Liao et al., AAAI 2020, tables 1, 3 to 7).
 
-As there: batch 1, one thread, the image scaled to the height of the data set, the time includes
-post-processing. Networks are untrained, which changes no time; what they find is drawn into the
-image, about as many texts as an image of the set has. Frames a second of unlike machines compare
-networks and settings, not code: the paper's are of a GTX 1080 Ti.
+As in the paper, the batch size is 1, one thread is used, the image is scaled to the data set's
+height, and times include post-processing. The networks are untrained, which does not change the
+times; the images are drawn with about as many texts as those of the data set have. The paper used a
+GTX 1080 Ti: across machines, frames per second compare networks and settings, not code.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 VARIANTS = {"plain": "-nodb", "+DCN": "-dcn-nodb", "+DB": "", "both": "-dcn"}
-"""The ablation's columns, and how untrained networks of them are called."""
+"""Columns of the ablation table, with the names of their untrained networks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the paper: a data set at a height."""
+    """One row of the paper's tables: a data set at an image height."""
 
     data_set: str
     image: tuple[int, int]
-    """Size that images of the set often have."""
+    """Typical size of the data set's images."""
 
     height: int
     texts: int
-    """An image, about."""
+    """Approximate number of texts per image."""
 
     fps: dict[str, dict[str, float]]
-    """Of the paper, by backbone and variant."""
+    """Frames per second in the paper, by backbone and variant."""
 
 
 def _setting(
     data_set: str, shape: tuple[int, int], height: int, texts: int, *fps: float | None
 ) -> Setting:
-    """With frames a second of ResNet-18 and ResNet-50, both of DB and DCN."""
+    """Describe a setting by the frames per second of ResNet-18 and ResNet-50, with DB and DCN."""
     backbones = zip(("resnet18", "resnet50"), fps, strict=True)
     both = {backbone: {"both": rate} for backbone, rate in backbones if rate is not None}
     return Setting(data_set, shape, height, texts, both)
 
 
 def _ablation(setting: Setting, *fps: tuple[float, float]) -> Setting:
-    """With frames a second of the columns, for each backbone without and with DCN: in the paper
-    DB takes no time."""
+    """Describe a setting of the ablation by its frames per second, for each backbone without and
+    with DCN; in the paper DB takes no time."""
     columns = {
         backbone: {"plain": plain, "+DCN": dcn, "+DB": plain, "both": dcn}
         for backbone, (plain, dcn) in zip(("resnet18", "resnet50"), fps, strict=True)
@@ -80,7 +80,7 @@ SETTINGS = (
 def paper(
     model: ModelChoice, repeats: int, settings: tuple[Setting, ...] = SETTINGS
 ) -> dict[str, Any]:
-    """Times of all settings; one thread on the CPU unless the model's choice has another number."""
+    """Time all settings; with one thread on the CPU, unless the options set another number."""
     model = dataclasses.replace(model, threads=model.threads or 1)
     rows = []
     with _own_cache():
@@ -92,7 +92,7 @@ def paper(
 
 
 def _run(setting: Setting, backbone: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
-    """One backbone at one setting, its variants interleaved."""
+    """Time one backbone at one setting, its variants in turn."""
     rng = np.random.default_rng(0)
     size = SizePolicy(setting.height)
     variants = [name for name in VARIANTS if name in setting.fps[backbone]]
@@ -123,8 +123,8 @@ def _run(setting: Setting, backbone: str, model: ModelChoice, repeats: int) -> d
 def _choose_networks(
     backbone: str, variants: list[str], model: ModelChoice
 ) -> dict[str, ModelChoice]:
-    """The networks of variants; one for those that compute the same: without training, DB is not
-    there any more. That is checked, not assumed."""
+    """Open the networks of the variants. Variants that compute the same share one: DB only affects
+    training. That they do is checked."""
     from untrained import same_network
 
     chosen: dict[str, ModelChoice] = {}
@@ -140,7 +140,7 @@ def _choose_networks(
 
 
 def _outside(detector: Detector, image: NDArray[np.uint8], size: SizePolicy) -> dict[str, float]:
-    """Pre- and post-processing of what the network found."""
+    """Time pre- and post-processing with the network's map."""
     plan = size.plan(*image.shape[:2])
     batch = np.empty((1, 3, *plan.padded), np.float32)
     preprocess(image, plan, detector.card.normalization, batch[0])
@@ -156,7 +156,7 @@ def _outside(detector: Detector, image: NDArray[np.uint8], size: SizePolicy) -> 
 
 @contextlib.contextmanager
 def _own_cache() -> Iterator[None]:
-    """Untrained models do not push the user's out of the cache of compiled ones."""
+    """Use a temporary cache, so that untrained models do not displace the user's compiled ones."""
     before = os.environ.get("XDG_CACHE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
@@ -170,7 +170,7 @@ def _own_cache() -> Iterator[None]:
 
 
 def paper_tables(result: dict[str, Any]) -> list[Table]:
-    """The settings with both switches on, and the ablation."""
+    """Make the tables: the settings with both options on, and the ablation."""
     columns = ("data set", "height", "input", "backbone", "ms (p99)", "outside network")
     rates = ("FPS", "paper's FPS", "paper's / ours")
     settings = Table(*columns, *rates, title="DB with DCN, untrained weights")

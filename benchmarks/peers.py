@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other detectors with the weights, photos and sizes of ours, for as far as they let us choose."""
+"""Comparison with other detectors on the same weights, photos and sizes, as far as they allow."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from rich.table import Table
 from stages import Image
 
 MODEL = "ppocrv6-small"
-SHORT_SIDE = 736  # RapidOCR's size policy, which all follow: at least this, and never made
-LONG_SIDE = 2000  # smaller up to this long side
+SHORT_SIDE = 736  # RapidOCR's size policy, which all follow: the minimum short side, and the
+LONG_SIDE = 2000  # long side up to which images are never made smaller
 MIN_AGREED = 0.7
-"""Share of the texts of one that the other must overlap by half, for it to be the same work."""
+"""Minimum share of texts that the other detector must overlap by half, to count as equal work."""
 
 Quads = list[NDArray[np.float32]]
 
@@ -38,17 +38,17 @@ class Peer:
 
     name: str
     differs: str
-    """What it does in another way than ours, beside its code."""
+    """Differences from our pipeline other than the code."""
 
     detect: Callable[[Image, ResizePlan], Quads]
-    """Corners in pixels of the image, given the sizes that the image has in ours."""
+    """Function that returns corners in pixels of the image, given the image's sizes in ours."""
 
 
 # ---- RapidOCR ----------------------------------------------------------------------------------
 
 
 def open_rapidocr() -> list[Peer]:
-    """RapidOCR's text detection, as installed and with OpenVINO."""
+    """Open RapidOCR's text detection, as installed and with OpenVINO."""
     from rapidocr import EngineType, RapidOCR
 
     def open_one(engine_type: Any) -> Callable[[Image, ResizePlan], Quads]:
@@ -71,7 +71,7 @@ def open_rapidocr() -> list[Peer]:
 
 
 def open_opencv() -> list[Peer]:
-    """TextDetectionModel_DB of cv2.dnn."""
+    """Open TextDetectionModel_DB of cv2.dnn."""
     model, card = _read_weights()
     output = model.graph.output[0].name
     squeeze = onnx.helper.make_node("Squeeze", [output], ["flat"], axes=[0, 1])
@@ -96,7 +96,7 @@ def open_opencv() -> list[Peer]:
 
 
 def open_onnxtr() -> list[Peer]:
-    """docTR's detection in ONNX Runtime, around the same network: its own weights have to be
+    """Open docTR's detection in ONNX Runtime with our network, as its own weights would have to be
     downloaded."""
     from onnxtr.models import detection
     from onnxtr.models.detection.predictor import DetectionPredictor
@@ -129,7 +129,7 @@ def open_onnxtr() -> list[Peer]:
 
 
 def _logits_of_size(padded: tuple[int, int]) -> onnx.ModelProto:
-    """The network for one size, without its last sigmoid: OnnxTR has its own."""
+    """Convert the network to one fixed size without its last sigmoid, which OnnxTR applies."""
     model, _ = _read_weights()
     graph = model.graph
     (last,) = (node for node in graph.node if node.output[0] == graph.output[0].name)
@@ -143,7 +143,7 @@ def _logits_of_size(padded: tuple[int, int]) -> onnx.ModelProto:
 
 
 def _read_weights() -> tuple[onnx.ModelProto, Any]:
-    """The default model without denormal weights, as ours runs it, and its card."""
+    """Read the default model without denormal weights, as ours runs it, and its card."""
     path, card = find_model(MODEL)
     model = onnx.load(path)
     flush_denormals(model)
@@ -156,12 +156,12 @@ def _replace_output(model: onnx.ModelProto, name: str, shape: list[Any]) -> None
     model.graph.output.append(info)
 
 
-# ---- the usual Python around our network -------------------------------------------------------
+# ---- plain Python around our network -----------------------------------------------------------
 
 
 def open_usual_python() -> list[Peer]:
-    """Our network between pre- and post-processing as the official code does them, in OpenCV,
-    NumPy and pyclipper."""
+    """Open our network between pre- and post-processing in OpenCV, NumPy and pyclipper, as in the
+    authors' code."""
     detector = Detector(MODEL)
     engine: Any = detector._engine
 
@@ -184,7 +184,7 @@ OPENERS: dict[str, tuple[Callable[[], list[Peer]], str]] = {
 
 
 def open_peers() -> tuple[list[Peer], dict[str, str]]:
-    """The peers that are installed, and of the others why not and what installs them."""
+    """Open the other detectors; for those that are missing, say why and how to install them."""
     peers, missing = [], {}
     for name, (open_them, install) in OPENERS.items():
         try:
@@ -199,14 +199,14 @@ def open_peers() -> tuple[list[Peer], dict[str, str]]:
 
 
 def same_size(height: int, width: int) -> SizePolicy:
-    """The policy that gives an image the size it has inside RapidOCR, but for rounding."""
+    """Choose the policy that gives an image the size it has in RapidOCR, except for rounding."""
     short, long = min(height, width), max(height, width)
     factor = min(max(1.0, SHORT_SIDE / short), LONG_SIDE / long)
     return SizePolicy(max(1, round(short * factor)), max(LONG_SIDE, round(long * factor)))
 
 
 def share_overlapped(quads: Quads, others: Quads) -> float:
-    """Share of the quads of which another one covers half."""
+    """Compute the share of the quads of which half is covered by another quad."""
     if not quads:
         return 1.0
     hits = 0
@@ -225,10 +225,10 @@ def compare(
     peers: list[Peer] | None = None,
     missing: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Same weights, photos and sizes: ours and the peers', interleaved.
+    """Time ours and the other detectors in turn, on the same weights, photos and sizes.
 
     Raises:
-        SystemExit: A peer finds other text than ours: it is not the same work.
+        SystemExit: Another detector finds other text than ours, so the work is not equal.
     """
     if peers is None:
         peers, missing = open_peers()
@@ -260,7 +260,7 @@ def compare(
 
 
 def _agreement(photos: dict[str, Image], detector: Detector, peer: Peer) -> list[float]:
-    """Shares of the peer's texts that ours overlap, and of ours that the peer's overlap."""
+    """Compute the shares of the other's texts that ours overlap, and of ours that it overlaps."""
     shares = []
     for image in photos.values():
         size = same_size(*image.shape[:2])
@@ -282,13 +282,13 @@ def _run_all(ways: dict[str, Callable[[], object]]) -> None:
 
 
 def _ratio(rows: list[dict[str, Any]], way: str) -> float:
-    """Time of a way over ours, geometric mean of all photos."""
+    """Compute a detector's time divided by ours, as the geometric mean over all photos."""
     ratios = [row["ms"][way]["p50_ms"] / row["ms"]["dbnet_trt"]["p50_ms"] for row in rows]
     return round(geometric_mean(ratios), 2)
 
 
 def comparison_tables(result: dict[str, Any]) -> list[Table]:
-    """Medians in ms of each photo, and what they come to."""
+    """Make the tables: medians in ms of each photo, and the ratios."""
     ways = list(result["geometric_mean_ratios"])
     photos = [row["photo"] for row in result["rows"]]
     times = Table("median ms (p99)", *photos, title=f"whole detection, weights of {MODEL}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers as pictures: one message each."""
+"""Plots of the results, each with one message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ X_LABELS = {
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Draw all parts of a report that have a picture into one PNG, one below the other."""
+    """Draw all parts of a report that have a plot into one PNG, one below the other."""
     from matplotlib.figure import Figure
 
     drawings: list[tuple[Callable[[Any, Any], None], Any]] = [
@@ -40,7 +40,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
 
 
 def draw_stages(axes: Any, rows: dict[str, Any]) -> None:
-    """Stacked bars: the stages of each photo."""
+    """Draw stacked bars: the stages of each photo."""
     stages = ("preprocess", "network", "postprocess", "overhead")
     left = np.zeros(len(rows))
     for stage in stages:
@@ -54,7 +54,7 @@ def draw_stages(axes: Any, rows: dict[str, Any]) -> None:
 
 
 def draw_gpu(axes: Any, rows: dict[str, Any]) -> None:
-    """Bars: the ways of each photo."""
+    """Draw bars: the ways to process each photo on the GPU."""
     names = [f"{photo}: {work}" for photo, row in rows.items() for work in row["ms"]]
     axes.barh(names, [ms["p50_ms"] for row in rows.values() for ms in row["ms"].values()])
     axes.invert_yaxis()
@@ -63,7 +63,7 @@ def draw_gpu(axes: Any, rows: dict[str, Any]) -> None:
 
 
 def draw_comparison(axes: Any, result: dict[str, Any]) -> None:
-    """Bars: how many times as long each detector takes."""
+    """Draw bars: the time of each detector as a multiple of ours."""
     ratios = result["geometric_mean_ratios"]
     bars = axes.barh(list(ratios), list(ratios.values()))
     axes.bar_label(bars, fmt="%.2f", padding=3)
@@ -73,7 +73,7 @@ def draw_comparison(axes: Any, result: dict[str, Any]) -> None:
 
 
 def draw_sweep(axes: Any, sweep: dict[str, Any]) -> None:
-    """Lines: how times grow; images a second where callers or threads grow."""
+    """Draw lines: times, or images per second if the number of callers or threads grows."""
     x_name, rows = sweep["x"], sweep["rows"]
     x = [row[x_name] for row in rows]
     rates = x_name in ("callers", "threads")
@@ -104,20 +104,20 @@ def draw_sweep(axes: Any, sweep: dict[str, Any]) -> None:
 
 
 def _legend_below(axes: Any) -> None:
-    """Under the axes, where it hides nothing."""
+    """Put the legend under the axes, where it hides nothing."""
     columns = len(axes.get_legend_handles_labels()[0])
     axes.legend(frameon=False, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _decades(axes: Any) -> tuple[list[float], list[str]]:
-    """Powers of ten that span what is drawn, in plain numbers."""
+    """Label the axis with the powers of ten that span the values, as plain numbers."""
     low, high = np.log10(axes.get_ylim())
     ticks = [10.0**n for n in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
     return ticks, [f"{tick:g}" for tick in ticks]
 
 
 def draw_start(axes: Any, result: dict[str, Any]) -> None:
-    """Bars: the steps of a new process."""
+    """Draw bars: the steps of a new process."""
     steps = list(result["warm_cache"])
     medians = [result["warm_cache"][step]["p50_ms"] for step in steps]
     bars = axes.barh(steps, medians)
@@ -128,7 +128,7 @@ def draw_start(axes: Any, result: dict[str, Any]) -> None:
 
 
 def draw_paper(axes: Any, result: dict[str, Any]) -> None:
-    """Bars in pairs: the paper's frames a second and ours."""
+    """Draw bars in pairs: the paper's frames per second and ours."""
     rows = result["rows"]
     names = [f"{row['data_set']} {row['height']}, {row['backbone']}" for row in rows]
     y = np.arange(len(rows))

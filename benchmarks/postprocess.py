@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled pre- and post-processing against the usual Python, in one run.
+"""Compare the compiled pre- and post-processing with plain Python, in one run.
 
     python benchmarks/postprocess.py [--images DIR] [--json FILE] [--plot FILE.png]
 
-Post-processing stands between two lines: `cv2.connectedComponents` on the thresholded map, which
-gives labels alone and is the least that one writing it with OpenCV pays, and a copy of the map, the
-least for anyone. Each answer is checked before it is timed. Maps are written anew before each
-round, as a network would have just written them. The GPU's kernels: benchmarks/kernels.py.
+Post-processing has two lower limits: `cv2.connectedComponents` on the thresholded map, the first
+step of every version in OpenCV, and a copy of the map. Results are checked before they are timed.
+Maps are written again before each round, as a network would have just written them. For the GPU
+kernels see benchmarks/kernels.py.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A map to read."""
+    """Map to process."""
 
     kind: str
     values: Map
@@ -63,7 +63,7 @@ class Case:
 
 
 def make_cases(sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
-    """Maps of every kind in every size; one at a time, as the largest take 67 MB."""
+    """Draw maps of every kind in every size; one at a time, as the largest take 67 MB."""
     rng = np.random.default_rng(0)
     for height, width in sizes:
         area = height * width
@@ -77,7 +77,7 @@ def make_cases(sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
 
 
 def real_cases(folder: Path, limit: int) -> Iterator[Case]:
-    """What the default model gives for photos."""
+    """Compute the default model's maps of photos."""
     detector = Detector(device="cpu")
     for number, source in enumerate(find_sources([str(folder)])[:limit], start=1):
         found = detector.detect(source, prob_map=True)
@@ -86,11 +86,11 @@ def real_cases(folder: Path, limit: int) -> Iterator[Case]:
         yield Case(f"photo {number}, {len(found)} texts", found.prob_map, threshold)
 
 
-# ---- the answers -------------------------------------------------------------------------------
+# ---- checks of results -------------------------------------------------------------------------
 
 
 def check_boxes(case: Case) -> float:
-    """The core finds what the reference finds, which takes so many seconds."""
+    """Check that core and reference find the same; returns the reference's time in seconds."""
     # Of any score: noise is full of components with several least rectangles, of several scores.
     params = PostprocessParams(case.threshold, 0, max_candidates=10**6)
     size = case.values.shape
@@ -104,7 +104,7 @@ def check_boxes(case: Case) -> float:
 
 
 def check(found: Detections, expected: Map) -> None:
-    """The boxes of the reference were found."""
+    """Check that the boxes of the reference were found."""
     if abs(len(found) - len(expected)) > max(2, 0.02 * len(expected)):
         raise SystemExit(f"{len(found)} boxes where the reference has {len(expected)}")
     if len(expected) == 0:
@@ -116,7 +116,7 @@ def check(found: Detections, expected: Map) -> None:
 
 
 def check_components(values: Map, threshold: float) -> None:
-    """OpenCV's labels are the core's, by another numbering."""
+    """Check that OpenCV's labels are the core's with another numbering."""
     count, labels = components(values, threshold)
     with_stats, labels_too, stats, _ = components_with_stats(values, threshold)
     ours, boxes = _core.label_components(values, threshold)
@@ -131,23 +131,23 @@ def check_components(values: Map, threshold: float) -> None:
         raise SystemExit("the areas of cv2.connectedComponentsWithStats do not add up")
 
 
-# ---- the ways ----------------------------------------------------------------------------------
+# ---- what is timed -----------------------------------------------------------------------------
 
 
 def components(values: Map, threshold: float) -> Any:
-    """What one cannot avoid when writing it with OpenCV: threshold and label."""
+    """Threshold and label a map with OpenCV, the minimum of a version in OpenCV."""
     mask = cv2.compare(values, np.float32(threshold).item(), cv2.CMP_GT)
     return cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
 
 
 def components_with_stats(values: Map, threshold: float) -> Any:
-    """The same with upright boxes, areas and centres."""
+    """Threshold and label a map with OpenCV, with upright boxes, areas and centres."""
     mask = cv2.compare(values, np.float32(threshold).item(), cv2.CMP_GT)
     return cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
 
 
 def postprocess_row(case: Case, repeats: int, seconds: float) -> dict[str, Any]:
-    """Times of one map."""
+    """Time one map."""
     params = PostprocessParams(case.threshold, 0.5, max_candidates=10**6)
     height, width = size = case.values.shape
     batch, copied = case.values[None].copy(), np.empty_like(case.values)
@@ -180,7 +180,7 @@ def postprocess_row(case: Case, repeats: int, seconds: float) -> dict[str, Any]:
 
 
 def preprocess_rows(repeats: int) -> list[dict[str, Any]]:
-    """Times of preprocessing, one row a photo size."""
+    """Time preprocessing, one row per photo size."""
     card = ModelCard(name="imagenet")
     mean, std = np.array(card.mean, np.float32), np.array(card.std, np.float32)
     rng = np.random.default_rng(0)
@@ -215,7 +215,7 @@ def preprocess_rows(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-# ---- what is shown -----------------------------------------------------------------------------
+# ---- output ------------------------------------------------------------------------------------
 
 
 def show(console: Console, stage: str, rows: list[dict[str, Any]]) -> None:
@@ -241,7 +241,7 @@ def show(console: Console, stage: str, rows: list[dict[str, Any]]) -> None:
 
 
 def draw(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
-    """Time over pixels, both logarithmic, of one kind of map."""
+    """Draw time over pixels, both logarithmic, of one kind of map."""
     rows = [row for row in rows if row["kind"] == kind]
     with draw_plot(path, f"Boxes of a map, {kind}", "pixels", "ms, median") as axes:
         axes.set(xscale="log", yscale="log")
@@ -261,24 +261,24 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Run it.
+    """Time pre- and post-processing.
 
     Parameters
     ----------
     repeats
-        At most so many rounds a case, at least 3.
+        Maximum number of rounds per case; at least 3 are run.
     seconds
-        About the most to spend on a case.
+        Approximate time limit per case, in seconds.
     max_side
-        Leave out maps with a longer side, in pixels.
+        Maximum side of the maps, in pixels.
     images
-        Folder of photos: maps of the default model for these, too.
+        Folder of photos, whose maps by the default model are added.
     limit
-        At most so many photos.
+        Maximum number of photos.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw the times of pages over their pixels here, a PNG.
+        PNG file for a plot of the times of text pages over their pixels.
     """
     check_plot(plot)
     cv2.setNumThreads(1)

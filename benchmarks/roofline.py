@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs on paper: its operations and bytes, and the least time on named GPUs.
+"""Count the operations and bytes of a network, and compute its minimum time on several GPUs.
 
     python benchmarks/roofline.py [MODEL ...] [--size H W] [--measure] [--plot FILE.png]
 
-The floor adds up, over the layers that do arithmetic, the longer of computing and moving: every
-weight, input and output once, in FP16 (FP32 on the GTX 10 series), everything else fused away. A
-floor is no prediction: good engines need one and a half to three times as long.
+The floor is a sum over the layers that do arithmetic, of the longer of computing and moving data:
+every weight, input and output once, in FP16 (FP32 on the GTX 10 series). Other layers are assumed
+to be fused. The floor is not a prediction: good engines take 1.5 to 3 times as long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ app = App(help="Operations, bytes and the least time of a network.")
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Peaks from the vendor's data sheets: dense, without sparsity."""
+    """Peak performance from the vendor's data sheets, without sparsity."""
 
     tflops: float
     gb_per_second: float
@@ -52,14 +52,14 @@ GPUS = {
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer: floating-point operations, and values that it reads and writes."""
+    """Number of floating-point operations of a layer, and of values that it reads and writes."""
 
     flops: float
     values: float
 
 
 def read_layers(model: onnx.ModelProto, size: tuple[int, int]) -> list[Layer]:
-    """The layers of a model that do arithmetic, for one image of a size (height, width)."""
+    """List the layers of a model that do arithmetic, for one image of a size (height, width)."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     (image,) = (i for i in fixed.graph.input if len(i.type.tensor_type.shape.dim) == 4)
@@ -93,7 +93,7 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> Layer | 
 
 
 def floor_ms(layers: list[Layer], gpu: Gpu) -> float:
-    """The least time of a network on a GPU, in ms."""
+    """Compute the minimum time of a network on a GPU, in ms."""
     return sum(
         max(
             layer.flops / (gpu.tflops * 1e9),
@@ -104,7 +104,7 @@ def floor_ms(layers: list[Layer], gpu: Gpu) -> float:
 
 
 def open_model(name: str, folder: Path) -> tuple[str, onnx.ModelProto, Engine]:
-    """Its name, its graph, and the network on this CPU; an untrained DBNet by its name."""
+    """Open a model or an untrained DBNet: its name, its graph, and the network on this CPU."""
     path = find_model(name)[0] if name in MODELS else Path(name)
     if name.startswith("untrained-"):
         from untrained import export_untrained  # with PyTorch
@@ -117,7 +117,7 @@ def open_model(name: str, folder: Path) -> tuple[str, onnx.ModelProto, Engine]:
 
 
 def measure_ms(engines: dict[str, Engine], size: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """Times of the networks on this CPU, in turn."""
+    """Time the networks on this CPU, in turn."""
     batch = np.zeros((1, 3, *size), np.float32)
     for name, engine in engines.items():
         maps = engine(batch)
@@ -130,7 +130,7 @@ def measure_ms(engines: dict[str, Engine], size: tuple[int, int]) -> dict[str, d
 
 
 def draw(graphs: dict[str, list[Layer]], gpu_name: str, path: Path) -> None:
-    """The roof of a GPU and the layers under it, on paper."""
+    """Draw the roofline of a GPU, and the computed layers under it."""
     gpu = GPUS[gpu_name]
     ridge = gpu.tflops * 1e3 / gpu.gb_per_second
     title = f"Layers under the roof of {gpu_name}: on paper, nothing was run there"
@@ -149,7 +149,7 @@ def draw(graphs: dict[str, list[Layer]], gpu_name: str, path: Path) -> None:
 
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
-    """Print operations, floors and what was measured."""
+    """Print operations, floors and measured times."""
     table = Table("model", "GFLOP", "million values", title="floors in ms, on paper")
     for gpu in GPUS:
         table.add_column(gpu, justify="right")
@@ -177,23 +177,23 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Run it.
+    """Compute operations, bytes and floors.
 
     Parameters
     ----------
     models
-        Names of models, paths of .onnx files, or untrained DBNets as untrained-resnet18. The
-        default model if left out.
+        Names of models, paths of .onnx files, or untrained DBNets such as untrained-resnet18; by
+        default the default model.
     size
-        Height and width of the network's input.
+        Height and width of the network's input, in pixels.
     measure
-        Time the networks on this CPU as well.
+        Also time the networks on this CPU.
     gpu
-        Whose roof is drawn.
+        GPU whose roofline is drawn.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw the layers under the roof of `gpu` here, a PNG.
+        PNG file for a plot of the layers under the roofline of gpu.
     """
     check_plot(plot)
     if gpu not in GPUS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes and maps of our own, for benchmarks that are given no photos."""
+"""Drawn scenes and maps, for benchmarks without photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def text_scene(
     height: int, width: int, num_lines: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8: lines of writing, slightly turned, on a soft background."""
+    """Draw lines of text, slightly turned, on a soft background: (height, width, 3) uint8."""
     coarse = rng.integers(90, 200, (height // 40 + 2, width // 40 + 2, 3), dtype=np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     columns = max(1, round(np.sqrt(num_lines * width / height / 6)))
@@ -34,7 +34,7 @@ def text_scene(
 def text_map(
     height: int, width: int, num_lines: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """(height, width) float32 in [0, 1]: lines as a network draws them, none touching another."""
+    """Draw a map of lines that do not touch, as a network would: (height, width) float32."""
     prob_map = np.zeros((height, width), np.float32)
     columns = max(1, round(np.sqrt(num_lines * width / height / 6)))
     rows = max(1, -(-num_lines // columns))
@@ -51,6 +51,6 @@ def text_map(
 def dark_scene(
     height: int, width: int, num_lines: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8: dark bars on white, which the networks of untrained.py find."""
+    """Draw dark bars on white, for the networks of untrained.py: (height, width, 3) uint8."""
     prob_map = text_map(height, width, num_lines, rng)
     return np.repeat((255 * (1 - prob_map)).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a detection goes, on the CPU and on the GPU."""
+"""Time of each stage of a detection, on the CPU and on the GPU."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Image = NDArray[np.uint8]
 
 CPU_STAGES = ("decode", "preprocess", "network", "postprocess", "overhead", "detect")
 FRAMES = 8
-"""Of a clip, on the GPU."""
+"""Number of frames of the video clip that is timed on the GPU."""
 
 
 # ---- on the CPU --------------------------------------------------------------------------------
 
 
 class Answered:
-    """A network that knows the answer: what is left of a detection's time is not the network's."""
+    """Engine that returns a stored map at once, to time a detection without the network."""
 
     description = "no network"
 
@@ -42,10 +42,10 @@ class Answered:
 def cpu_stages(
     detector: Detector, image: Image, repeats: int, size: SizePolicy | None = None
 ) -> dict[str, Any]:
-    """Times of decoding and of the stages of `detect`, which starts from the decoded image.
+    """Time decoding, and the stages of `detect`, which starts from the decoded image.
 
-    The overhead is what Python takes around the compiled stages: `detect` with a network that
-    takes no time, less pre- and post-processing.
+    The overhead is Python's time around the compiled stages: `detect` with a network that takes no
+    time, minus pre- and post-processing.
     """
     engine, card, size = detector._engine, detector.card, size or detector.size
     jpeg = bytes(cv2.imencode(".jpg", image)[1])
@@ -83,22 +83,23 @@ def cpu_stages(
 def _overhead(
     stages: dict[str, Callable[[], object]], no_network: Callable[[], object], repeats: int
 ) -> dict[str, float]:
-    """What `no_network` takes beyond its stages. Without the network in between, whose threads go
-    on for a moment and whose tensors fill the caches: that is noise larger than this."""
+    """Compute the time of `no_network` beyond its stages. They are timed without a network between
+    them: its threads, which stay active for a moment, and its tensors in the caches would add more
+    noise than the overhead."""
     times = interleaved({**stages, "no_network": no_network}, 5 * repeats)
     whole = times.pop("no_network")
     return summary(whole - sum(times.values()))
 
 
 def check_same(found: Detections, expected: Detections, what: str) -> None:
-    """The same texts, to the bit."""
+    """Check that two results are equal bit by bit."""
     same = np.array_equal(found.quads, expected.quads)
     if not (same and np.array_equal(found.scores, expected.scores)):
         raise SystemExit(f"{what}: {len(found)} texts, other than the {len(expected)} expected")
 
 
 def cpu_table(rows: dict[str, Any]) -> Table:
-    """Medians in ms, one row a photo."""
+    """Make the table: medians in ms, one row per photo."""
     table = Table("photo", "size", "texts", *CPU_STAGES, "p99", "FPS", title="stages, median ms")
     for name, row in rows.items():
         size = f"{row['size'][0]}x{row['size'][1]}"
@@ -109,7 +110,7 @@ def cpu_table(rows: dict[str, Any]) -> Table:
 
 
 def throughput(detector: Detector, image: Image, batch: int, repeats: int) -> dict[str, Any]:
-    """Images a second when many are given at once, in batches of 1 and of `batch`."""
+    """Measure images per second for many images in one call, in batches of 1 and of `batch`."""
     expected = detector.detect(image)
     runs: dict[int, Callable[[], list[Detections]]] = {
         each: functools.partial(detector.detect_batch, [image] * batch, batch_size=each)
@@ -129,7 +130,7 @@ def throughput(detector: Detector, image: Image, batch: int, repeats: int) -> di
 
 
 def torch_to_device(image: Image) -> Any:
-    """The image in GPU memory, by PyTorch."""
+    """Copy an image to GPU memory with PyTorch."""
     import torch
 
     return torch.from_numpy(image).cuda()
@@ -142,14 +143,14 @@ def gpu_stages(
     repeats: int,
     to_device: Callable[[Image], Any] = torch_to_device,
 ) -> dict[str, Any]:
-    """Times in ms a frame; the graph hides its stages, so these are told apart from outside.
+    """Measure times in ms per frame. A graph hides its stages, so several ways are compared.
 
     Args:
-        detector: With graphs.
-        plain: The same with plain launches.
-        image: In host memory.
-        repeats: Rounds.
-        to_device: Brings an image into GPU memory.
+        detector: Detector with CUDA graphs.
+        plain: Same detector with plain launches.
+        image: Image in main memory.
+        repeats: Number of rounds.
+        to_device: Function that copies an image to GPU memory.
     """
     on_device, frames = to_device(image), [image] * FRAMES
     expected = detector.detect(image)
@@ -174,7 +175,7 @@ def gpu_stages(
 
 
 def check_near(found: Detections, expected: Detections, what: str) -> None:
-    """The same texts, but for rounding: 98 % of them to within a pixel."""
+    """Check that two results are equal except for rounding: 98 % of texts within a pixel."""
     near = [
         len(found) > 0 and np.abs(found.quads - quad).max(axis=(1, 2)).min() < 1
         for quad in expected.quads
@@ -185,7 +186,7 @@ def check_near(found: Detections, expected: Detections, what: str) -> None:
 
 
 def video(detector: Detector, frames: list[Image]) -> list[Detections]:
-    """The text of a clip, two frames on their way at a time."""
+    """Detect the text of a clip, with two frames in flight."""
     found = []
     ahead = detector.submit(frames[:1])
     for frame in frames[1:]:
@@ -196,7 +197,7 @@ def video(detector: Detector, frames: list[Image]) -> list[Detections]:
 
 
 def gpu_table(rows: dict[str, Any]) -> Table:
-    """One row a photo and way."""
+    """Make the table: one row per photo and way."""
     columns = ("median ms", "p99 ms", "frames/s")
     table = Table("photo", "size", "texts", "work", *columns, title="on the GPU, a frame")
     for name, row in rows.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a new process takes until it has found its first text."""
+"""Time from the start of a process to its first detection."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ print(json.dumps([[b - a for a, b in zip(times, times[1:])], found_at, num_texts
 
 
 def start(model: ModelChoice, repeats: int) -> dict[str, Any]:
-    """Times in ms of the steps of new processes: the first with an empty cache of compiled models,
-    the others with what that one left there."""
+    """Measure the steps of new processes in ms: the first with an empty cache of compiled models,
+    the others with the cache that it filled."""
     if model.is_untrained:
         raise SystemExit("starting is measured with a model of a file or a name")
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def _run_once(model: ModelChoice, image: Path, folder: Path) -> dict[str, Any]:
 
 
 def start_table(result: dict[str, Any]) -> Table:
-    """One row a step."""
+    """Make the table: one row per step."""
     columns = ("empty cache, ms", "warm cache, median ms", "p99")
     table = Table("a new process", *columns, title="start")
     for step, cold in result["empty_cache_ms"].items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How times grow: with the number of texts, the size, the callers at once, the CPU's threads."""
+"""Growth of times with the number of texts, the image size, simultaneous callers and threads."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SIDES = (320, 640, 960, 1280, 1920, 2560, 4096)
 SIZE_LINES = 30
 CALLERS = (1, 2, 4, 8)
 CALLS = 8
-"""Detections in a round, by all callers together: a multiple of their number."""
+"""Detections per round, summed over all callers; a multiple of their number."""
 
 
 def density(model: ModelChoice, repeats: int, counts: tuple[int, ...] = DENSITIES) -> Any:
-    """Post-processing of drawn maps with ever more lines, beside the network, which has no more
-    to do, and beside the same steps in OpenCV and pyclipper."""
+    """Time post-processing of drawn maps with a growing number of lines, the network, whose work
+    does not grow, and the same steps in OpenCV and pyclipper."""
     detector = model.open()
     rows: list[dict[str, Any]] = []
     for count in counts:
@@ -75,7 +75,7 @@ def _density_on_cpu(
 
 
 def size(model: ModelChoice, repeats: int, sides: tuple[int, ...] = SIDES) -> Any:
-    """Square images, as large inside the network as they are."""
+    """Time square images of growing size, which are not resized for the network."""
     detector = model.open()
     rows: list[dict[str, Any]] = []
     for side in sides:
@@ -103,14 +103,14 @@ def size(model: ModelChoice, repeats: int, sides: tuple[int, ...] = SIDES) -> An
 
 
 def _exponent(rows: list[dict[str, Any]], name: str) -> float:
-    """n of time ~ pixels^n, fitted over all rows."""
+    """Fit n of time ~ pixels^n over all rows."""
     pixels = [2 * np.log(row["side"]) for row in rows]
     times = [np.log(row["ms"][name]["p50_ms"]) for row in rows]
     return round(float(np.polyfit(pixels, times, 1)[0]), 2)
 
 
 def concurrency(model: ModelChoice, repeats: int, callers: tuple[int, ...] = CALLERS) -> Any:
-    """Threads that call one detector at once: with all cores for each call, and with one."""
+    """Time simultaneous calls of one detector, with all cores for each call and with one core."""
     ways = {"network on all cores": dataclasses.replace(model, threads=0).open()}
     if not runs_on_gpu(ways["network on all cores"]):
         ways["network on one core"] = dataclasses.replace(model, threads=1).open()
@@ -141,7 +141,7 @@ def concurrency(model: ModelChoice, repeats: int, callers: tuple[int, ...] = CAL
 
 
 def _call_at_once(detector: Detector, image: Image, count: int) -> tuple[list[float], float]:
-    """Latencies in ms of `CALLS` detections by `count` threads; seconds for all."""
+    """Run `CALLS` detections in `count` threads; returns latencies in ms, and the total in s."""
     expected = detector.detect(image)
 
     def call(_: int) -> list[tuple[float, Detections]]:
@@ -162,7 +162,7 @@ def _call_at_once(detector: Detector, image: Image, count: int) -> tuple[list[fl
 
 
 def threads(model: ModelChoice, repeats: int, counts: tuple[int, ...] = ()) -> Any:
-    """Threads of the network: powers of two, and all cores."""
+    """Time detections by number of threads of the network: powers of two, and all cores."""
     cores = os.cpu_count() or 1
     counts = counts or tuple(sorted({1 << n for n in range(cores.bit_length())} | {cores}))
     detectors = {count: dataclasses.replace(model, threads=count).open() for count in counts}

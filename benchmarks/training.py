@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What feeds training and what training costs: label maps, scenes, crops, steps.
+"""Measure the speed of training and of its data: label maps, scenes, crops, steps.
 
     python benchmarks/training.py [--json FILE] [--plot FILE.png]
 
-Label maps, alone and in crops, are held against the plain NumPy version before both are timed, in
-turn. Training runs on the CPU: on a GPU the crops a second are what it may have to wait for.
+Label maps, alone and in crops, are compared with the plain NumPy version before both are timed in
+turn. Training runs on the CPU; training on a GPU may have to wait for the crops.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from rich.table import Table
 app = App(help="Label maps, scenes, crops and steps of training.")
 Polygons = list[Any]
 COUNTS = (3, 30, 120)
-"""Texts in an image."""
+"""Numbers of texts per image."""
 
 NUM_SCENES = 40
 WORKERS = (1, 2)
 
 SLICES = 5
-"""Measurements of a rate, between those of the others."""
+"""Number of measurements of each rate; they alternate with those of the others."""
 
 
 def boxes(count: int, rng: np.random.Generator) -> Polygons:
-    """Turned rectangles the size of words, in a 640x640 image."""
+    """Draw turned rectangles of the size of words, in a 640x640 image."""
     polygons = []
     for _ in range(count):
         width, height, angle = rng.uniform(40, 200), rng.uniform(12, 50), rng.uniform(-0.3, 0.3)
@@ -61,7 +61,7 @@ def boxes(count: int, rng: np.random.Generator) -> Polygons:
 
 
 def curves(count: int, rng: np.random.Generator) -> Polygons:
-    """Outlines of 14 points around arcs, in a 640x640 image."""
+    """Draw outlines of 14 points around arcs, in a 640x640 image."""
     polygons = []
     for _ in range(count):
         length, height, bend = rng.uniform(60, 200), rng.uniform(12, 40), rng.uniform(-40, 40)
@@ -74,14 +74,14 @@ def curves(count: int, rng: np.random.Generator) -> Polygons:
 
 
 def check_labels(arguments: tuple[Any, ...]) -> None:
-    """The label maps of the core are those of NumPy."""
+    """Check that the core's label maps equal NumPy's."""
     fast, plain = make_targets(*arguments), make_targets_reference(*arguments)
     for ours, theirs in zip(fast, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def label_rows(repeats: int) -> list[dict[str, Any]]:
-    """Times of the label maps of one 640x640 image."""
+    """Time the label maps of one 640x640 image."""
     rng = np.random.default_rng(0)
     rows = []
     for make, count in itertools.product((boxes, curves), COUNTS):
@@ -104,10 +104,10 @@ def label_rows(repeats: int) -> list[dict[str, Any]]:
 
 
 def rates(cases: dict[str, Iterator[int]], seconds: float) -> list[dict[str, Any]]:
-    """Things a second, in turn; each `next` makes some and says how many.
+    """Measure rates per second, in turn; each `next` makes some items and returns their number.
 
     Returns:
-        One row a case: the median and the least of `SLICES` measurements.
+        One row per case: the median and the minimum of `SLICES` measurements.
     """
     for things in cases.values():
         next(things)
@@ -126,7 +126,7 @@ def rates(cases: dict[str, Iterator[int]], seconds: float) -> list[dict[str, Any
 
 
 def scenes(config: SynthConfig) -> Iterator[int]:
-    """Synthetic scenes, drawn one after the other."""
+    """Draw synthetic scenes, one after the other."""
     materials = load_materials(config)
     for index in itertools.count():
         make_scene(materials, config, index)
@@ -134,13 +134,13 @@ def scenes(config: SynthConfig) -> Iterator[int]:
 
 
 def crops(stream: CropStream, workers: int) -> Iterator[int]:
-    """Crops with their labels, by so many processes."""
+    """Prepare crops with their labels, in a number of processes."""
     for crop in load_crops(stream, (0, 100_000), 8, workers):
         yield len(crop.image)
 
 
 def steps(model: ModelConfig, stream: CropStream, loads: bool) -> Iterator[int]:
-    """Training steps, on crops that are there already or with their making."""
+    """Run training steps, on crops prepared before or during the measurement."""
     config = TrainConfig(("benchmark",), model=model, batch_size=4, device="cpu")
     state = training.begin(config, ALONE)
     ahead = load_crops(stream, (0, 100_000), 4, 0)
@@ -151,7 +151,7 @@ def steps(model: ModelConfig, stream: CropStream, loads: bool) -> Iterator[int]:
 
 
 def by_numpy(things: Iterator[int]) -> Iterator[int]:
-    """The same with the label maps made in NumPy."""
+    """Compute label maps in NumPy instead of the core."""
     while True:
         with mock.patch.object(loader, "make_targets", make_targets_reference):
             made = next(things)
@@ -159,7 +159,7 @@ def by_numpy(things: Iterator[int]) -> Iterator[int]:
 
 
 def check_crops(stream: CropStream) -> None:
-    """Crops are the same with either way's labels."""
+    """Check that crops are equal with labels of the core and of NumPy."""
     ours = stream[0]
     with mock.patch.object(loader, "make_targets", make_targets_reference):
         theirs = stream[0]
@@ -169,7 +169,7 @@ def check_crops(stream: CropStream) -> None:
 
 
 def rate_rows(seconds: float, size: int, folder: Path) -> list[dict[str, Any]]:
-    """Scenes, crops and training images a second."""
+    """Measure scenes, crops and training images per second."""
     config = SynthConfig()
     samples = read_jsonl(write_scenes(folder, NUM_SCENES, config=config)).samples
     stream = CropStream([Source(samples, 1)], AugmentConfig(size), TargetConfig(), 0)
@@ -193,7 +193,7 @@ def rate_rows(seconds: float, size: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time of the label maps over the number of texts."""
+    """Draw the time of label maps over the number of texts."""
     with draw_plot(path, "Label maps of a 640x640 image", "texts", "ms, median") as axes:
         axes.set(xscale="log", yscale="log")
         for kind, way in itertools.product(("boxes", "curves"), ("core", "numpy")):
@@ -212,20 +212,20 @@ def main(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Run it.
+    """Measure the speed of training.
 
     Parameters
     ----------
     repeats
-        Rounds of the label maps.
+        Number of rounds of the label maps.
     seconds
-        Spent on each rate.
+        Time spent on each rate, in seconds.
     size
         Side of the crops, in pixels.
     json
-        Write the numbers here.
+        File for the numbers.
     plot
-        Draw the label maps' times over the number of texts here, a PNG.
+        PNG file for a plot of the label maps' times over the number of texts.
     """
     check_plot(plot)
     cv2.setNumThreads(1)

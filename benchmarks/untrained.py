@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DBNets without training: as fast as trained ones, for time does not depend on the weights.
+"""Untrained DBNets, which are as fast as trained ones: time does not depend on the weights.
 
-Their maps are all but constant. So that there is text to find, and post-processing has its work,
-what is dark in the image is added to the map: a mean and a sum more than the trained network does.
+Their maps are nearly constant. To give post-processing text to find, the darkness of the image is
+added to the map, which costs one mean and one sum more than a trained network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CARD = ModelCard(name="untrained", output="logit")
 NETWORK_SHARE, DARK_SHARE = 0.01, -4.0
-"""What of the map comes from the network, and from the image's mean over its channels."""
+"""Weights in the map of the network's output, and of the image's mean over its channels."""
 
 BACKBONES: tuple[BackboneName, ...] = ("resnet18", "resnet50", "mobilenetv2")
 NAMES = {
@@ -41,7 +41,7 @@ NAMES = {
 
 
 class WithText(torch.nn.Module):
-    """The network's map, all but constant, plus what is dark."""
+    """Network whose nearly constant map is increased where the image is dark."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -52,15 +52,15 @@ class WithText(torch.nn.Module):
 
 
 def make_network(name: str) -> DBNet:
-    """The same weights on every call."""
+    """Make an untrained network, with the same weights on every call."""
     torch.manual_seed(0)
     return DBNet(NAMES[name]).eval()
 
 
 @functools.cache
 def same_network(name: str, other: str) -> bool:
-    """Whether two of `NAMES` differ in differentiable binarization alone, and compute the same in
-    inference, given the same weights."""
+    """Tell whether two of `NAMES` differ only in differentiable binarization, and so compute the
+    same in inference with the same weights."""
     if dataclasses.replace(NAMES[name], db=True) != dataclasses.replace(NAMES[other], db=True):
         return False
     one, two = make_network(name), make_network(other)
@@ -71,8 +71,8 @@ def same_network(name: str, other: str) -> bool:
 
 
 def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | DeviceEngine:
-    """One of `NAMES`, as a trained one would run: exported to ONNX on the CPU; on the GPU in
-    PyTorch, FP16."""
+    """Open one of `NAMES` as a trained model would run: on the CPU exported to ONNX, on the GPU in
+    PyTorch in FP16."""
     if device.startswith("cuda"):
         return TorchDeviceEngine(WithText(make_network(name)), CARD, device)
     import onnx
@@ -87,7 +87,7 @@ def open_untrained(name: str, device: str, config: CpuConfig) -> Engine | Device
 
 @functools.cache
 def export_untrained(name: str) -> bytes:
-    """One of `NAMES` as ONNX, as a file holds it."""
+    """Export one of `NAMES` as the contents of an ONNX file."""
     from dbnet_trt.network.export import export_onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -97,12 +97,12 @@ def export_untrained(name: str) -> bytes:
 
 
 def _add_text(model: onnx.ModelProto) -> None:
-    """What `WithText` does, in an exported network, in place."""
+    """Add the operation of `WithText` to an exported network, in place."""
     import onnx
 
     graph, node = model.graph, onnx.helper.make_node
     image, logits = graph.input[0].name, graph.output[0].name
-    for each in graph.node:  # the network's map gets another name, the sum has the old one
+    for each in graph.node:  # the map gets a new name, the sum the old one
         each.output[:] = ["network_map" if name == logits else name for name in each.output]
     for name, value in (("network_share", NETWORK_SHARE), ("dark_share", DARK_SHARE)):
         graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What test modules share: a cache folder of their own, a seeded generator, and real photos where
+"""Fixtures of all test modules: a separate cache folder, a seeded generator, real photos if
 there are any."""
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def _skip_without_gpu(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests leave the user's cache folder alone."""
+    """Use a temporary cache folder instead of the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -44,7 +44,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real photos that lie beside a development checkout; tests that want them skip elsewhere."""
+    """Folder of real photos beside a development checkout; without it the test is skipped."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside this checkout")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probability maps to try the post-processing on: like text, and as unlike it as can be."""
+"""Probability maps for tests of post-processing: maps of text, and adversarial ones."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Map = np.ndarray
 
 
 def text_map(height: int, width: int, num_lines: int, rng: np.random.Generator) -> Map:
-    """(height, width) float32, soft rotated bars with a little noise, as a network draws text."""
+    """Draw soft rotated bars with a little noise, like a network's map: (height, width) float32."""
     prob_map = np.zeros((height, width), np.float32)
     for _ in range(num_lines):
         centre = (rng.uniform(0, width), rng.uniform(0, height))
@@ -22,12 +22,12 @@ def text_map(height: int, width: int, num_lines: int, rng: np.random.Generator) 
 
 
 def noise(height: int, width: int, density: float, rng: np.random.Generator) -> Map:
-    """Each pixel is on with this probability; 0.4 is near the 8-connected percolation threshold."""
+    """Draw random pixels of a density; 0.4 is near the 8-connected percolation threshold."""
     return (rng.random((height, width)) < density).astype(np.float32)
 
 
 def spiral(side: int) -> Map:
-    """One component whose union-find tree is as deep as can be."""
+    """Draw a spiral: one component with the deepest possible union-find tree."""
     prob_map = np.zeros((side, side), np.float32)
     x, y, dx, dy = 0, 0, 1, 0
     low, high = [0, 2], [side - 1, side - 1]  # bounds of x and y still free
@@ -59,7 +59,7 @@ def spiral(side: int) -> Map:
 
 
 def comb(height: int, width: int) -> Map:
-    """Teeth that only the last row joins."""
+    """Draw a comb: columns that only the last row joins."""
     prob_map = np.zeros((height, width), np.float32)
     prob_map[:, ::2] = 1
     prob_map[-1] = 1
@@ -67,19 +67,19 @@ def comb(height: int, width: int) -> Map:
 
 
 def checkerboard(height: int, width: int) -> Map:
-    """One component by corners alone."""
+    """Draw a checkerboard: one component whose pixels touch at corners only."""
     y, x = np.mgrid[:height, :width]
     return ((x + y) % 2 == 0).astype(np.float32)
 
 
 def rings(side: int) -> Map:
-    """Squares inside squares: rectangles that cover the same pixels over and over."""
+    """Draw nested squares, whose rectangles cover the same pixels many times."""
     y, x = np.mgrid[:side, :side]
     return (np.maximum(abs(x - side // 2), abs(y - side // 2)) // 2 % 2).astype(np.float32)
 
 
 def staircase(side: int) -> Map:
-    """Diagonals two apart."""
+    """Draw diagonals at a distance of two pixels."""
     y, x = np.mgrid[:side, :side]
     return ((x - y) % 3 == 0).astype(np.float32)
 

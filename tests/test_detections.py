@@ -20,7 +20,7 @@ def found() -> Detections:
     return Detections(quads, scores, tuple(quad.copy() for quad in quads))
 
 
-def test_boxes_len_iteration(found: Detections) -> None:
+def test_boxes_length_and_iteration(found: Detections) -> None:
     assert len(found) == 3
     assert found.boxes.dtype == np.float32
     np.testing.assert_array_equal(found.boxes[0], [10, 10, 60, 20])
@@ -69,7 +69,7 @@ def test_json_keeps_every_bit(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"quads": []}', '{"quads": 1, "scores": "a"}'])
-def test_json_that_is_none(text: str) -> None:
+def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="quads"):
         Detections.from_json(text)
 
@@ -86,7 +86,7 @@ def test_reading_order() -> None:
 
 @pytest.mark.parametrize("degrees", [-15, -5, 0, 2, 15])
 def test_reading_order_of_a_slanted_page(degrees: float, rng: np.random.Generator) -> None:
-    """Lines 40 px apart and 1000 px long: at 3 degrees one ends lower than the next begins."""
+    """Lines are 40 px apart and 1000 px long: at 3 degrees one ends lower than the next begins."""
     turn = cv2.getRotationMatrix2D((0, 0), degrees, 1)[:, :2]
     page = [
         upright(250 * i, 40 * line + 4 * (i % 2), 200, 26) for line in range(9) for i in range(4)
@@ -110,7 +110,7 @@ def test_plot_and_save(found: Detections, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("angle", [-30, 0, 25])
 def test_crops_turn_text_upright(angle: float) -> None:
-    """A bar, left half bright: its crop is bright at the left, whatever the angle."""
+    """The left half of a bar is bright; so is the left half of its crop, at every angle."""
     bar = np.full((20, 80, 3), 60, np.uint8)
     bar[:, :40] = 250
     turn = cv2.getRotationMatrix2D((39.5, 9.5), -angle, 1)
@@ -124,8 +124,8 @@ def test_crops_turn_text_upright(angle: float) -> None:
     assert crop[5:-5, 45:-5].mean() < 80
 
 
-def test_crops_of_tall_text_lie() -> None:
-    """Text that runs downwards, bright above: after turning, bright at the right or left end."""
+def test_crops_of_tall_text_are_turned() -> None:
+    """Text that runs downwards and is bright at the top is bright at one end after turning."""
     image = np.zeros((120, 60, 3), np.uint8)
     image[10:50, 20:40] = 250
     found = Detections(upright(20, 10, 20, 80)[None], np.ones(1, np.float32))
@@ -143,7 +143,7 @@ def test_image_of_another_size_is_refused() -> None:
             use(np.zeros((60, 40, 3), np.uint8))
 
 
-def test_crops_of_a_sliver() -> None:
+def test_crop_of_a_very_thin_text() -> None:
     found = Detections(upright(3, 3, 0, 0)[None], np.ones(1, np.float32))
     assert found.crops(np.zeros((9, 9, 3), np.uint8))[0].shape == (1, 1, 3)
 
@@ -154,7 +154,7 @@ def test_to_supervision_names_its_extra(found: Detections, monkeypatch: pytest.M
         found.to_supervision()
 
 
-def test_to_supervision_hands_over_boxes_scores_and_quads(
+def test_to_supervision_has_boxes_scores_and_quads(
     found: Detections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = types.ModuleType("supervision")

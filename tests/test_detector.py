@@ -53,7 +53,7 @@ def test_every_kind_of_source(detector: Detector, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 5000), (5000, 1), (2, 3), (33, 97), (31, 1999)], ids=str
 )
-def test_odd_sizes(detector: Detector, shape: tuple[int, int]) -> None:
+def test_images_of_odd_sizes(detector: Detector, shape: tuple[int, int]) -> None:
     for value in (0, 255):
         found = detector.detect(np.full((*shape, 3), value, np.uint8))
         assert np.isfinite(found.quads).all()
@@ -122,7 +122,7 @@ def test_batch_equals_one_by_one_in_order(detector: Detector) -> None:
             np.testing.assert_array_equal(found.quads, detector.detect(image).quads)
 
 
-def test_batch_really_goes_through_the_engine_together(detector: Detector) -> None:
+def test_a_batch_is_one_call_of_the_engine(detector: Detector) -> None:
     shapes = []
     engine: Any = detector._engine
 
@@ -138,7 +138,7 @@ def test_batch_really_goes_through_the_engine_together(detector: Detector) -> No
 
 
 def test_submit_and_collect(detector: Detector) -> None:
-    """In any order, and more than once; the same as detect."""
+    """Tickets may be collected in any order and more than once; results equal `detect`'s."""
     images = [scene(num_texts=n) for n in (1, 2, 3)]
     tickets = [detector.submit([image], polygons=True) for image in images]
     for image, ticket in [*zip(images, tickets, strict=True)][::-1] * 2:
@@ -156,7 +156,7 @@ def test_image_in_gpu_memory_is_refused_on_the_cpu(detector: Detector) -> None:
         detector.detect(OnDevice())
 
 
-def test_batch_of_nothing(detector: Detector) -> None:
+def test_empty_batch(detector: Detector) -> None:
     assert detector.detect_batch([]) == []
     with pytest.raises(ValueError, match="batch_size"):
         detector.detect_batch([], batch_size=0)
@@ -171,19 +171,19 @@ def test_bad_image_in_a_batch(detector: Detector, tmp_path: Path) -> None:
     "images",
     ["photo.jpg", Path("photo.jpg"), b"photo", scene(), scene()[:, :, 0], Image.fromarray(scene())],
 )
-def test_one_image_is_no_batch(detector: Detector, images: Any) -> None:
+def test_a_single_image_as_a_batch_is_an_error(detector: Detector, images: Any) -> None:
     with pytest.raises(TypeError, match="call detect for one image"):
         detector.detect_batch(images)
     assert len(detector.detect_batch(np.stack([scene(), scene()]))) == 2
 
 
-def test_detector_is_not_copied(detector: Detector) -> None:
+def test_detector_cannot_be_copied(detector: Detector) -> None:
     for use in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match="open a new one there"):
             use(detector)
 
 
-def test_wrong_types_are_named(detector: Detector) -> None:
+def test_errors_name_wrong_types(detector: Detector) -> None:
     with pytest.raises(TypeError, match="got ndarray; images go to its method detect"):
         Detector(scene())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="device must be"):
@@ -192,12 +192,12 @@ def test_wrong_types_are_named(detector: Detector) -> None:
         detector.detect(scene(), score_threshold="0.5")  # type: ignore[arg-type]
 
 
-def test_size_is_a_policy(detector: Detector) -> None:
+def test_size_must_be_a_policy(detector: Detector) -> None:
     with pytest.raises(TypeError, match=r"SizePolicy\(short_side=736\), got 640"):
         detector.detect(scene(), size=640)  # type: ignore[arg-type]
 
 
-def test_results_do_not_alias(detector: Detector) -> None:
+def test_results_do_not_share_memory(detector: Detector) -> None:
     image = scene()
     first = detector.detect(image, prob_map=True)
     assert first.prob_map is not None
@@ -218,7 +218,7 @@ def test_shared_between_threads(backend: Any, tmp_path: Path) -> None:
             assert found.scores.tobytes() == alone.scores.tobytes()
 
 
-# ---- models and devices that are not there -----------------------------------------------------
+# ---- missing models and devices ----------------------------------------------------------------
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:
@@ -233,14 +233,14 @@ def test_unknown_names_and_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(cuda_available(), reason="there is a GPU")
-def test_cuda_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
+def test_missing_cuda_is_an_error(tmp_path: Path) -> None:
     for device in ("cuda", "cuda:0", "cuda:7"):
         with pytest.raises(EngineError, match="no usable CUDA device"):
             Detector(make_model(tmp_path / "a.onnx"), device=device)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU0", ""])
-def test_devices_that_do_not_exist(device: str, tmp_path: Path) -> None:
+def test_invalid_devices(device: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="device must be"):
         Detector(make_model(tmp_path / "a.onnx"), device=device)
 
@@ -255,7 +255,7 @@ def test_thresholds_out_of_range(name: str, value: float, tmp_path: Path) -> Non
         Detector(path).detect(scene(), **{name: value})  # type: ignore[arg-type]
 
 
-def test_card_families(tmp_path: Path) -> None:
+def test_cards_of_other_projects(tmp_path: Path) -> None:
     path = make_model(tmp_path / "a.onnx", card=None)
     assert Detector(path, card="mmocr").card.channel_order == "rgb"
     assert Detector(path, card=CARD).card == CARD

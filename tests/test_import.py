@@ -6,7 +6,7 @@ HEAVY = ["torch", "openvino", "onnxruntime", "onnx", "cv2", "cyclopts", "rich", 
 
 
 def test_import_is_light() -> None:
-    """Optional and slow libraries are imported where they are used, torch never."""
+    """Optional and slow libraries are imported on first use only; torch never."""
     program = f"import sys, dbnet_trt; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No module imports from a floor above its own, lazily or not, and none in a circle."""
+"""Layers of the package: no module imports from a layer above its own, and none in a circle.
+
+Imports inside functions count as well.
+"""
 
 import ast
 from graphlib import TopologicalSorter
@@ -21,13 +24,13 @@ FLOORS = (
     ("cli", "__init__"),
     ("__main__",),
 )
-"""Packages and modules from the bottom up. Rooms of one floor do not import each other."""
+"""Modules by layer, from the bottom up; modules of one layer do not import each other."""
 
 ROOT = Path(dbnet_trt.__file__).parent
 
 
 def imports(file: Path) -> set[str]:
-    """Modules that a file imports from this package, as in "engines.onnx_model"."""
+    """List the modules that a file imports from this package, as in "engines.onnx_model"."""
     package = file.relative_to(ROOT).parts[:-1]
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

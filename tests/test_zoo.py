@@ -11,7 +11,7 @@ from dbnet_trt.opening import load_onnx
 DEMO = Path(__file__).parent / "data" / "demo.jpg"
 
 
-def test_unknown_name_suggests_the_nearest() -> None:
+def test_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(ValueError, match='did you mean "ppocrv6-small"'):
         zoo.find_model("ppocr6-smal")
     with pytest.raises(ValueError, match="Names: ppocrv6-small"):
@@ -62,8 +62,8 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18), ("dbnet-r18", 10)]
 )
-def test_own_models_find_text_without_an_extra(name: str, least: int) -> None:
-    """All straight lines of the demo, drawn by tests/data/make_demo.py, are 12."""
+def test_models_of_this_package_need_no_extra(name: str, least: int) -> None:
+    """The demo photo, drawn by tests/data/make_demo.py, has 12 straight lines of text."""
     found = Detector(name, cpu=CpuConfig("onnxruntime")).detect(DEMO)
     assert len(found) >= least
     path, card = zoo.find_model(name)

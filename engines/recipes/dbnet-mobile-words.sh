@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# dbnet-mobile-words, from the data to the shipped file: engines/recipes/dbnet-mobile-words.sh DATA WORK
+# Train dbnet-mobile-words, from the data to the shipped file:
+# engines/recipes/dbnet-mobile-words.sh DATA WORK
 #
-# It begins with dbnet-mobile, which finds lines. Started again, it goes on where it was stopped.
-# What it needs is in prepare.sh.
+# The initial weights are those of dbnet-mobile, which finds lines. Started again, it resumes where
+# it was stopped. prepare.sh lists the requirements.
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_words
 
-# run OUTPUT STEPS REPEATS MIN_TEXT_SIDE OPTIONS...: train, with so many crops of photos for one of
+# run OUTPUT STEPS REPEATS MIN_TEXT_SIDE OPTIONS...: train, with REPEATS crops of photos per crop of
 # scenes
 run() {
     dbnet train --output "$1" --steps "$2" --preset quick --loss-preset official \

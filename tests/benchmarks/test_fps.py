@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/fps.py runs in all its ways, and does not time what gives other answers."""
+"""benchmarks/fps.py runs with all its options, and times nothing that gives other results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from scenes import text_scene  # noqa: E402
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelChoice:
-    """A network of two operators."""
+    """Write a network of two operators."""
     return ModelChoice(str(make_model(tmp_path / "tiny.onnx")), size=64, backend="onnxruntime")
 
 
@@ -94,7 +94,7 @@ def test_stages_that_find_other_text_are_not_timed(image: np.ndarray) -> None:
 # ---- sweeps ------------------------------------------------------------------------------------
 
 
-def test_sweeps_give_a_row_a_step(model: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_give_one_row_per_step(model: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "DENSITY_SIZE", (192, 320))
     density = sweeps.density(model, 1, (0, 12))
     assert [row["texts"] for row in density["rows"]] == [0, 12]
@@ -106,7 +106,7 @@ def test_sweeps_give_a_row_a_step(model: ModelChoice, monkeypatch: pytest.Monkey
     assert threads["rows"][0]["times_as_fast"] == 1
 
 
-def test_density_is_not_timed_where_post_processing_is_broken(
+def test_density_is_not_timed_if_post_processing_is_wrong(
     model: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(*args: Any, **options: Any) -> Any:
@@ -117,7 +117,7 @@ def test_density_is_not_timed_where_post_processing_is_broken(
         sweeps.density(model, 1, (12,))
 
 
-# ---- beside others -----------------------------------------------------------------------------
+# ---- comparison with other detectors -----------------------------------------------------------
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_peer(shift: float, share: float = 1.0) -> Peer:
-    """The same network, its texts moved to the right by pixels, a share of them left."""
+    """Make a detector that finds a share of our texts, moved to the right by some pixels."""
     detector = Detector(peers.MODEL, cpu=CpuConfig(backend="onnxruntime"))
 
     def run(image: np.ndarray, plan: object) -> list[np.ndarray]:
@@ -139,7 +139,7 @@ def make_peer(shift: float, share: float = 1.0) -> Peer:
 
 
 @pytest.mark.usefixtures("small")
-def test_comparison_tells_how_much_of_the_text_is_the_same(image: np.ndarray) -> None:
+def test_comparison_measures_the_agreement(image: np.ndarray) -> None:
     result = peers.compare({"a": image}, 1, [make_peer(1)], {"other": "pip install other"})
     assert result["rows"][0]["texts"] > 0
     assert result["agreed"] == {"peer": [1, 1]}
@@ -199,14 +199,14 @@ def test_settings_of_the_paper_beside_its_numbers(monkeypatch: pytest.MonkeyPatc
         paper.paper(ModelChoice(), 1, pair)
 
 
-def test_only_binarization_leaves_inference_as_it_is() -> None:
+def test_only_binarization_does_not_change_inference() -> None:
     import untrained
 
     assert untrained.same_network("untrained-resnet18", "untrained-resnet18-nodb")
     assert not untrained.same_network("untrained-resnet18", "untrained-resnet18-dcn")
 
 
-def test_the_papers_numbers_are_all_there() -> None:
+def test_all_numbers_of_the_paper_are_present() -> None:
     rates = {
         (each.data_set, each.height, backbone): rate["both"]
         for each in paper.SETTINGS

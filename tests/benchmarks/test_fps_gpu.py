@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/fps.py's ways through the GPU, on a fake CUDA runtime."""
+"""benchmarks/fps.py on a GPU, with a fake CUDA runtime."""
 
 from __future__ import annotations
 

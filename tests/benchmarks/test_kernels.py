@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/kernels.py with the emulator for a GPU: its answers are checked, its times are not."""
+"""benchmarks/kernels.py with the emulator as GPU: results are checked, times are not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def benchmark(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_rows(benchmark: Any, rng: np.random.Generator) -> None:
-    """An answer that is not the CPU's is an AssertionError."""
+    """A result that differs from the CPU's is an AssertionError."""
     (row,) = benchmark.preprocess_rows(rng.integers(0, 256, (40, 64, 3), dtype=np.uint8), 1)
     assert row["work"].startswith("preprocess, 40x64 to 736x")
     rows = benchmark.boxes_rows("small", text_map(96, 128, 5, rng), 5)

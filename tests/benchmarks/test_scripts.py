@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks run, with tiny settings, and do not time what gives other answers."""
+"""The benchmarks run with tiny settings, and time nothing that gives other results."""
 
 import functools
 import importlib.util
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 def load(name: str) -> Any:
-    """A script as a module, under a name that no module of the tests has."""
+    """Import a script under a name that no module of the tests has."""
     sys.path.append(str(FOLDER))  # behind tests, some of whose names are the same
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     assert spec is not None
@@ -36,7 +36,7 @@ def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    """A network of two operators."""
+    """Write a network of two operators."""
     return str(make_model(tmp_path / "tiny.onnx"))
 
 
@@ -48,7 +48,7 @@ def read(path: Path) -> Any:
 
 
 def plot_file(tmp_path: Path) -> Path | None:
-    """Where to draw, if matplotlib is here."""
+    """Path for a plot, or None without matplotlib."""
     return tmp_path / "plot.png" if importlib.util.find_spec("matplotlib") else None
 
 

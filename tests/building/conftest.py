@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where engines are built without a GPU, in a folder of the test."""
+"""Fixtures for building engines without a GPU, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ SMALL = BuildConfig("fp32", "32x32/64x96/128x160", 2, rtx=True, compute_capabili
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests leave the checkout alone."""
+    """Change to a temporary folder, so that no file is written into the checkout."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

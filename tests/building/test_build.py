@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines really built, by TensorRT-RTX without a GPU."""
+"""Engines built by TensorRT-RTX, which needs no GPU."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_profile_and_types_reach_the_engine(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The builder's own description of the engine, which is all one sees without a GPU."""
+    """Without a GPU, the builder's description of the engine is all that can be inspected."""
     caplog.set_level(1, "dbnet_trt")
     configs = []
 
@@ -87,7 +87,7 @@ def test_default_name_has_no_odd_characters(rtx: Any, no_gpu: None, folder: Path
     assert default_name(odd).startswith("a_b_ü_1-64x96-fp32-sm75-86-")
 
 
-def test_sigmoid_and_other_outputs_stay_out(rtx: Any, no_gpu: None, folder: Path) -> None:
+def test_sigmoid_and_other_outputs_are_removed(rtx: Any, no_gpu: None, folder: Path) -> None:
     model = onnx.load(make_model(folder / "a.onnx", num_outputs=2))
     graph = model.graph
     graph.node[2].output[0] = "inner"
@@ -116,10 +116,10 @@ def test_plugin_reaches_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch
     ]
 
 
-# ---- for which GPU, and how --------------------------------------------------------------------
+# ---- target GPUs and configuration -------------------------------------------------------------
 
 
-def test_gpus_that_the_library_does_not_know(rtx: Any, no_gpu: None) -> None:
+def test_gpus_that_the_library_does_not_support(rtx: Any, no_gpu: None) -> None:
     config = dataclasses.replace(SMALL, compute_capability="90")
     with pytest.raises(BuildError, match=r"builds for 7\.5, .*not for 9\.0"):
         choose_target(config)
@@ -131,7 +131,9 @@ def test_plugin_for_deformable_convolutions_is_not_in_rtx(rtx: Any, no_gpu: None
 
 
 @pytest.mark.skipif(cuda_available(), reason="there is a GPU")
-def test_without_a_gpu_rtx_is_taken_and_said(rtx: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_gpu_rtx_is_used_with_a_warning(
+    rtx: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     target = choose_target(BuildConfig())
     assert target.backend == "tensorrt_rtx"
     assert "8.6" in target.compute_capabilities
@@ -175,6 +177,6 @@ def test_config_is_checked(fields: dict[str, Any], message: str) -> None:
         BuildConfig(**fields)
 
 
-def test_config_reads_what_is_meant() -> None:
+def test_config_parses_shapes_and_capabilities() -> None:
     assert BuildConfig(shapes="64x96", batch=3).profile == ((1, 64, 96), (3, 64, 96), (3, 64, 96))
     assert BuildConfig(compute_capability="120,8.6,75").capabilities == ("7.5", "8.6", "12.0")

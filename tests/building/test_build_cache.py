@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines that were built before."""
+"""Cache of built engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fakes.tiny_model import make_model
 from .conftest import SMALL
 
 
-def test_same_again_comes_from_the_cache(rtx: Any, no_gpu: None, folder: Path) -> None:
+def test_second_build_comes_from_the_cache(rtx: Any, no_gpu: None, folder: Path) -> None:
     source = make_model(folder / "a.onnx")
     first = build_engine(source, folder / "first.engine", config=SMALL)
     second = build_engine(source, folder / "second.engine", config=SMALL)
@@ -54,7 +54,7 @@ def test_damaged_cache_is_built_again(rtx: Any, no_gpu: None, folder: Path) -> N
     assert not build_engine(source, config=SMALL).from_cache
 
 
-def test_old_engines_leave_the_cache(
+def test_old_engines_are_deleted(
     rtx: Any, no_gpu: None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = make_model(folder / "a.onnx")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build leaves behind when it goes wrong, and what it says."""
+"""Builds that fail: error messages, and files left behind."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ except KeyboardInterrupt:
 
 
 def test_interrupted_build_leaves_nothing(rtx: Any, folder: Path) -> None:
-    """In a process of its own, as on the command line: what TensorRT does in one after a build was
-    stopped, only TensorRT knows."""
+    """The build runs in another process, as on the command line: the state of TensorRT after an
+    interrupted build is unknown."""
     make_model(folder / "a.onnx")
     command = [sys.executable, "-c", PRESS_CTRL_C]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -83,7 +83,7 @@ def test_full_disk_leaves_the_old_engine(
     ]
 
 
-def test_output_is_looked_at_before_the_build(no_gpu: None, folder: Path) -> None:
+def test_output_is_checked_before_the_build(no_gpu: None, folder: Path) -> None:
     (folder / "file").touch()
     for output, message in [
         ("file/a.engine", "not a writable folder"),
@@ -94,13 +94,13 @@ def test_output_is_looked_at_before_the_build(no_gpu: None, folder: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["a.pt", "model.pdparams", "file"])
-def test_files_that_are_no_models(name: str, folder: Path) -> None:
+def test_files_that_are_not_models(name: str, folder: Path) -> None:
     (folder / "file").touch()
     with pytest.raises(EngineError, match=r"\(\.onnx, \.safetensors\) or a name"):
         build_engine(name, config=SMALL)
 
 
-def test_operator_that_no_one_knows(rtx: Any, no_gpu: None, folder: Path) -> None:
+def test_unknown_operator(rtx: Any, no_gpu: None, folder: Path) -> None:
     model = onnx.load(make_model(folder / "a.onnx"))
     model.graph.node[-1].op_type = "Enchant"
     onnx.save(model, folder / "a.onnx")
@@ -110,7 +110,7 @@ def test_operator_that_no_one_knows(rtx: Any, no_gpu: None, folder: Path) -> Non
     assert not list(folder.glob("*.engine"))
 
 
-def test_shapes_that_the_network_does_not_take(rtx: Any, no_gpu: None, folder: Path) -> None:
+def test_shapes_that_the_network_does_not_accept(rtx: Any, no_gpu: None, folder: Path) -> None:
     model = onnx.load(make_model(folder / "a.onnx"))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
     onnx.save(model, folder / "a.onnx")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind of network, built by TensorRT-RTX."""
+"""Engines of every type of network, built by TensorRT-RTX."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDE = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def unchecked() -> Iterator[None]:
-    """Exports that are not run by ONNX Runtime, which tests/training does."""
+    """Skip the comparison of exports with PyTorch, which tests/network does."""
     exporting = pytest.importorskip("dbnet_trt.network.export")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "_check", lambda *_: None)

@@ -11,7 +11,7 @@ from dbnet_trt.building import compile as compile_module
 def test_timing_cache_is_read_and_written(
     rtx: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With TensorRT itself; here its calls are watched through a library that has no GPUs."""
+    """Calls of a fake TensorRT are recorded, as no library here builds for its own GPU."""
     calls = []
 
     class Config:

@@ -24,7 +24,7 @@ def element_types(network: OnnxNetwork) -> tuple[int, int]:
 
 
 def with_end(path: Path, *nodes: onnx.NodeProto, others: tuple[str, ...] = ()) -> Path:
-    """The tiny model whose map passes through more nodes, from "inner" to "map"."""
+    """Make the tiny model with further nodes between "inner" and the output "map"."""
     model = onnx.load(make_model(path))
     graph = model.graph
     graph.node[-1].output[0] = "inner"
@@ -67,7 +67,7 @@ def test_lowered_network_gives_the_same_logits(
     ],
     ids=["last", "before an identity", "before a cast and a transposition"],
 )
-def test_sigmoid_is_left_out(
+def test_sigmoid_is_removed(
     ending: list[onnx.NodeProto], half: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     path = with_end(tmp_path / "a.onnx", *ending)
@@ -77,7 +77,7 @@ def test_sigmoid_is_left_out(
     np.testing.assert_allclose(run(lowered, batch), 20 * batch.mean(axis=1), atol=0.02)
 
 
-def test_sigmoid_that_others_read_stays(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_sigmoid_with_other_readers_is_kept(tmp_path: Path, rng: np.random.Generator) -> None:
     path = with_end(
         tmp_path / "a.onnx",
         sigmoid(target="s"),
@@ -94,7 +94,7 @@ def test_sigmoid_that_others_read_stays(tmp_path: Path, rng: np.random.Generator
 def test_sigmoid_of_a_dropped_output_does_not_count(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """The map's sigmoid also feeds another output, which goes: then it may go, too."""
+    """A sigmoid that also feeds another output is removed together with that output."""
     path = with_end(
         tmp_path / "a.onnx",
         sigmoid(),
@@ -118,7 +118,7 @@ def test_logits_keep_a_sigmoid_that_is_part_of_the_network(
     assert run(lowered, batch).max() <= 1
 
 
-def test_half_stays_half(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_fp16_network_stays_fp16(tmp_path: Path, rng: np.random.Generator) -> None:
     once = lower(read_network(make_model(tmp_path / "a.onnx")), half=True)
     twice = lower(once, half=True)
     batch = rng.random((1, 3, 32, 32), np.float32)

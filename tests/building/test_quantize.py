@@ -17,7 +17,7 @@ from fakes.tiny_model import CARD, make_model, scene
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three pictures, in folders of their own."""
+    """Write three pictures into separate folders."""
     for i, size in enumerate([(60, 200), (200, 60), (33, 47)]):
         (tmp_path / str(i)).mkdir()
         write_image(tmp_path / str(i) / "a.png", scene(*size, num_texts=1))
@@ -34,7 +34,7 @@ def test_calibration_images_fit_and_keep_their_shape(pictures: Path) -> None:
     assert not wide[28:].any()
 
 
-def test_calibration_looks_at_so_many_images_at_most(
+def test_number_of_calibration_images_is_limited(
     pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dbnet_trt.building.quantize.MAX_IMAGES", 2)
@@ -54,7 +54,7 @@ def test_missing_extra(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def conv_model(path: Path, rng: np.random.Generator, channels: int = 64) -> Path:
-    """A network of three convolutions: bright is text."""
+    """Make a network of three convolutions for which bright pixels are text."""
     model = onnx.load(make_model(path))
     graph = model.graph
     del graph.node[:]
@@ -92,7 +92,7 @@ def test_network_too_small_to_quantize(pictures: Path, rng: np.random.Generator)
 
 
 def test_int8_engine_of_the_default_model(rtx: Any, no_gpu: None, folder: Path) -> None:
-    """Calibrated on drawn pages, built by TensorRT-RTX; other pages give the boxes of fp32."""
+    """Calibrated on drawn pages, the engine finds the boxes of fp32 on other pages."""
     pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
     pytest.importorskip("rapidocr", reason="the default model is not installed")
     for i, page in enumerate(draw_samples(12)[3:]):  # the build compares the first three

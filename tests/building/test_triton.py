@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton model against a stand-in for Triton's Python module."""
+"""Triton model, tested with a fake of Triton's Python module."""
 
 import json
 import re
@@ -51,13 +51,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def open_without_kernels(path: Path, device: str) -> Detector:
-    """The fake GPU runs engines, not the kernels around them."""
+    """Open detectors without the GPU pipeline: the fake GPU runs engines, but no kernels."""
     return Detector(HostEngine(open_engine(path, device)))
 
 
 @pytest.fixture
 def model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> TritonPythonModel:
-    """As Triton starts it: the class from model.py, the arguments from config.pbtxt."""
+    """Start the model as Triton does: the class from model.py, arguments from config.pbtxt."""
     monkeypatch.setattr("dbnet_trt.building.triton.Detector", open_without_kernels)
     folder = repository / "tiny"
     text = (folder / "config.pbtxt").read_text()
@@ -103,7 +103,7 @@ def test_repository(repository: Path) -> None:
     assert text.count("[") == text.count("]")
 
 
-def test_requests_are_answered_one_by_one(model: TritonPythonModel, tmp_path: Path) -> None:
+def test_every_request_gets_its_own_response(model: TritonPythonModel, tmp_path: Path) -> None:
     images = [scene(120, 200, 2), scene(120, 200, 1), scene(160, 120, 0)]
     one, two, none = (encode(tmp_path, image) for image in images)
     responses = model.execute([request(one), request(two, one, none), request(none)])
@@ -117,7 +117,7 @@ def test_requests_are_answered_one_by_one(model: TritonPythonModel, tmp_path: Pa
         np.testing.assert_allclose(values["SCORES"][0], expected.scores, atol=1e-3)
 
 
-def test_broken_image_fails_its_own_request_alone(model: TritonPythonModel, tmp_path: Path) -> None:
+def test_broken_image_fails_only_its_request(model: TritonPythonModel, tmp_path: Path) -> None:
     good = encode(tmp_path, scene())
     responses = model.execute([request(good), request(good, b"no image"), request(good)])
     assert [response.error is None for response in responses] == [True, False, True]

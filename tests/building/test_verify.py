@@ -48,7 +48,7 @@ def test_compare_tells_engines_apart(tmp_path: Path) -> None:
     assert compare(wrong, right, images, size).num_same == 0
 
 
-def test_samples_are_the_same_every_time_and_hold_ink() -> None:
+def test_samples_are_equal_every_time_and_have_text() -> None:
     first, second = draw_samples(), draw_samples()
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -21,7 +21,7 @@ GOOD = "10,20,60,20,60,40,10,40,word"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set with a sound image, one without text, a broken one and a damaged one."""
+    """Write a data set: a good image, one without text, a broken outline, a damaged image."""
     data = tmp_path / "data"
     for name in ("img_1.png", "img_2.png", "img_3.png", "img_4.jpg"):
         write_photo(data / "images" / name)
@@ -40,7 +40,7 @@ def pictures(report: Path) -> list[np.ndarray]:
     return [cv2.imdecode(each, cv2.IMREAD_COLOR) for each in raw]
 
 
-def test_check_of_a_sick_data_set(
+def test_check_of_a_data_set_with_problems(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "out" / "health.html"
@@ -65,7 +65,7 @@ def test_check_of_a_sick_data_set(
     assert len(pictures(report)) == 3
 
 
-def test_check_of_a_healthy_data_set(
+def test_check_of_a_data_set_without_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_photo(tmp_path / "data" / "a.png")
@@ -77,7 +77,7 @@ def test_check_of_a_healthy_data_set(
 
 
 @pytest.mark.parametrize(("texts", "code"), [("none", 1), ("ignored", 0)])
-def test_check_of_nothing(
+def test_check_of_an_empty_data_set(
     tmp_path: Path, texts: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_photo(tmp_path / "a.png")
@@ -143,7 +143,7 @@ def test_health_counts(tmp_path: Path) -> None:
     assert measure_health(DataSet()).num_texts == 0
 
 
-def test_ribbon_is_as_high_as_curved_text(rng: np.random.Generator) -> None:
+def test_height_of_curved_text(rng: np.random.Generator) -> None:
     angles = np.linspace(0, np.pi, 40)
     arc = np.column_stack([np.cos(angles), np.sin(angles)])
     height, length = ribbon_size(np.concatenate([arc * 110, arc[::-1] * 90]))

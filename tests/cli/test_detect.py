@@ -190,7 +190,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_interrupt_leaves_whole_lines(model: str, tmp_path: Path) -> None:
+def test_interrupt_leaves_complete_lines(model: str, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     for i in range(400):
@@ -216,7 +216,7 @@ def test_interrupt_leaves_whole_lines(model: str, tmp_path: Path) -> None:
         json.loads(line)
 
 
-def test_complaints_of_opencv_stay_out(
+def test_messages_of_opencv_are_not_printed(
     model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
@@ -227,11 +227,11 @@ def test_complaints_of_opencv_stay_out(
     assert [line.split(":")[0] for line in lines] == ["skipped", "0 images, 0 texts, 1 skipped"]
 
 
-# ---- libraries that are not there ----------------------------------------------------------------
+# ---- missing libraries ---------------------------------------------------------------------------
 
 
 def test_every_extra_is_known() -> None:
-    """Those of pyproject.toml, but for the developers' own."""
+    """Extras in the table are those of pyproject.toml, except the one for developers."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     assert set(EXTRAS.values()) == set(extras) - {"dev"}
@@ -264,7 +264,7 @@ def test_missing_library_names_its_extra(
 
 
 def test_missing_library_of_a_command_that_is_loaded_late() -> None:
-    """As it comes out of the library that reads the command line, in a process of its own."""
+    """The error passes through the library that parses the command line, in a new process."""
     code = "import sys; sys.modules['torch'] = None; from dbnet_trt.cli.app import main; "
     code += "sys.exit(main(['train', '--data', 'x']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -272,7 +272,7 @@ def test_missing_library_of_a_command_that_is_loaded_late() -> None:
     assert done.stderr == "error: this command needs torch; pip install 'dbnet-trt[train]'\n"
 
 
-# ---- nothing is lost -----------------------------------------------------------------------------
+# ---- no data is lost -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -301,9 +301,7 @@ def test_inputs_are_not_overwritten(
     assert scan.read_bytes() == Path(photo).read_bytes()
 
 
-def test_lines_of_before_stay_where_the_command_is_wrong(
-    model: str, photo: str, tmp_path: Path
-) -> None:
+def test_wrong_command_keeps_existing_lines(model: str, photo: str, tmp_path: Path) -> None:
     lines = tmp_path / "found.jsonl"
     lines.write_text("precious")
     arguments = ["detect", photo, photo, "--model", model, "--json", str(lines)]

@@ -62,7 +62,7 @@ def test_report_and_json(model: str, data: Path, capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_results_go_where_they_can(
+def test_results_are_written(
     model: str, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["eval", model, "--data", f"icdar2015:{data}", *TIGHT]
@@ -90,7 +90,7 @@ def test_results_go_where_they_can(
         ("--submission", "labels.jsonl/x.zip", "cannot be written"),
     ],
 )
-def test_where_results_cannot_go(
+def test_results_that_cannot_be_written(
     model: str,
     data: Path,
     option: str,
@@ -107,7 +107,7 @@ def test_where_results_cannot_go(
     assert message in capsys.readouterr().err
 
 
-def test_nothing_to_find(model: str, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_data_set_without_text(model: str, data: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write_lines(
         data / "labels.jsonl", json.dumps({"image": "images/img_1.png", "texts": []})
     )
@@ -156,7 +156,7 @@ def test_protocols_of_curved_text_take_polygons(model: str, data: Path) -> None:
     assert len(outline) > 4
 
 
-def test_results_that_are_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scoring_of_existing_results(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(data / "gts"), str(data / "results")]
     assert main(["score", *paths, "--protocol", "icdar2015"]) == 0
     assert capsys.readouterr().out == "precision 1.00000  recall 0.33333  F 0.50000\n"

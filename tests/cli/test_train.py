@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of training: presets, files, errors."""
+"""Command line of training: presets, files, errors."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from dbnet_trt.training.config import OFFICIAL_LOSS, LossConfig, TrainConfig
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
-    """The configurations that `dbnet train` would train."""
+    """Record the configurations that `dbnet train` would train."""
     seen: list[TrainConfig] = []
 
     def record(config: TrainConfig, _: Any) -> Path:
@@ -32,7 +32,7 @@ def test_the_default_is_the_papers_fine_tuning(configured: list[TrainConfig]) ->
     assert config.model.backbone == "resnet18"
 
 
-def test_the_command_line_goes_before_the_preset(configured: list[TrainConfig]) -> None:
+def test_the_command_line_overrides_the_preset(configured: list[TrainConfig]) -> None:
     options = ["--preset", "quick", "--steps", "7", "--model.inner-channels", "32"]
     assert main(["train", "--data", "a:b", "--data", "c:d*2", *options]) == 0
     (config,) = configured
@@ -43,7 +43,7 @@ def test_the_command_line_goes_before_the_preset(configured: list[TrainConfig]) 
     assert config.loss == OFFICIAL_LOSS
 
 
-def test_steps_take_the_place_of_the_presets_epochs(configured: list[TrainConfig]) -> None:
+def test_steps_override_the_epochs_of_the_preset(configured: list[TrainConfig]) -> None:
     assert main(["train", "--data", "a:b", "--steps", "7"]) == 0
     assert main(["train", "--data", "a:b", "--steps", "7", "--epochs", "2"]) == 0
     assert [(config.steps, config.epochs) for config in configured] == [(7, 0), (7, 2)]
@@ -71,7 +71,7 @@ def test_a_run_is_repeated_from_its_file(configured: list[TrainConfig], tmp_path
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[1]"])
-def test_a_file_that_is_no_configuration(
+def test_a_file_that_is_not_a_configuration(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.json"
@@ -88,7 +88,7 @@ def test_an_unknown_format_is_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     assert "Traceback" not in error
 
 
-def test_a_library_that_is_missing(
+def test_missing_library(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:

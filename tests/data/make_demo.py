@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws demo.jpg, a street of our own with straight, slanted, curved and foreshortened text.
+"""Draw demo.jpg, a street with straight, slanted, curved and foreshortened text.
 
-Needs Pillow and the Debian packages fonts-dejavu-core, fonts-bebas-neue, fonts-lobster and
-fonts-open-sans. The picture is committed, so that nobody else does.
+It needs Pillow and the Debian packages fonts-dejavu-core, fonts-bebas-neue, fonts-lobster and
+fonts-open-sans. The picture is committed, so that nobody else needs them.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ CREAM, INK, GOLD, WHITE = (250, 240, 220), (38, 34, 40), (246, 205, 120), (255, 
 
 
 def board(size: tuple[int, int], fill: Color, frame: Color | None = None) -> Image.Image:
-    """An empty sign of (width, height) pixels with round corners."""
+    """Draw an empty sign of (width, height) pixels with round corners."""
     sign = Image.new("RGBA", size, (0, 0, 0, 0))
     box = (0, 0, size[0] - 1, size[1] - 1)
     ImageDraw.Draw(sign).rounded_rectangle(box, 18, fill, frame, 8 if frame else 0)
@@ -34,7 +34,7 @@ def board(size: tuple[int, int], fill: Color, frame: Color | None = None) -> Ima
 
 
 def write(sign: Image.Image, text: str, y: float, font: Font, color: Color) -> None:
-    """Centre a line of text at height y of a sign."""
+    """Write a line of text, centred at height y of a sign."""
     face = ImageFont.truetype(*font)
     ImageDraw.Draw(sign).text((sign.width / 2, y), text, color, face, "mm")
 
@@ -42,7 +42,7 @@ def write(sign: Image.Image, text: str, y: float, font: Font, color: Color) -> N
 def write_arc(
     sign: Image.Image, text: str, arc: tuple[float, float], size: int, color: Color
 ) -> None:
-    """Write along a circle about the sign's middle: an arc of (radius, direction in degrees)."""
+    """Write along a circle around the sign's middle: an arc of (radius, direction in degrees)."""
     radius, middle_degrees = arc
     face = ImageFont.truetype(BOLD, size)
     below = 0 < middle_degrees < 180
@@ -78,14 +78,14 @@ def hang(street: np.ndarray, sign: Image.Image, corners: Corners, shadow: float 
 
 
 def gradient(street: np.ndarray, rows: slice, top: Color, foot: Color) -> None:
-    """Fill rows from one colour to the other."""
+    """Fill rows with a gradient between two colours."""
     count = rows.stop - rows.start
     share = np.linspace(0, 1, count, dtype=np.float32)[:, None, None]
     street[rows] = np.float32(top) * (1 - share) + np.float32(foot) * share
 
 
 def bricks(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A wall of bricks, each a little different."""
+    """Draw a wall of slightly different bricks."""
     wall = Image.new("RGBA", (width, height), (118, 96, 88, 255))
     draw = ImageDraw.Draw(wall)
     for row in range(height // 20 + 1):
@@ -98,7 +98,7 @@ def bricks(rng: np.random.Generator, width: int, height: int) -> Image.Image:
 
 
 def window(width: int, height: int) -> Image.Image:
-    """A lit shop window with four panes."""
+    """Draw a lit shop window with four panes."""
     pane = board((width, height), (52, 38, 34))
     light = np.zeros((height - 32, width - 32, 4), np.uint8)
     rows, columns = np.mgrid[0 : height - 32, 0 : width - 32].astype(np.float32)
@@ -113,7 +113,7 @@ def window(width: int, height: int) -> Image.Image:
 
 
 def awning(width: int, height: int) -> Image.Image:
-    """A striped awning with a scalloped edge."""
+    """Draw a striped awning with a scalloped edge."""
     cloth = Image.new("RGBA", (width, height), (0, 0, 0, 0))
     draw = ImageDraw.Draw(cloth)
     stripe = width / 14
@@ -126,7 +126,7 @@ def awning(width: int, height: int) -> Image.Image:
 
 
 def scenery(rng: np.random.Generator) -> np.ndarray:
-    """The street without its signs, (HEIGHT, WIDTH, 3) float32 RGB."""
+    """Draw the street without its signs: (HEIGHT, WIDTH, 3) float32 RGB."""
     street = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     gradient(street, slice(0, 520), (94, 128, 176), (250, 206, 160))
     gradient(street, slice(520, HEIGHT), (128, 118, 114), (66, 64, 70))
@@ -151,7 +151,7 @@ def scenery(rng: np.random.Generator) -> np.ndarray:
 
 
 def add_signs(street: np.ndarray) -> None:
-    """Hang every sign that bears text."""
+    """Add every sign with text."""
     bakery = board((760, 150), (44, 60, 74), GOLD)
     write(bakery, "Corner Bakery", 70, (LOBSTER, 112), GOLD)
     hang(street, bakery, [(30, 122), (440, 202), (440, 284), (30, 238)])
@@ -195,7 +195,7 @@ def add_signs(street: np.ndarray) -> None:
 
 
 def photograph(street: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A camera's view of it: soft light, darker corners, slight blur and noise; uint8 BGR."""
+    """Imitate a camera: soft light, darker corners, slight blur and noise; returns uint8 BGR."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     off = ((rows / HEIGHT - 0.5) ** 2 + (columns / WIDTH - 0.5) ** 2)[:, :, None]
     bloom = cv2.GaussianBlur(np.clip(street - 150, 0, None), (0, 0), 22)

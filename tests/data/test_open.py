@@ -92,7 +92,7 @@ def test_text_that_covers_no_pixel_is_dropped(
         (np.array([[0, 0], [np.inf, 0], [9, 9]]), "expected an outline in pixels"),
     ],
 )
-def test_text_without_a_place(
+def test_text_without_an_outline(
     polygon: np.ndarray[tuple[int, ...], np.dtype[np.float64]], message: str
 ) -> None:
     with pytest.raises(NoOutlineError) as error:
@@ -118,7 +118,7 @@ def test_crossing_agrees_with_counting_every_pair(rng: np.random.Generator) -> N
     assert verdicts == {True, False}
 
 
-def test_rule_of_what_is_used(tmp_path: Path) -> None:
+def test_which_samples_are_used(tmp_path: Path) -> None:
     image = write_photo(tmp_path / "a.png", *SIZE)
     good = text((10, 20), (60, 20), (60, 40), (10, 40))
     bow = text((10, 20), (60, 40), (60, 20), (10, 40))
@@ -163,7 +163,7 @@ def write_icdar(folder: Path, count: int, *more: str) -> Path:
     return folder
 
 
-def test_split_has_every_image_once(tmp_path: Path) -> None:
+def test_parts_have_every_image_once(tmp_path: Path) -> None:
     folder = write_icdar(tmp_path, 13)
     parts = [read_dataset(f"icdar2015:{folder}{part}").samples for part in ("", "#train", "#val")]
     names = [[sample.image.name for sample in part] for part in parts]
@@ -171,7 +171,7 @@ def test_split_has_every_image_once(tmp_path: Path) -> None:
     assert sorted(names[1] + names[2]) == sorted(names[0])
 
 
-def test_own_parts_of_a_data_set(tmp_path: Path) -> None:
+def test_data_sets_with_their_own_parts(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png")
     imgs = ", ".join(
         f'"{n}": {{"file_name": "a.png", "set": "{part}"}}'
@@ -237,7 +237,7 @@ def test_problems_are_logged_up_to_a_limit_and_counted(
     assert "30 problems in all" in caplog.messages[-1]
 
 
-def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_data_set_without_usable_images_is_an_error(tmp_path: Path) -> None:
     folder = write_icdar(tmp_path, 2, "no,line")
     with pytest.raises(ValueError, match="holds no sample; the first problem is .*:2: expected x1"):
         read_dataset(f"icdar2015:{folder}")

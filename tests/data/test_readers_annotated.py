@@ -19,7 +19,7 @@ BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
 
 def read(form: str, path: Path) -> DataSet:
-    """A data set in which nothing is wrong."""
+    """Read a data set, and check that it has no problems."""
     found = READERS[form](path)
     assert [str(problem) for problem in found.problems] == []
     return found
@@ -160,7 +160,7 @@ def test_labels_of_the_upright_image(tmp_path: Path, form: str, orientation: int
 
 
 def region(kind: str, value: dict[str, Any], name: str = "r1", **more: Any) -> dict[str, Any]:
-    """One result of a Label Studio annotation of a 200x120 image."""
+    """Make one result of a Label Studio annotation of a 200x120 image."""
     return {
         "id": name,
         "type": kind,
@@ -260,7 +260,7 @@ def test_broken_labelstudio_task(tmp_path: Path, broken: dict[str, Any], message
     ("contents", "message"),
     [({}, "a list of tasks"), ([{"image": "a.png", "label": []}], "not JSON-MIN")],
 )
-def test_no_labelstudio_export(tmp_path: Path, contents: Any, message: str) -> None:
+def test_file_that_is_not_a_labelstudio_export(tmp_path: Path, contents: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         READERS["labelstudio"](write_json(tmp_path / "export.json", contents))
 
@@ -343,7 +343,7 @@ JUNK: tuple[Any, ...] = (None, [], {}, "", -1, 1e300, True, [[]], [None], float(
 
 
 def nodes(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to everything in a JSON value but itself."""
+    """List the paths to all values inside a JSON value."""
     items = (
         tree.items()
         if isinstance(tree, dict)
@@ -357,9 +357,7 @@ def nodes(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("form", ["cocotext", "paddleocr", "labelstudio", "jsonl"])
-def test_whatever_the_json_holds_is_a_problem_or_an_error_that_says_so(
-    tmp_path: Path, form: str
-) -> None:
+def test_any_wrong_json_value_is_reported(tmp_path: Path, form: str) -> None:
     write_photo(tmp_path / "1.png")
     box = {"x": 5, "y": 50, "width": 25, "height": 10, "rotation": 0}
     trees: dict[str, Any] = {

@@ -14,7 +14,7 @@ ARC = [(10 + 10 * i, 40 - 4 * i) for i in range(7)] + [(70 - 10 * i, 60 - 2 * i)
 
 
 def read(form: str, path: Path) -> DataSet:
-    """A data set in which nothing is wrong."""
+    """Read a data set, and check that it has no problems."""
     found = READERS[form](path)
     assert [str(problem) for problem in found.problems] == []
     return found

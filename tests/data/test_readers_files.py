@@ -84,7 +84,7 @@ def test_annotation_that_cannot_be_read_skips_its_image(
     assert "Permission denied" in problem.message
 
 
-def test_readme_is_no_annotation(tmp_path: Path) -> None:
+def test_readme_is_not_an_annotation(tmp_path: Path) -> None:
     write_photo(tmp_path / "Images" / "img1.jpg")
     write_lines(tmp_path / "readme.txt", "about the data set")
     with pytest.raises(ValueError, match="named like the images"):
@@ -142,7 +142,7 @@ POINTS = ",".join(["1"] * 28)
         ("labels.jsonl", "{", "jsonl"),
     ],
 )
-def test_format_is_told_from_the_files(tmp_path: Path, name: str, line: str, form: str) -> None:
+def test_format_is_guessed_from_the_files(tmp_path: Path, name: str, line: str, form: str) -> None:
     write_photo(tmp_path / "1.jpg")
     file = write_lines(tmp_path / name, line, encoding="utf-8-sig", newline="\r\n")
     assert guess_format(tmp_path) == form
@@ -150,7 +150,7 @@ def test_format_is_told_from_the_files(tmp_path: Path, name: str, line: str, for
         assert guess_format(file) == form
 
 
-def test_format_that_cannot_be_told(tmp_path: Path) -> None:
+def test_format_that_cannot_be_guessed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no annotation in it is recognised; name it, as FORMAT:"):
         guess_format(tmp_path)
     write_lines(tmp_path / "gt_1.txt", GOOD)

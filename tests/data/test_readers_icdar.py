@@ -12,7 +12,7 @@ BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
 
 def read(form: str, path: Path) -> DataSet:
-    """A data set in which nothing is wrong."""
+    """Read a data set, and check that it has no problems."""
     found = READERS[form](path)
     assert [str(problem) for problem in found.problems] == []
     return found

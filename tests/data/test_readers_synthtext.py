@@ -12,7 +12,7 @@ BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
 
 def objects(*values: Any) -> np.ndarray[Any, Any]:
-    """(1, N) array of objects, as a cell array of MATLAB."""
+    """Make a (1, N) array of objects, like a cell array of MATLAB."""
     cells = np.empty((1, len(values)), object)
     for index, value in enumerate(values):
         cells[0, index] = value

@@ -37,7 +37,7 @@ def test_every_field_is_needed(field: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("capability", ["8.6", "12.0"])
-def test_engine_runs_where_it_was_built_for(capability: str) -> None:
+def test_engine_runs_on_the_gpu_it_was_built_for(capability: str) -> None:
     ENGINE.check("x.engine", "10.9", capability)
 
 

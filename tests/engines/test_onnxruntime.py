@@ -43,7 +43,7 @@ def test_engine_runs_the_network(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_results_are_the_callers_own(
+def test_results_do_not_share_memory(
     backend: Any, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     engine = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig(backend))
@@ -65,7 +65,7 @@ def test_threads_do_not_disturb_each_other(
             np.testing.assert_allclose(maps, 20 * batch.mean(axis=1), rtol=1e-5)
 
 
-def test_cache_that_cannot_be_made_is_done_without(
+def test_missing_cache_folder_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "file"
@@ -94,7 +94,7 @@ def test_openvino_missing_is_an_error_when_asked_for(
         load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
 
 
-def test_bf16_where_it_is_not(tmp_path: Path) -> None:
+def test_bf16_on_a_cpu_without_it(tmp_path: Path) -> None:
     path = make_model(tmp_path / "a.onnx")
     with pytest.raises(EngineError, match="fp32 only"):
         load_onnx(path, config=CpuConfig("onnxruntime", "bf16"))
@@ -117,7 +117,7 @@ def test_config_is_checked(config: dict[str, Any], message: str) -> None:
         CpuConfig(**config)
 
 
-# ---- files and cards that are wrong ------------------------------------------------------------
+# ---- wrong files and cards ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", [b"", b"not a network", bytes(500)])
@@ -175,13 +175,13 @@ def test_several_outputs_need_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["input_name", "output_name"])
-def test_card_that_names_what_is_not_there(name: str, tmp_path: Path) -> None:
+def test_card_that_names_a_missing_output(name: str, tmp_path: Path) -> None:
     card = dataclasses.replace(CARD, **{name: "nothing"})  # type: ignore[arg-type]
     with pytest.raises(EngineError, match='"nothing", which its card names; it has: "'):
         load_onnx(make_model(tmp_path / "a.onnx"), card)
 
 
-def test_outputs_that_are_no_map(tmp_path: Path) -> None:
+def test_outputs_that_are_not_maps(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="is this a text detector"):
         load_onnx(make_model(tmp_path / "a.onnx", channels=5))
 

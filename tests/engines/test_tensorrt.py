@@ -71,7 +71,7 @@ def test_work_is_enqueued_on_the_stream_between_the_copies(
     assert library.driver.contexts == []  # the thread's GPU is the one before
 
 
-def test_plugins_are_known_before_the_engine_is_loaded(library: FakeTensorRT, path: Path) -> None:
+def test_plugins_are_loaded_before_the_engine(library: FakeTensorRT, path: Path) -> None:
     open_engine(path)
     log = library.driver.log
     assert log.index("plugins") < log.index("runtime")
@@ -130,7 +130,7 @@ def test_shapes_outside_the_profile(
     assert not library.engine.contexts
 
 
-def test_failures_of_the_library_are_errors_with_its_words(
+def test_errors_contain_the_librarys_message(
     library: FakeTensorRT, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = open_engine(path)
@@ -161,7 +161,7 @@ def test_output_of_another_size(library: FakeTensorRT, path: Path) -> None:
         open_engine(path).prepare(1, 64, 32)
 
 
-def test_engine_that_wants_more_than_an_image(library: FakeTensorRT, path: Path) -> None:
+def test_engine_with_more_inputs_than_an_image(library: FakeTensorRT, path: Path) -> None:
     library.engine.missing = ["caption"]
     with pytest.raises(EngineError, match="wants more than an image: caption"):
         open_engine(path).prepare(1, 64, 32)
@@ -174,7 +174,7 @@ def test_full_memory(library: FakeTensorRT, path: Path) -> None:
         engine.prepare(1, 32, 32)
 
 
-# ---- engines that do not run here --------------------------------------------------------------
+# ---- engines that cannot run here --------------------------------------------------------------
 
 
 def test_without_cuda_no_tensorrt_object_is_made(
@@ -186,7 +186,7 @@ def test_without_cuda_no_tensorrt_object_is_made(
     assert "runtime" not in library.driver.log
 
 
-def test_on_the_cpu(library: FakeTensorRT, path: Path) -> None:
+def test_cpu_is_an_error(library: FakeTensorRT, path: Path) -> None:
     with pytest.raises(EngineError, match=r'device="cpu" was asked for; .*onnx'):
         Detector(path, device="cpu")
 
@@ -199,7 +199,7 @@ def test_another_gpu(library: FakeTensorRT, path: Path) -> None:
     assert "runtime" not in library.driver.log
 
 
-def test_gpu_that_is_not_there(library: FakeTensorRT, path: Path) -> None:
+def test_missing_gpu(library: FakeTensorRT, path: Path) -> None:
     with pytest.raises(EngineError, match="cuDeviceGet failed with CUDA error 101"):
         open_engine(path, "cuda:3")
 
@@ -252,7 +252,7 @@ def test_rtx_says_that_the_engine_is_invalid(
         open_engine(path)
 
 
-def test_tensors_that_the_card_does_not_know(library: FakeTensorRT, path: Path) -> None:
+def test_tensors_that_the_card_does_not_name(library: FakeTensorRT, path: Path) -> None:
     library.engine.names = ["image", "map", "other"]
     library.engine.num_io_tensors = 3
     with pytest.raises(EngineError, match=r"image, map, other.*dbnet-build"):

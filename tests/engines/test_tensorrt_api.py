@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every name that we use of TensorRT exists in its bindings, of each generation.
+"""Check that every TensorRT name that we use exists in the Python bindings of each generation.
 
-The bindings come in wheels of a megabyte; the libraries that they link, of gigabytes, are replaced
-by ones with the nine symbols that they look up. `pytest --tensorrt-bindings FOLDER` names a folder
-of installed wheels, one folder each: pip install --no-deps --target FOLDER/10.0 ...
+The bindings are wheels of about a megabyte. The libraries that they link, which take gigabytes, are
+replaced by stubs with the nine symbols that the bindings look up. `pytest --tensorrt-bindings
+FOLDER` names a folder with one folder per wheel, installed by
+pip install --no-deps --target FOLDER/10.0 ...
 """
 
 import ast
@@ -72,7 +73,7 @@ ALWAYS = {
     "Runtime": {"deserialize_cuda_engine"},
     "TensorIOMode": {"INPUT", "OUTPUT"},
 }
-"""What every generation has."""
+"""Names that every generation has."""
 
 SOMETIMES = {
     "BuilderFlag": {"REQUIRE_USER_ALLOCATION"},
@@ -90,7 +91,7 @@ SOMETIMES = {
     },
     "Runtime": {"get_engine_validity"},
 }
-"""What is used where it is there, and what TensorRT-RTX has to have."""
+"""Names that are used only if present, all of which TensorRT-RTX must have."""
 
 SYMBOLS = [
     "createInferBuilder_INTERNAL",
@@ -124,7 +125,7 @@ Api = dict[str, list[str]]
 
 @cache
 def list_names(folder: str, module: str, *libraries: str) -> tuple[str, Api]:
-    """Version, and names of every class, in a process of its own."""
+    """List the version and the names of every class, in a separate process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LIST_NAMES, folder, module, *libraries],
         capture_output=True,
@@ -142,7 +143,7 @@ def rtx_names() -> Api:
 
 
 def make_stubs(folder: Path, generation: str) -> list[str]:
-    """Libraries that hold the symbols and nothing else."""
+    """Compile libraries that have the symbols and nothing else."""
     compiler = shutil.which("cc") or shutil.which("g++")
     if compiler is None:
         pytest.skip("there is no C compiler")
@@ -167,7 +168,7 @@ def missing(api: Api, wanted: dict[str, set[str]]) -> list[str]:
     ]
 
 
-def test_bindings_have_what_is_always_used(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_bindings_have_all_required_names(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     given = request.config.getoption("--tensorrt-bindings")
     if given is None:
         pytest.skip("no --tensorrt-bindings FOLDER: TensorRT's wheels are not looked at")
@@ -184,14 +185,14 @@ def test_bindings_have_what_is_always_used(request: pytest.FixtureRequest, tmp_p
     assert generations == {"10", "11"}
 
 
-def test_rtx_has_all_that_is_used() -> None:
+def test_rtx_has_all_names() -> None:
     api = rtx_names()
     assert missing(api, ALWAYS) == []
     assert missing(api, SOMETIMES) == []
 
 
 def used_names(file: str) -> set[str]:
-    """Every attribute that a module names, also by `hasattr` and in classes it derives."""
+    """List every attribute that a module uses, including `hasattr` and derived classes."""
     tree = ast.parse((Path(dbnet_trt.__file__).parent / file).read_text())
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
@@ -206,8 +207,8 @@ def flat(*tables: dict[str, set[str]]) -> set[str]:
     return {name for table in tables for members in table.values() for name in members}
 
 
-def test_tables_hold_all_that_the_code_uses() -> None:
-    """A new call needs a line in a table, or it is not looked for in the other generations."""
+def test_tables_contain_all_names_that_the_code_uses() -> None:
+    """A new call needs a line in a table, so that it is checked in the other generations."""
     of_library = {name for members in rtx_names().values() for name in members}
     used = set().union(*(used_names(file) for file in MODULES)) & of_library
     # Of other objects: the standard library's, NumPy's and our own.
@@ -219,13 +220,13 @@ def test_tables_hold_all_that_the_code_uses() -> None:
     assert used - tables - python - generic - ours == set()
 
 
-def test_tables_hold_nothing_else() -> None:
+def test_tables_contain_no_other_names() -> None:
     used = set().union(*(used_names(file) for file in MODULES))
     built_from_text = {"SM75", "SM86", "CONVOLUTION"}
     assert flat(ALWAYS, SOMETIMES) - used - built_from_text == set()
 
 
-def test_stand_in_invents_nothing() -> None:
+def test_fake_has_no_other_names() -> None:
     tree = ast.parse(Path(fake_tensorrt.__file__).read_text())
     classes: dict[str, Any] = {
         node.name: node for node in tree.body if isinstance(node, ast.ClassDef)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's engine for the GPU, with PyTorch's own calls for the GPU replaced: which, and when."""
+"""PyTorch's GPU engine with a fake GPU: which calls it makes, in which order."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHAPE = (1, 32, 64)
 
 
 class FakeGpu:
-    """What was called, in order; the memory is the host's."""
+    """Fake GPU that records calls in order; its memory is main memory."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.capturing = False
         self.free_after = 0
-        """Runs that find no memory."""
+        """Number of runs that run out of memory."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cuda = torch.cuda
@@ -79,7 +79,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 
 
 def open_green(gpu: FakeGpu, device: str = "cuda") -> Any:
-    """The green channel, of memory in the host."""
+    """Open an engine whose map is the green channel, in main memory."""
 
     class Green(torch.nn.Module):  # type: ignore[misc, name-defined]
         def to(self, *_: Any, **__: Any) -> Any:
@@ -138,14 +138,14 @@ def test_nothing_is_freed_while_capturing(gpu: FakeGpu) -> None:
     assert gpu.log == ["pool of 0"]
 
 
-def test_pool_goes_when_nothing_is_enqueued(gpu: FakeGpu) -> None:
+def test_pool_is_freed_when_nothing_is_enqueued(gpu: FakeGpu) -> None:
     open_green(gpu)
     gc.collect()
     assert gpu.log[-1] == "free pool"
 
 
-def test_pool_outlives_what_others_enqueue(gpu: FakeGpu) -> None:
-    """PyTorch ends the process if a pool goes while another is in use."""
+def test_pool_is_kept_while_others_enqueue(gpu: FakeGpu) -> None:
+    """PyTorch ends the process if a pool is freed while another is in use."""
     lasting, passing = open_green(gpu), [open_green(gpu)]
 
     class Slow(torch.nn.Module):  # type: ignore[misc, name-defined]

@@ -153,7 +153,7 @@ def test_deteval_takes_bounds() -> None:
 
 @dataclass
 class Ledger:
-    """Matches, written down one by one."""
+    """Record of matches, one by one."""
 
     truths: set[int] = field(default_factory=set)
     found: set[int] = field(default_factory=set)

@@ -25,7 +25,7 @@ from .test_protocols import box, sums
 pytest.importorskip("shapely")
 
 BARS = (box(20, 15, 180, 45), box(20, 75, 170, 105))
-"""Where `tiny.scene` has its two bars."""
+"""Outlines of the two bars of `tiny_model.scene`."""
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_stretched_samples(detector: Detector, tmp_path: Path) -> None:
     assert stretched(np.zeros((120, 100, 3), np.uint8), (2.0, 1.0)).shape == (120, 200, 3)
 
 
-def test_turned_photos_are_taken_as_stored(detector: Detector, tmp_path: Path) -> None:
-    """Ground truth is in pixels of the stored image, whatever its EXIF rotation says."""
+def test_exif_rotation_is_ignored(detector: Detector, tmp_path: Path) -> None:
+    """Ground truth is in pixels of the stored image, regardless of its EXIF rotation."""
     from PIL import Image
 
     path = tmp_path / "turned.jpg"
@@ -108,7 +108,7 @@ def test_unknown_protocols(detector: Detector, sample: Sample) -> None:
         evaluate_samples(detector, [sample], "coco")
 
 
-def test_curves_count_what_is_sure_enough() -> None:
+def test_curves_count_detections_above_each_score() -> None:
     far = box(500, 0, 510, 10)
     image = score_image("icdar2015", "a", [BARS[0]], [False], [BARS[0], far], [0.8, 0.5])
     curve = dict(score_curve([image, image], "icdar2015"))
@@ -135,7 +135,9 @@ def test_worst_images_first() -> None:
     assert [image.name for image in evaluation.worst(1)] == ["worse"]
 
 
-def test_jsonl_says_what_became_of_each(detector: Detector, sample: Sample, tmp_path: Path) -> None:
+def test_jsonl_has_the_result_of_each_text(
+    detector: Detector, sample: Sample, tmp_path: Path
+) -> None:
     evaluation = evaluate_samples(detector, [sample, sample])
     write_jsonl(tmp_path / "x.jsonl", evaluation)
     first, second = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
@@ -152,7 +154,7 @@ def test_jsonl_says_what_became_of_each(detector: Detector, sample: Sample, tmp_
     assert all(0 <= each["score"] <= 1 for each in record["detections"])
 
 
-def test_report_is_whole_and_loads_nothing(detector: Detector, sample: Sample) -> None:
+def test_report_is_self_contained(detector: Detector, sample: Sample) -> None:
     evaluation = evaluate_samples(detector, [sample], curve=True)
     page = render_report(evaluation, {"model": "<tiny>"}, 0.6)
     assert "&lt;tiny&gt;" in page

@@ -36,7 +36,7 @@ def test_scores_add_up() -> None:
 
 
 @pytest.mark.parametrize("score", [Score(), Score(0, 3, 0, 0), Score(0, 0, 0, 3)])
-def test_nothing_found_or_nothing_there_is_zero(score: Score) -> None:
+def test_no_detections_or_no_texts_score_zero(score: Score) -> None:
     assert (score.precision, score.recall, score.f) == (0, 0, 0)
 
 
@@ -104,14 +104,14 @@ def test_an_ignored_detection_finds_nothing() -> None:
     assert result == ImageScore(Score(0, 1, 0, 0), (), (), (0,))
 
 
-def test_no_area_counts_as_wrong() -> None:
+def test_detection_without_area_is_wrong() -> None:
     line = box(0, 5, 10, 5)
     assert sums(score_icdar2015([TEXT, TEXT], [False, True], [line])) == (0, 1, 0, 1)
     assert sums(score_icdar2015([line], [False], [line])) == (0, 1, 0, 1)
 
 
 def test_crossing_outlines_as_the_official_script() -> None:
-    """Its area is the shoelace formula's, 0 here, its overlap with the text 50 of 100."""
+    """The area is by the shoelace formula, 0 here; the overlap with the text is 50 of 100."""
     bow_tie = TEXT[[0, 1, 3, 2]]
     assert sums(score_icdar2015([TEXT], [False], [bow_tie])) == (1, 1, 1, 1)
     assert sums(score_icdar2015([TEXT], [True], [bow_tie])) == (0, 0, 0, 1)
@@ -140,7 +140,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 @st.composite
 def near(draw: st.DrawFn, texts: list[Box]) -> Box:
-    """A text moved a little, a piece of one, or two as one: what detectors give."""
+    """Draw a detection as detectors give: a text slightly moved, a part of one, or two joined."""
     left, top, right, bottom = draw(st.sampled_from(texts))
     kind = draw(st.sampled_from(["moved", "piece", "merged"]))
     if kind == "piece" and right - left > 1:
@@ -156,7 +156,7 @@ def near(draw: st.DrawFn, texts: list[Box]) -> Box:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[list[tuple[Box, bool]], list[Box]]:
-    """Some texts, each to ignore or not, and some detections."""
+    """Draw some texts, each ignored or not, and some detections."""
     texts = draw(st.lists(boxes(), max_size=5))
     ignore = [draw(st.integers(0, 3)) == 0 for _ in texts]
     detections = boxes() if not texts else near(texts) | boxes()

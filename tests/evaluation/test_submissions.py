@@ -22,7 +22,7 @@ FAR = "50,50,60,50,60,60,50,60"
 
 
 def write(folder: Path, **files: str | bytes) -> Path:
-    """Write files, named by keyword without their suffix."""
+    """Write files, whose names without suffix are the keywords."""
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
@@ -64,7 +64,7 @@ def test_folders_and_archives_give_the_same(gt: Path, pred: Path) -> None:
             assert [image.name for image in found.images] == ["1", "2"]
 
 
-def test_marks_of_windows(tmp_path: Path) -> None:
+def test_byte_order_marks_and_windows_line_breaks(tmp_path: Path) -> None:
     text = b"\xef\xbb\xbf" + f'{SQUARE},###\r\n{FAR},"###"\r\n{FAR}, ###\r\n\r\n'.encode()
     _, texts = read_truths(write(tmp_path / "gt", gt_img_1=text), "icdar2015")["1"]
     assert [text.ignore for text in texts] == [True, True, False]
@@ -77,7 +77,7 @@ def test_texts_that_are_not_utf8_and_odd_line_breaks(tmp_path: Path) -> None:
     assert len(texts) == 2
 
 
-def test_no_results_file_is_nothing_found(
+def test_missing_results_file_means_no_detections(
     gt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pred = write(tmp_path / "some", res_img_2=f"{FAR}\n")
@@ -150,7 +150,7 @@ def test_two_files_of_one_image(gt: Path, tmp_path: Path) -> None:
         score_submission(gt, pred, "icdar2015", "icdar2015")
 
 
-def test_paths_that_hold_nothing(gt: Path, tmp_path: Path) -> None:
+def test_paths_without_files(gt: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("no archive")
     for name, message in (
@@ -277,7 +277,7 @@ def test_deteval_boxes(tmp_path: Path) -> None:
     ["0,0,0,10,10,10,10,0", "0,0,10.5,0,10,10,0,10"],
     ids=["counter-clockwise", "fractions"],
 )
-def test_what_the_official_script_refuses_is_said(
+def test_errors_of_the_official_script(
     line: str, gt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pred = write(tmp_path / "a", res_img_1=SQUARE, res_img_2=line)
@@ -305,7 +305,7 @@ def test_written_results_are_read_again(form: str, tmp_path: Path) -> None:
     )
 
 
-def test_polygons_do_not_fit_into_icdar2015(tmp_path: Path) -> None:
+def test_icdar2015_files_hold_no_polygons(tmp_path: Path) -> None:
     triangle = np.array([[0, 0], [9, 0], [9, 9]], float)
     image = score_image("icdar2015", "img_7.jpg", [], [], [triangle])
     with pytest.raises(ValueError, match="takes outlines of 4 corners, got one of 3"):

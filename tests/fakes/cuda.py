@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fake CUDA runtime of tests/emulator, from Python."""
+"""Python interface of the fake CUDA runtime in tests/emulator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class FakeCuda:
-    """The fake CUDA runtime, and the package's compiled module with the pipeline in it."""
+    """Fake CUDA runtime, and the package's compiled module with the pipeline."""
 
     def __init__(self, library: Path) -> None:
         self.library = library
@@ -25,14 +25,14 @@ class FakeCuda:
         loader.exec_module(self.core)
 
     def configure(self, seed: int = 0, limit_bytes: int = 0) -> None:
-        """Forget failures; streams lag behind, or with a seed run in random order.
+        """Clear failures and set the order of streams: lagging, or random with a seed.
 
         Allocations of one kind beyond a limit fail.
         """
         self._library.runtime_configure(ctypes.c_uint(seed), ctypes.c_size_t(limit_bytes))
 
     def fail(self, call: str, code: int, after: int = 0) -> None:
-        """Make a CUDA call fail once, after some that succeed; "launch" is that of a kernel."""
+        """Make a CUDA call fail once, after some successful ones; "launch" is a kernel launch."""
         self._library.runtime_fail(call.encode(), code, after)
 
     def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
@@ -46,14 +46,14 @@ class FakeCuda:
             raise RuntimeError("the stream cannot wait")
 
     def usage(self) -> Usage:
-        """What is in use."""
+        """Return the resources in use."""
         values = (ctypes.c_size_t * 6)()
         self._library.runtime_usage(values)
         return Usage(*values)
 
 
 class Usage(NamedTuple):
-    """Of the fake runtime."""
+    """Resources of the fake runtime that are in use."""
 
     device_bytes: int
     pinned_bytes: int

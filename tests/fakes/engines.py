@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network whose map is the image's green channel, and photos for it."""
+"""Fake engine whose map is the image's green channel, and photos for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CARD = ModelCard(name="green", mean=(0, 0, 0), std=(1, 1, 1), short_side=64)
 
 
 class GreenOnCpu:
-    """The map is the image's green channel."""
+    """Engine whose map is the image's green channel."""
 
     card = CARD
     description = "green, CPU"
@@ -24,7 +24,7 @@ class GreenOnCpu:
 
 
 def photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width, 3) uint8, with bars in its green channel."""
+    """Draw an image with bars in its green channel: (height, width, 3) uint8."""
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     green = np.zeros((height, width), np.uint8)
     for _ in range(1 + height * width // 1500):
@@ -36,7 +36,7 @@ def photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def nv12_photo(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """(height * 3 / 2, width) uint8, NV12 as decoders give it, with bars bright in green."""
+    """Draw an NV12 frame with bars in green, as decoders return: (height * 3 / 2, width) uint8."""
     luma = photo(height, width, rng)[:, :, 1]
     chroma = rng.integers(112, 145, (height // 2, width), dtype=np.uint8)
     return np.concatenate([luma, chroma])

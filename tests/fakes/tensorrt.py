@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA driver and a TensorRT that run in the host's memory: calls and their order are real.
+"""Fake CUDA driver and fake TensorRT in host memory, called as the real ones are.
 
-The fake engine computes 20 times the mean of the channels, as `tiny.make_model`'s network does.
-Names are those of the real library; test_tensorrt_api.py sees to that.
+The fake engine computes 20 times the mean of the channels, as the network of
+`tiny_model.make_model`. Names are those of the real library, which test_tensorrt_api.py checks.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ VERSION = "10.9.0"
 
 
 class FakeDriver:
-    """Memory, streams and one GPU of compute capability 8.6; `log` tells what was called."""
+    """Driver with memory, streams and one GPU of compute capability 8.6; `log` lists its calls."""
 
     def __init__(self) -> None:
         self.buffers: dict[int, Any] = {}
@@ -190,7 +190,7 @@ class _EngineWithConfig(_Engine):
 
 
 class FakeTensorRT(types.ModuleType):
-    """Of three generations: 10.0 ("old"), 10.16 and 11 ("new"), and "rtx"."""
+    """TensorRT of three generations: 10.0 ("old"), 10.16 and 11 ("new"), and "rtx"."""
 
     def __init__(self, driver: FakeDriver, generation: str) -> None:
         super().__init__("tensorrt_rtx" if generation == "rtx" else "tensorrt")
@@ -233,7 +233,7 @@ class FakeTensorRT(types.ModuleType):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, generation: str = "new") -> FakeTensorRT:
-    """Put a fake GPU and a fake TensorRT in the place of the real ones."""
+    """Replace the GPU and TensorRT by fakes."""
     import sys
 
     library = FakeTensorRT(FakeDriver(), generation)
@@ -244,7 +244,7 @@ def install(monkeypatch: pytest.MonkeyPatch, generation: str = "new") -> FakeTen
 
 
 def write_engine(path: Path, model: ModelCard, **changes: Any) -> Path:
-    """An engine file of meaningless bytes, and its card."""
+    """Write an engine file of meaningless bytes, and its card."""
     import hashlib
 
     path.write_bytes(b"engine")

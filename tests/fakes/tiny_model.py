@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector small enough to be made by a test: what is bright is text."""
+"""Tiny detector made by a test: bright pixels are text."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def make_model(
 
 
 def scene(height: int = 120, width: int = 200, num_texts: int = 2) -> np.ndarray:
-    """(H, W, 3) uint8, black with white bars one below the other, the widest first."""
+    """Draw white bars on black, one below the other, the widest first: (H, W, 3) uint8."""
     image = np.zeros((height, width, 3), np.uint8)
     step = height // max(1, num_texts)
     for i in range(num_texts):

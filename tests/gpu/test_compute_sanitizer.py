@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels under NVIDIA's compute-sanitizer, where there is one."""
+"""Kernels under NVIDIA's compute-sanitizer, if it is installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for _ in range(3):
 
 
 TOOLS = {
-    # PyTorch makes calls whose failing it expects: errors of calls are not ours.
+    # PyTorch makes calls that it expects to fail, so errors of API calls are not reported.
     "memcheck": ["--report-api-errors", "no"],
     "synccheck": [],
     # Labels of a tile are read while others lower them by atomics, which is meant.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On a real GPU: the same as on the CPU, in one graph, for as long as one likes."""
+"""Detection on a real GPU: same results as on the CPU, one graph, constant memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Make = Callable[[], Detector]
 
 
 def open_green() -> Detector:
-    """On the GPU: the map is the green channel, in half precision."""
+    """Open an engine on the GPU whose map is the green channel, in half precision."""
     from dbnet_trt.engines.torch import TorchDeviceEngine
 
     class Green(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -42,12 +42,12 @@ def on_cpu() -> Detector:
 
 
 def to_image(prob_map: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8 whose green channel is the map."""
+    """Make an image whose green channel is the map: (h, w, 3) uint8."""
     return np.repeat((prob_map * 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def assert_agrees(found: Detections, expected: Detections) -> None:
-    """Same boxes, corners within 1 px (99 % within 0.5), scores within 0.01."""
+    """Check that boxes are the same: corners within 1 px (99 % within 0.5), scores within 0.01."""
     assert len(found) == len(expected)
     if len(found) == 0:
         return
@@ -102,7 +102,7 @@ def test_batches_thresholds_and_polygons(
                 np.testing.assert_array_equal(each.prob_map, expected.prob_map)
 
 
-def test_ten_thousand_replays_hold_no_memory(
+def test_ten_thousand_replays_keep_memory_constant(
     on_gpu: Detector, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = photo(640, 640, rng)
@@ -120,7 +120,7 @@ def test_ten_thousand_replays_hold_no_memory(
 
 
 def test_video(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
-    """Two frames on their way at any time, from host memory and from the GPU's."""
+    """Two frames are in flight at any time, from main memory and from GPU memory."""
     frames = [photo(720, 1280, rng) for _ in range(20)]
     expected = on_cpu.detect_batch(frames)
     for convert in (lambda frame: frame, lambda frame: torch.from_numpy(frame).cuda()):
@@ -154,7 +154,7 @@ def test_tensor_written_on_a_stream(
 
 
 def test_frames_of_decoders(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:
-    """From host memory and from the GPU's, in one array, in two, and with rows that lie apart."""
+    """Frames lie in main or GPU memory, in one array or two, with and without padded rows."""
     for height, width in [(720, 1280), (90, 130)]:
         frame = nv12_photo(height, width, rng)
         expected = on_cpu.detect(Nv12Frame(frame))
@@ -191,7 +191,7 @@ def test_pycuda(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) ->
 
 
 def test_torch_model_in_half_precision(rng: np.random.Generator) -> None:
-    """The same map as in single precision on the CPU, and captured."""
+    """The map equals that in single precision on the CPU, and the network is captured."""
     from dbnet_trt.card import ModelCard
     from dbnet_trt.engines.torch import TorchDeviceEngine, TorchEngine
     from dbnet_trt.network.config import ModelConfig
@@ -212,7 +212,7 @@ def test_torch_model_in_half_precision(rng: np.random.Generator) -> None:
     assert detector.gpu_usage.num_graphs == 1
 
 
-def test_out_of_memory_is_an_error_and_no_more(
+def test_after_running_out_of_memory_the_detector_works(
     on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator
 ) -> None:
     image = photo(640, 640, rng)

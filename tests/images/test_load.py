@@ -14,7 +14,7 @@ from dbnet_trt.images.load import load_image
 
 @pytest.fixture
 def photo(rng: np.random.Generator) -> np.ndarray:
-    """(40, 60, 3) uint8, red at the left and blue at the right, with a little noise."""
+    """Image, red at the left and blue at the right, with a little noise: (40, 60, 3) uint8."""
     image = rng.integers(0, 30, (40, 60, 3), dtype=np.uint8)
     image[:, :30, 2] += 200
     image[:, 30:, 0] += 200
@@ -26,13 +26,13 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """The same JPEG with an EXIF block that holds one entry, the orientation."""
+    """Add an EXIF block with one entry, the orientation, to a JPEG."""
     tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
     block = b"Exif\0\0" + tiff
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
 
 
-def test_bgr_array_is_taken_as_it_is(photo: np.ndarray) -> None:
+def test_bgr_array_is_not_copied(photo: np.ndarray) -> None:
     assert np.shares_memory(load_image(photo), photo)
 
 
@@ -45,7 +45,7 @@ def test_other_arrays(photo: np.ndarray) -> None:
     np.testing.assert_array_equal(load_image(alpha), photo)
 
 
-def test_arrays_that_do_not_lie_in_order(photo: np.ndarray) -> None:
+def test_arrays_that_are_not_contiguous(photo: np.ndarray) -> None:
     for view in (photo[::-1], photo[:, ::-1], photo[::2, ::3], photo.transpose(1, 0, 2)):
         np.testing.assert_array_equal(load_image(view), view)
         assert load_image(view).strides[1:] == (3, 1)
@@ -108,7 +108,7 @@ def test_shift_is_for_sixteen_bits_alone() -> None:
             load_image(np.zeros((4, 4, 3), dtype))
 
 
-def test_hints_for_what_is_no_image() -> None:
+def test_hints_for_objects_that_are_not_images() -> None:
     with pytest.raises(TypeError, match="detect_batch takes many"):
         load_image([np.zeros((4, 4), np.uint8)])
     with pytest.raises(TypeError, match="getvalue"):
@@ -124,7 +124,7 @@ def test_pil_images_of_any_range_are_refused(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("source", [None, 3, [[1, 2]], {"a": 1}])
-def test_what_is_no_image_at_all(source: object) -> None:
+def test_objects_of_unknown_types(source: object) -> None:
     with pytest.raises(TypeError, match="an image must be"):
         load_image(source)
 
@@ -149,7 +149,7 @@ def test_corrupt_bytes(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "says"), [(b"%PDF-1.7\n", "pdftoppm"), (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif")]
 )
-def test_files_of_other_kinds_get_a_way_out(data: bytes, says: str) -> None:
+def test_unsupported_formats_get_a_remedy(data: bytes, says: str) -> None:
     with pytest.raises(ImageError, match=says):
         load_image(data)
 
@@ -162,7 +162,7 @@ def test_truncated_files(rng: np.random.Generator, suffix: str, share: float) ->
         load_image(data[: int(len(data) * share)])
 
 
-def test_bytes_after_the_end_do_no_harm(photo: np.ndarray, rng: np.random.Generator) -> None:
+def test_bytes_after_the_end_are_ignored(photo: np.ndarray, rng: np.random.Generator) -> None:
     film = rng.bytes(300_000) + b"\xff\xda"  # phones append one; it holds every marker
     for behind in (bytes(100), film):
         assert load_image(encode(photo, ".jpg") + behind).shape == photo.shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of video decoders, on the CPU; tests/kernels/test_nv12.py holds the GPU's way to it."""
+"""Frames of video decoders on the CPU; tests/kernels/test_nv12.py compares the GPU with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def detector() -> Detector:
 
 
 def ways(frame: np.ndarray) -> list[Nv12Frame]:
-    """What decoders make of the same frame, (H * 3 / 2, W)."""
+    """List the forms in which decoders return a frame (H * 3 / 2, W)."""
     height, width = len(frame) * 2 // 3, frame.shape[1]
     luma, chroma = frame[:height], frame[height:]
     padded = np.full((len(frame), width + 13), 77, np.uint8)
@@ -90,7 +90,7 @@ def test_wrong_frames(detector: Detector, planes: tuple[Any, ...], message: str)
         detector.detect_batch([zeros(9, 9), Nv12Frame(*planes)])
 
 
-def test_planes_that_are_no_arrays(detector: Detector) -> None:
+def test_planes_that_are_not_arrays(detector: Detector) -> None:
     with pytest.raises(TypeError, match=r"NumPy arrays, or all arrays in GPU memory, got list"):
         detector.detect(Nv12Frame([[0, 0]]))
     with pytest.raises(TypeError, match="call detect for one image"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video files, streams and cameras, in and out."""
+"""Reading and writing of video files, streams and cameras."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ def write(path: Path, rate: float = 10) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_what_is_written_is_read(suffix: str, tmp_path: Path) -> None:
+def test_written_video_is_read_back(suffix: str, tmp_path: Path) -> None:
     path = str(write(tmp_path / "sub" / f"film{suffix}"))
     assert video.is_video(path)
     assert not video.is_live(path)
@@ -41,7 +41,7 @@ def test_what_is_written_is_read(suffix: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(frame, expected, atol=8)
 
 
-def test_what_is_no_video(tmp_path: Path) -> None:
+def test_files_that_are_not_videos(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="there is no file"):
         next(video.read_frames(str(tmp_path / "none.mp4")))
     broken = tmp_path / "broken.mp4"
@@ -84,9 +84,7 @@ def test_live_sources() -> None:
 
 
 @pytest.mark.parametrize("place", ["cv2", "cv2.utils.logging"])
-def test_opencv_is_silenced_where_it_keeps_the_level(
-    place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_level_of_opencv(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("cv2.setLogLevel", raising=False)
     levels: list[int] = []
     if place == "cv2":  # before 4.13
@@ -100,7 +98,7 @@ def test_opencv_is_silenced_where_it_keeps_the_level(
 
 @pytest.fixture
 def stream() -> Iterator[str]:
-    """The address of a stream of JPEG pictures."""
+    """Serve a stream of JPEG pictures, and return its address."""
     pictures = b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in FRAMES)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -119,7 +117,7 @@ def test_stream(stream: str) -> None:
 
 
 def detect_live(stream: str, folder: Path, *options: str) -> list[int]:
-    """Numbers of the frames that `dbnet detect` looked at; its video has all five."""
+    """Run `dbnet detect` on a stream; returns the numbers of the frames it processed."""
     model, lines, film = make_model(folder / "m.onnx"), folder / "found.jsonl", folder / "film.avi"
     outputs = ["--json", str(lines), "--save", str(film)]
     assert main(["detect", stream, "--model", str(model), *outputs, *options]) == 0
@@ -137,7 +135,7 @@ def test_detect_every_frame_of_a_stream(stream: str, tmp_path: Path) -> None:
     assert detect_live(stream, tmp_path, "--every-frame") == [0, 1, 2, 3, 4]
 
 
-def test_newest_leaves_out_what_came_meanwhile() -> None:
+def test_newest_skips_stale_frames() -> None:
     taken = [threading.Event() for _ in range(5)]
 
     def camera() -> Generator[int, None, None]:
@@ -167,7 +165,7 @@ def test_newest_passes_errors_on_after_the_last_frame() -> None:
         next(frames)
 
 
-def test_newest_lets_go_of_the_camera() -> None:
+def test_newest_closes_the_camera() -> None:
     closed = threading.Event()
 
     def camera() -> Generator[int, None, None]:

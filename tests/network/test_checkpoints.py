@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of other projects, by the names and shapes that those use."""
+"""Loading of weights of other projects, in their names and shapes."""
 
 import errno
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def coarsest_first(value: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def original_layout(model: DBNet) -> dict[str, torch.Tensor]:
-    """The state dict that the original repository would write for these weights."""
+    """Convert weights to the state dict that the original repository would write."""
     written = {}
     for name, value in model.state_dict().items():
         kept = value
@@ -64,7 +64,7 @@ def original_layout(model: DBNet) -> dict[str, torch.Tensor]:
 
 
 def mmocr_layout(model: DBNet) -> dict[str, torch.Tensor]:
-    """The state dict that mmocr would write, inside "state_dict"."""
+    """Convert weights to the state dict that mmocr would write, inside "state_dict"."""
     written = {}
     for name, value in model.state_dict().items():
         head, _, rest = name.partition(".")
@@ -147,7 +147,7 @@ class Dangerous:
         ({}, "the file has none"),
     ],
 )
-def test_what_is_no_state_dict(
+def test_files_without_a_state_dict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -165,7 +165,7 @@ def test_what_is_no_state_dict(
         ("x.safetensors", b"hello, this is text", "header too large"),
     ],
 )
-def test_what_is_no_file_of_weights(
+def test_files_without_weights(
     tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:
@@ -174,7 +174,7 @@ def test_what_is_no_file_of_weights(
         load_weights(DBNet(ModelConfig("mobilenetv2", 16)), tmp_path / name)
 
 
-def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_writing_is_atomic(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("before")
 

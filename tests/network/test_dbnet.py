@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network: shapes, sizes, switches."""
+"""The network: shapes, sizes, options."""
 
 import itertools
 from typing import Any
@@ -22,7 +22,7 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize("config", SWITCHES, ids=str)
-def test_every_combination_of_switches_runs(config: ModelConfig) -> None:
+def test_every_combination_of_options_runs(config: ModelConfig) -> None:
     model = DBNet(config)
     images = torch.randn(2, 3, 64, 96)
     output = model(images)
@@ -54,7 +54,7 @@ def test_approximate_binary_map() -> None:
         ("mobilenetv2", 1_811_712, {"features.1.conv.0.0.weight", "features.16.conv.3.weight"}),
     ],
 )
-def test_backbones_are_torchvisions(name: str, count: int, names: set[str]) -> None:
+def test_backbones_equal_torchvisions(name: str, count: int, names: set[str]) -> None:
     backbone = build_backbone(name)  # type: ignore[arg-type]
     if name != "mobilenetv2":
         assert sum(parameter.numel() for parameter in backbone.parameters()) == count
@@ -82,7 +82,7 @@ def test_bad_configuration(arguments: dict[str, Any], message: str) -> None:
         ModelConfig(**arguments)
 
 
-def test_backbones_that_do_not_exist() -> None:
+def test_unknown_backbones() -> None:
     with pytest.raises(ValueError, match="backbone must be resnet18"):
         build_backbone("vgg")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="depthwise"):
@@ -95,7 +95,7 @@ def labels(shrink: object, mask: object | None = None) -> LabelMaps:
     return LabelMaps(shrink_map, shrink_mask, torch.full_like(shrink_map, 0.5), shrink_map)
 
 
-def test_hard_negatives_by_hand() -> None:
+def test_hard_negatives_equal_a_calculation_by_hand() -> None:
     # One positive, so three of the five negatives count: the three with the highest logits.
     logits = torch.tensor([[[0.0, 3.0, 2.0, 1.0, -5.0, -6.0]]])
     target = torch.tensor([[[1.0, 0, 0, 0, 0, 0]]])
@@ -119,7 +119,7 @@ def test_dice_loss() -> None:
     assert dice_loss(torch.tensor([[[-99.0, -99, 99, 99]]]), target, mask) == pytest.approx(1)
 
 
-def test_weights_of_the_parts() -> None:
+def test_weights_of_the_loss_terms() -> None:
     logits = torch.randn(1, 2, 3)
     output = DBOutput(logits, torch.rand(1, 2, 3), torch.randn(1, 2, 3))
     maps = labels([[1.0, 0, 0], [0, 0, 1]])
@@ -134,7 +134,7 @@ def test_weights_of_the_parts() -> None:
 
 
 @pytest.mark.parametrize("shrink", [[[0.0, 0, 0]], [[1.0, 1, 1]]])
-def test_images_without_text_or_full_of_it(shrink: object) -> None:
+def test_images_without_text_or_with_text_everywhere(shrink: object) -> None:
     output = DBOutput(torch.zeros(1, 1, 3, requires_grad=True), None, None)
     losses = compute_loss(output, labels(shrink), LossConfig())
     assert torch.isfinite(losses.total)
@@ -158,6 +158,6 @@ def test_huge_logits_stay_finite() -> None:
         ({"binary_loss": "l2"}, 'binary_loss must be "bce" or "dice"'),
     ],
 )
-def test_bad_loss(arguments: dict[str, object], message: str) -> None:
+def test_bad_loss_configuration(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LossConfig(**arguments)  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deformable convolution against a direct reading of its equation."""
+"""Deformable convolution compared with a direct evaluation of its equation."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def direct(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The equation, one output pixel and tap at a time."""
+    """Evaluate the equation, one output pixel and tap at a time."""
     batch, channels, height, width = x.shape
     out = torch.zeros(batch, weight.shape[0], *offsets.shape[-2:], dtype=x.dtype)
 
@@ -92,7 +92,7 @@ def test_torchvision_operator_agrees_and_is_used() -> None:
     )
 
 
-def test_an_operator_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_operator_is_used_if_present(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def operator(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is exported is what was trained."""
+"""ONNX export gives the same results as PyTorch."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CARD = ModelCard("tiny", channel_order="rgb", output="logit", short_side=64, sco
 
 
 def lively(config: ModelConfig) -> DBNet:
-    """A network whose statistics and offsets are not those of the beginning."""
+    """Make a network whose statistics and offsets differ from their initial values."""
     torch.manual_seed(0)
     model = DBNet(config)
     for name, parameter in model.named_parameters():
@@ -77,7 +77,7 @@ def test_half_precision_is_close_and_small(config: ModelConfig, tmp_path: Path) 
 
 
 def test_deformable_convolutions_as_one_node(tmp_path: Path) -> None:
-    """For TensorRT's plugin; ONNX Runtime has the operator, too, and must agree."""
+    """The node is for TensorRT's plugin; ONNX Runtime also has the operator, and must agree."""
     config = ModelConfig("resnet18", 16, deformable=True)
     path = tmp_path / "m.onnx"
     export_onnx(lively(config), CARD, path, precision="fp16", dcn="plugin")
@@ -108,7 +108,7 @@ def test_detector_runs_checkpoint_and_export_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["m.safetensors", "folder"])
-def test_nothing_but_onnx_is_written(tmp_path: Path, name: str) -> None:
+def test_output_must_be_an_onnx_file(tmp_path: Path, name: str) -> None:
     checkpoint = tmp_path / "m.safetensors"
     save_model(checkpoint, DBNet(ModelConfig("mobilenetv2", 16)), CARD)
     before = checkpoint.read_bytes()
@@ -117,7 +117,7 @@ def test_nothing_but_onnx_is_written(tmp_path: Path, name: str) -> None:
     assert checkpoint.read_bytes() == before
 
 
-def test_openvino_runs_deformation(tmp_path: Path) -> None:
+def test_openvino_runs_deformable_convolutions(tmp_path: Path) -> None:
     model = lively(ModelConfig("resnet18", 16, deformable=True, adaptive_scale_fusion=True))
     save_model(tmp_path / "m.safetensors", model, CARD)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -128,7 +128,7 @@ def test_openvino_runs_deformation(tmp_path: Path) -> None:
     assert_same_map(detector.detect(image, prob_map=True), first, 2e-3)
 
 
-def test_the_card_is_inside_and_denormals_are_not(tmp_path: Path) -> None:
+def test_export_has_the_card_and_no_denormals(tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper
 
@@ -169,7 +169,7 @@ def test_round_trip_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", None])
-def test_no_checkpoint(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_or_wrong_checkpoint(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "m.safetensors"
     if content is not None:
         path.write_bytes(content)

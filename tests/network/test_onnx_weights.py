@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training goes on from what was exported."""
+"""Recovery of trainable weights from an exported model."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) 
     ],
     ids=str,
 )
-def test_the_way_there_and_back(config: ModelConfig, tmp_path: Path) -> None:
+def test_round_trip_of_weights(config: ModelConfig, tmp_path: Path) -> None:
     model = lively(config)
     again = DBNet(config).eval()
     report = load_weights(again, exported(model, tmp_path))
@@ -62,7 +62,7 @@ def test_the_way_there_and_back(config: ModelConfig, tmp_path: Path) -> None:
         assert_close(again(images), model(images), 1e-4)
 
 
-def test_half_precision_comes_back_as_single(tmp_path: Path) -> None:
+def test_fp16_weights_are_read_as_fp32(tmp_path: Path) -> None:
     model = lively(ModelConfig("mobilenetv2", 16))
     again = DBNet(model.config).eval()
     load_weights(again, exported(model, tmp_path, precision="fp16"))
@@ -72,8 +72,8 @@ def test_half_precision_comes_back_as_single(tmp_path: Path) -> None:
         assert_close(again(images), model(images), 0.02)
 
 
-def test_training_sees_the_network_that_was_exported() -> None:
-    """Without the batch's statistics it would see another one."""
+def test_training_mode_equals_the_exported_network() -> None:
+    """Without `rebase_norms` it would use other statistics, and so be another network."""
     path, _ = find_model("dbnet-mobile")
     model = DBNet(ModelConfig("mobilenetv2", 64)).eval()
     load_weights(model, path)
@@ -88,8 +88,8 @@ def test_training_sees_the_network_that_was_exported() -> None:
         assert_close(model.train()(images).prob_logits, expected, 1e-3)
 
 
-def test_a_run_begins_with_a_named_model(data: str, tmp_path: Path) -> None:
-    """Nothing is learnt, so that the network stays what it was, but for rounding."""
+def test_initial_weights_of_a_named_model(data: str, tmp_path: Path) -> None:
+    """At learning rate 0 the network stays the same, except for rounding."""
     run = tmp_path / "run"
     options = ["--preset", "quick", "--steps", "1", "--batch-size", "4", "--workers", "0"]
     more = ["--augmentation.crop-size", "128", "--device", "cpu", "--learning-rate", "0"]
@@ -104,14 +104,16 @@ def test_a_run_begins_with_a_named_model(data: str, tmp_path: Path) -> None:
         assert_close(trained(images), shipped(images), 0.1)
 
 
-def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_precedence_over_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_weights(Path("dbnet-mobile")).name == "dbnet-mobile.onnx"
     Path("dbnet-mobile").touch()
     assert find_weights(Path("dbnet-mobile")) == Path("dbnet-mobile")
 
 
-def test_what_does_not_come_back(tmp_path: Path) -> None:
+def test_weights_that_cannot_be_recovered(tmp_path: Path) -> None:
     model = DBNet(ModelConfig("resnet18", 16, deformable=True))
     with pytest.raises(EngineError, match=r"deformable convolutions .*m\.onnx.*\.safetensors"):
         load_weights(model, tmp_path / "m.onnx")

@@ -7,7 +7,7 @@ from maps import ADVERSARIAL
 
 
 def ring_sector(height: int, width: int) -> np.ndarray:
-    """A curved line of text: a quarter of a thick circle."""
+    """Draw a curved line of text: a quarter of a thick circle."""
     prob_map = np.zeros((height, width), np.float32)
     cv2.ellipse(prob_map, (width // 2, height), (width // 3, width // 3), 0, 200, 340, 0.95, 12)
     return prob_map

@@ -18,7 +18,7 @@ DEFAULTS = core_params(PostprocessParams(), logits=False)
 
 
 def run(prob_map: np.ndarray, params: PostprocessParams) -> tuple[np.ndarray, np.ndarray]:
-    """The core's quads and scores in map pixels."""
+    """Find quads and scores with the core, in pixels of the map."""
     return _core.postprocess(prob_map[None], core_params(params, logits=False))[0]
 
 
@@ -27,10 +27,10 @@ def area(quad: np.ndarray) -> float:
 
 
 def assert_same_boxes(prob_map: np.ndarray, params: PostprocessParams) -> None:
-    """Core and reference agree: each box of one has its box in the other.
+    """Compare core and reference: each box of one has a partner in the other.
 
-    A component may have two rectangles of the same least area; then either may be found, and the
-    mean inside it, the score, is another: such a box is held to its centre's neighbourhood only.
+    A component may have two smallest rectangles of the same area. Either may be found, with a
+    different score; of such a box only the centre is compared.
     """
     quads, scores = run(prob_map, params)
     expected, expected_scores = postprocess_reference(prob_map, params)
@@ -82,7 +82,7 @@ def test_boxes_of_adversarial_maps(name: str, rng: np.random.Generator) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 140), st.integers(20, 140))
-def test_boxes_have_their_shape(seed: int, height: int, width: int) -> None:
+def test_boxes_are_ordered_rectangles(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     quads, scores = run(text_map(height, width, 6, rng), EVERYTHING)
     assert quads.dtype == scores.dtype == np.float32
@@ -109,7 +109,7 @@ def test_pointed_foot_under_a_straight_left_side() -> None:
 
 
 def bar_map(rng: np.random.Generator) -> np.ndarray:
-    """One bar, often cut off by the edge; its pixels all differ, so that a mean tells which."""
+    """Draw one bar, often cut off by the edge, of pixels that all differ: a mean shows which."""
     height, width = rng.integers(8, 60, 2)
     prob_map = np.zeros((height, width), np.float32)
     bar = cv2.boxPoints(
@@ -132,7 +132,7 @@ def test_scores_average_the_pixels_of_fill_poly(rng: np.random.Generator) -> Non
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 7.0, -3.0])
-def test_values_that_are_no_probability(value: float, rng: np.random.Generator) -> None:
+def test_values_that_are_not_probabilities(value: float, rng: np.random.Generator) -> None:
     prob_map = text_map(120, 200, 6, rng)
     prob_map[rng.random(prob_map.shape) < 0.05] = value
     quads, scores = run(prob_map, EVERYTHING)
@@ -141,7 +141,7 @@ def test_values_that_are_no_probability(value: float, rng: np.random.Generator) 
     assert_same_boxes(prob_map, EVERYTHING)
 
 
-def test_all_nan_is_no_text() -> None:
+def test_map_of_nan_has_no_text() -> None:
     assert len(run(np.full((40, 60), np.nan, np.float32), EVERYTHING)[0]) == 0
 
 
@@ -164,7 +164,7 @@ def test_thresholds_at_their_bounds(threshold: float, rng: np.random.Generator) 
 
 
 def test_overlapping_rectangles_keep_their_scores() -> None:
-    """Rings take the path of running sums; the scores are those of the reference all the same."""
+    """Nested squares are averaged by running sums, with the scores of the reference."""
     assert_same_boxes(rings(240) * 0.9, EVERYTHING)
 
 
@@ -188,7 +188,7 @@ def test_same_bytes_from_every_thread(rng: np.random.Generator) -> None:
             assert scores.tobytes() == scores_1.tobytes()
 
 
-def test_noise_of_16_megapixels_goes_through(rng: np.random.Generator) -> None:
+def test_noise_of_16_megapixels(rng: np.random.Generator) -> None:
     prob_map = rng.random((4096, 4096), dtype=np.float32)
     quads, _ = run(prob_map, PostprocessParams(binary_threshold=0.5, score_threshold=0.3))
     assert len(quads) <= 1000
@@ -253,7 +253,7 @@ def test_quads_are_scaled_to_the_image_and_clipped() -> None:
 
 
 @pytest.mark.parametrize("polygons", [False, True])
-def test_padding_is_not_looked_at(polygons: bool) -> None:
+def test_padding_is_ignored(polygons: bool) -> None:
     maps = np.full((2, 64, 96), 0.9, np.float32)
     maps[0, :50, :70] = 0
     maps[1, :40, :] = 0
@@ -302,7 +302,7 @@ def test_core_scales_and_clips_as_numpy_does(rng: np.random.Generator) -> None:
 
 
 def test_unclip_moves_every_side_by_the_distance() -> None:
-    """D' = A' r' / L': a 40 x 20 rectangle at r' = 1.5 grows by 10 on every side."""
+    """By D' = A' r' / L', a 40 x 20 rectangle grows by 10 on every side at r' = 1.5."""
     rectangle = np.array([[100, 100], [140, 100], [140, 120], [100, 120]], np.float32)
     grown = unclip(rectangle, 1.5)
     np.testing.assert_allclose(grown.min(0), [90, 90], atol=0.01)
@@ -310,14 +310,14 @@ def test_unclip_moves_every_side_by_the_distance() -> None:
 
 
 def test_unclip_keeps_the_largest_part() -> None:
-    """A bow tie gives several parts; its larger half is kept."""
+    """The larger half of a bow tie is kept."""
     bow_tie = np.array([[0, 0], [60, 40], [60, 0], [0, 30]], np.float32)
     grown = unclip(bow_tie, 0.1)
     np.testing.assert_allclose(grown.min(0), [25.7, 0], atol=0.5)
     np.testing.assert_allclose(grown.max(0), [60, 40], atol=0.5)
 
 
-def test_unclip_of_nothing() -> None:
+def test_unclip_of_an_empty_outline() -> None:
     assert unclip(np.zeros((4, 2), np.float32), 1.5).shape == (0, 2)
 
 

@@ -55,7 +55,7 @@ def test_preprocess_equals_opencv_at_sizes_in_use(
     np.testing.assert_array_equal(run(image, plan), expected)
 
 
-def test_rows_may_lie_apart(rng: np.random.Generator) -> None:
+def test_rows_may_be_padded(rng: np.random.Generator) -> None:
     whole = rng.integers(0, 256, (50, 80, 3), dtype=np.uint8)
     window = whole[10:40, 5:65]
     plan = SizePolicy(32).plan(30, 60)
@@ -78,13 +78,13 @@ def test_plan_of_a_video_frame() -> None:
     assert SizePolicy(736).plan(720, 1280) == ((720, 1280), (736, 1308), (736, 1312))
 
 
-def test_whole_numbers_of_numpy_are_taken() -> None:
+def test_numpy_integers_are_accepted() -> None:
     assert SizePolicy(np.int64(640)) == SizePolicy(640)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", ["short_side", "long_side_limit"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True])
-def test_size_policy_rejects(field: str, value: float) -> None:
+def test_size_policy_rejects_invalid_sizes(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         SizePolicy(**{field: value})  # type: ignore[arg-type]
 

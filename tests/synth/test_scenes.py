@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic scenes, and the crops that training makes of samples."""
+"""Synthetic scenes, and training crops of samples."""
 
 import dataclasses
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_written_scenes_are_read_without_problems(tmp_path: Path, text_level: st
         assert text.polygon.max() <= 255
 
 
-def test_a_data_set_is_not_drawn_over(tmp_path: Path) -> None:
+def test_a_data_set_is_not_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "samples.jsonl"
     file.write_text("by hand")
     with pytest.raises(ValueError, match="holds a data set; choose another folder"):
@@ -61,7 +61,7 @@ def test_a_data_set_is_not_drawn_over(tmp_path: Path) -> None:
 
 
 def test_letters_lie_inside_their_outlines() -> None:
-    """On a bare surface, what differs from it lies inside the outlines, nearly all of it."""
+    """On a plain surface, nearly all pixels that differ from it are inside the outlines."""
     materials = load_materials(CONFIG)
     shares = []
     for index in range(30):
@@ -95,7 +95,7 @@ def test_without_backgrounds(tmp_path: Path) -> None:
 
 
 def marked_image() -> tuple[np.ndarray, list[Text]]:
-    """A white square of text on black."""
+    """Draw a white square of text on black."""
     image = np.zeros((300, 400, 3), np.uint8)
     polygon = np.array([[120, 90], [260, 90], [260, 170], [120, 170]], np.float64)
     cv2.fillPoly(image, [polygon.astype(np.int32)], (255, 255, 255))
@@ -140,7 +140,7 @@ def test_prob_maps_move_with_the_pixels(factor: float) -> None:
 
 
 def warp_inside(size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
-    """(256, 256) bool: the crop's pixels that lie well inside the image."""
+    """Mark the crop's pixels that lie well inside the image: (256, 256) bool."""
     whole = np.zeros(size, np.uint8)
     whole[2:-2, 2:-2] = 255
     return np.asarray(cv2.warpAffine(whole, matrix, (256, 256)) == 255)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the tests are tiny: one thread is fastest, and the same on every machine."""
+"""One thread for the tiny networks of these tests: fastest, and equal on every machine."""
 
 import torch
 

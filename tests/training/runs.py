@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests look at in the folder of a run."""
+"""Access to the files of a training run, for tests."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small scenes and small runs, for tests of training."""
+"""Small scenes and short runs, for tests of training."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ FONTS = tuple(
     Path(matplotlib.get_data_path(), "fonts/ttf", name)
     for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf")
 )
-"""The same on every machine, so that the scenes are."""
+"""Fonts that are the same on every machine, so that the scenes are as well."""
 AS_THEY_ARE = AugmentConfig(
     crop_size=SIZE,
     scale=(1.0, 1.0),
@@ -25,11 +25,11 @@ AS_THEY_ARE = AugmentConfig(
     color_prob=0,
     degrade_prob=0,
 )
-"""Crops are the scenes themselves."""
+"""Augmentation that leaves the scenes as they are."""
 
 
 def draw_scenes(folder: Path, count: int = 4) -> str:
-    """A few easy scenes, as the name of a data set."""
+    """Draw a few easy scenes, and return the name of the data set."""
     config = SynthConfig(
         size=SIZE,
         text_level="line",
@@ -43,7 +43,7 @@ def draw_scenes(folder: Path, count: int = 4) -> str:
 
 
 def tiny_run(data: str, output: Path, **changes: Any) -> TrainConfig:
-    """A run of a few steps, on one thread, the same every time."""
+    """Configure a run of a few steps, on one thread, equal every time."""
     settings: dict[str, Any] = {
         "data": (data,),
         "output": output,

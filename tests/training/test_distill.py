@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What engines/recipes/distill.py writes down of a teacher's view."""
+"""Data sets that engines/recipes/distill.py writes from a teacher's maps."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def distill() -> Any:
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """A photo in which the teacher sees one of two outlined texts, and half sees a third."""
+    """Photo with two outlined texts, of which the teacher finds one, and a dim third text."""
     image = np.zeros((200, 200, 3), np.uint8)
     image[20:61, 20:181, 1] = 255
     image[150:191, 20:181, 1] = 128  # P = 0.5
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> str:
 
 
 def middle(prob_map: np.ndarray, place: tuple[int, int, int, int]) -> float:
-    """P in the middle of a place of the photo."""
+    """Read P in the middle of an area of the photo."""
     x, y = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
     return float(prob_map[int(y * prob_map.shape[0] / 200), int(x * prob_map.shape[1] / 200)] / 255)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which samples are learnt and which are validated on."""
+"""Selection of training and validation samples, and errors while loading them."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
 
 def write_samples(folder: Path, count: int, texts: list[dict[str, object]]) -> str:
-    """A data set whose images all have these texts."""
+    """Write a data set whose images all have these texts."""
     for number in range(count):
         write_photo(folder / f"{number}.png")
     records = [json.dumps({"image": f"{number}.png", "texts": texts}) for number in range(count)]
@@ -42,7 +42,7 @@ def test_bad_weight_of_a_data_set(tmp_path: Path, weight: str) -> None:
 
 
 @pytest.mark.parametrize("texts", [[], [{"polygon": BOX, "ignore": True}]])
-def test_nothing_to_learn_or_to_find(tmp_path: Path, texts: list[dict[str, object]]) -> None:
+def test_data_without_text(tmp_path: Path, texts: list[dict[str, object]]) -> None:
     samples = read_samples(write_samples(tmp_path / "all", 1, [{"polygon": BOX}]))
     empty = read_samples(write_samples(tmp_path / "empty", 1, texts))
     with pytest.raises(ValueError, match="no text to learn in data"):
@@ -52,7 +52,9 @@ def test_nothing_to_learn_or_to_find(tmp_path: Path, texts: list[dict[str, objec
     check_texts([Source(empty, 1), Source(samples, 1)], [])  # background is welcome
 
 
-def test_validation_on_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_if_validation_images_are_training_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = write_samples(tmp_path, 7, [{"polygon": BOX}])
     validation = read_samples(f"{data}#val")
     check_texts(read_sources((f"{data}#train",)), validation)
@@ -62,7 +64,7 @@ def test_validation_on_what_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_is_gone(tmp_path: Path, workers: int) -> None:
+def test_missing_image(tmp_path: Path, workers: int) -> None:
     sources = read_sources((write_samples(tmp_path, 1, [{"polygon": BOX}]),))
     (tmp_path / "0.png").unlink()
     stream = CropStream(sources, AugmentConfig(64), TargetConfig(), 0)
@@ -72,7 +74,7 @@ def test_an_image_that_is_gone(tmp_path: Path, workers: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_worker_that_was_killed() -> None:
+def test_killed_worker() -> None:
     def crops() -> Iterator[Crop]:
         raise RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. \nRaise it.")
         yield

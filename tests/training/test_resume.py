@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training stops and goes on as if it had not, and only in the way it began."""
+"""Resuming of training runs: same result, same configuration."""
 
 import dataclasses
 import errno
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return draw_scenes(tmp_path_factory.mktemp("scenes"))
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data: str, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(data: str, tmp_path: Path) -> None:
     whole = train(tiny_run(data, tmp_path / "whole"))
 
     def stop_at_5(record: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def test_another_configuration_is_refused(data: str, tmp_path: Path) -> None:
             train(dataclasses.replace(config, **change))
 
 
-def test_what_is_not_learnt_may_change(data: str, tmp_path: Path) -> None:
+def test_settings_that_may_change(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path, validation=(data,), validate_every=2)
     with pytest.raises(StopError):
         train(config, stop_after(3))
@@ -98,7 +98,7 @@ def test_what_is_not_learnt_may_change(data: str, tmp_path: Path) -> None:
     assert (written["precision"], len(written["validation"])) == ("bf16", 2)
 
 
-def test_the_best_f_on_other_images_says_nothing(data: str, tmp_path: Path) -> None:
+def test_best_f_is_reset_for_other_validation_images(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path, validation=(data,))
     state = training.begin(config, ALONE)
     state.best_f = 0.9
@@ -141,13 +141,15 @@ def test_a_damaged_state(data: str, tmp_path: Path, damage: str) -> None:
         train(config)
 
 
-def test_everybody_may_read_what_a_run_writes(data: str, tmp_path: Path) -> None:
+def test_files_of_a_run_are_readable_by_all_users(data: str, tmp_path: Path) -> None:
     train(tiny_run(data, tmp_path, steps=1))
     modes = {(tmp_path / name).stat().st_mode for name in ("last.safetensors", "state.pt")}
     assert modes == {(tmp_path / "config.json").stat().st_mode}
 
 
-def test_a_full_disk_is_named(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_error_names_the_file(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

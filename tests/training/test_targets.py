@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label maps: the core against NumPy, and both against what the paper says."""
+"""Label maps: the core compared with NumPy, and both with the paper."""
 
 import numpy as np
 import pyclipper
@@ -15,7 +15,7 @@ BOX: Polygon = np.array([[20, 30], [120, 30], [120, 60], [20, 60]], np.float64)
 
 
 def random_polygon(rng: np.random.Generator, size: int) -> Polygon:
-    """A star-shaped outline of 3 to 14 corners, turned, stretched and partly outside."""
+    """Draw a star-shaped outline of 3 to 14 corners, turned, stretched and partly outside."""
     count = int(rng.integers(3, 15))
     angles = np.sort(rng.random(count)) * 2 * np.pi
     radii = rng.uniform(0.5, 1, count)
@@ -90,7 +90,7 @@ def test_small_text_is_ignored(height: int) -> None:
     assert not maps.shrink_map.any()
 
 
-def test_text_of_which_only_the_rim_shows_is_ignored() -> None:
+def test_text_with_only_its_rim_visible_is_ignored() -> None:
     maps = make_targets([BOX - [0, 56]], [False], (50, 140))  # rows 0 to 4 of it are in sight
     assert not maps.shrink_map.any()
     assert not maps.thresh_mask.any()
@@ -98,7 +98,7 @@ def test_text_of_which_only_the_rim_shows_is_ignored() -> None:
     assert (maps.shrink_mask[5:] == 1).all()
 
 
-def test_far_outside_and_huge() -> None:
+def test_polygons_far_outside_and_huge_ones() -> None:
     far = BOX + 1e12
     huge = np.array([[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]])
     maps = make_targets([far, huge], [False, False], (50, 60))

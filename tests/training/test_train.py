@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training stops and goes on, skips what is not finite, and does the same in several processes."""
+"""Training: steps that are not finite, several processes, validation, configuration."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def test_same_seed_same_weights(data: str, tmp_path: Path) -> None:
         assert_same_weights(first, other)
 
 
-def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) -> None:
+def test_a_skipped_step_changes_nothing(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path)
     state = training.begin(config, ALONE)
     crop = next(load_crops(_stream(config), (0, 1), 2, 0))
@@ -64,7 +64,9 @@ def test_a_step_that_is_not_finite_leaves_no_trace(data: str, tmp_path: Path) ->
     assert state.skipped_in_row == 0
 
 
-def test_a_run_of_them_stops(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_skipped_steps_stop_training(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StopError):
         train(tiny_run(data, tmp_path, steps=30, checkpoint_every=2), stop_after(4))
     step = losses_module.compute_loss
@@ -84,26 +86,26 @@ def _stream(config: TrainConfig) -> Any:
     return CropStream(read_sources(config.data), config.augmentation, config.targets, config.seed)
 
 
-def test_a_prob_map_is_learnt_in_place_of_the_shrunk_texts(data: str, tmp_path: Path) -> None:
+def test_a_prob_map_replaces_the_shrink_map(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path)
     (source,) = read_sources(config.data)
     file = tmp_path / "map.png"
     height, width = load_sample_image(source.samples[0]).shape[:2]
     cv2.imwrite(str(file), np.full((height // 2, width // 2), 102, np.uint8))
     sample = dataclasses.replace(source.samples[0], prob_map=file)
-    plain, taught = (
+    plain, learnt = (
         CropStream([Source([each], 1.0)], config.augmentation, config.targets, 0)
         for each in (source.samples[0], sample)
     )
     for position in range(5):
-        expected, crop = plain[position], taught[position]
+        expected, crop = plain[position], learnt[position]
         torch.testing.assert_close(crop.image, expected.image)
         torch.testing.assert_close(crop.labels.thresh_map, expected.labels.thresh_map)
         assert crop.labels.shrink_map.max() == pytest.approx(0.4)
         assert (crop.labels.shrink_mask == 1).all()
 
 
-def test_several_processes_do_what_one_does(data: str, tmp_path: Path) -> None:
+def test_several_processes_equal_one(data: str, tmp_path: Path) -> None:
     # SGD, as AdamW's first steps turn a rounding of the gradient into a step of full length.
     settings = {"batch_size": 4, "steps": 4, "optimizer": "sgd", "learning_rate": 1e-3}
     train(tiny_run(data, tmp_path / "one", **settings))
@@ -136,7 +138,7 @@ def test_learning_rate() -> None:
     assert learning_rate(config, 99) == pytest.approx(0.01**0.9)
 
 
-def test_epochs_count_samples(data: str, tmp_path: Path) -> None:
+def test_epochs_are_passes_over_the_samples(data: str, tmp_path: Path) -> None:
     config = tiny_run(data, tmp_path, epochs=1.5, batch_size=2)
     assert training._with_steps(config, 4).steps == 3
 
@@ -187,7 +189,7 @@ def test_bad_configuration(changes: dict[str, Any], message: str) -> None:
         TrainConfig(**{"data": ("jsonl:x",), **changes})
 
 
-def test_paths_may_be_text() -> None:
+def test_paths_may_be_strings() -> None:
     config = TrainConfig(["jsonl:x"], "runs/a", init="weights.pth")  # type: ignore[arg-type]
     assert (config.data, config.output) == (("jsonl:x",), Path("runs/a"))
     assert config.init == Path("weights.pth")
@@ -197,12 +199,12 @@ def test_paths_may_be_text() -> None:
     ("device", "message"),
     [("gpu", 'must be "auto", "cpu", "cuda" or "cuda:0"'), ("cuda:99", "CUDA devices; install")],
 )
-def test_a_device_that_is_not_there(data: str, tmp_path: Path, device: str, message: str) -> None:
+def test_missing_device(data: str, tmp_path: Path, device: str, message: str) -> None:
     with pytest.raises((ValueError, EngineError), match=message):
         train(tiny_run(data, tmp_path, device=device))
 
 
-def test_weights_of_another_network(
+def test_initial_weights_of_another_network(
     data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = DBNet(ModelConfig("resnet18", 16))
@@ -222,7 +224,7 @@ def test_weights_of_another_network(
     assert "weights of the backbone resnet50; the others stay random" in caplog.text
 
 
-def test_a_gpu_without_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_gpu_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError
 
@@ -232,7 +234,7 @@ def test_a_gpu_without_memory(data: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_second_run_in_the_same_process(data: str, tmp_path: Path) -> None:
-    """Workers that are forked after a validation would hang."""
+    """Workers forked after a validation would hang."""
     for name in ("first", "second"):
         train(tiny_run(data, tmp_path / name, steps=2, workers=1, validation=(data,)))
     assert_same_weights(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From nothing to text found: scenes, training, export, detection, score, on the command line."""
+"""End-to-end test on the command line: scenes, training, export, detection, evaluation."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,9 @@ AS_THEY_ARE = [
 ]
 
 
-def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scenes_training_export_detection_and_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenes = tmp_path / "scenes"
     drawn = ["--size", str(SIZE), "--text-height", "18", "30", "--max-blocks", "2", "--seed", "1"]
     drawn += ["--text-level", "line", "--chinese", "0", *(f"--fonts={font}" for font in FONTS)]
