@@ -27,7 +27,7 @@ from measure import machine, write_report
 from rich.console import Console
 from rich.table import Table
 
-app = App(help="The switches of the model, each trained on the same scenes.")
+app = App(help="Train and score variants of the model on the same scenes.")
 
 
 def variants(inner_channels: int) -> dict[str, tuple[ModelConfig, LossConfig]]:

@@ -38,7 +38,7 @@ from scenes import text_scene
 
 Precision = Literal["fp32", "fp16", "int8"]
 
-app = App(help="Maps, boxes and scores of every engine that is here.")
+app = App(help="Compare maps, boxes and scores of every available engine.")
 SAME_BOX_IOU = 0.8
 
 
@@ -107,7 +107,7 @@ def calibration_images(source: Source, card: ModelCard) -> NDArray[np.float32]:
 def open_pytorch(source: Source) -> Detector:
     """Open the checkpoint in PyTorch."""
     if source.path.suffix != ".safetensors":
-        raise EngineError("the model is no checkpoint")
+        raise EngineError("the model is not a checkpoint")
     return Detector(source.path, device="cpu")
 
 
@@ -147,7 +147,7 @@ def open_graph(source: Source, precision: Precision) -> Detector:
 def open_tensorrt(source: Source, precision: Precision) -> Detector:
     """Build and open an engine for this GPU."""
     if not cuda_available():
-        raise EngineError("no GPU")
+        raise EngineError("there is no GPU")
     calibration = source.calibration if precision == "int8" else None
     if precision == "int8" and calibration is None:
         raise EngineError("int8 needs --calibration FOLDER")
@@ -231,7 +231,7 @@ def make_rows(
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
     """Print the table."""
-    table = Table("engine", "F", "map, most", "map, mean", "mask IoU, least", "same boxes")
+    table = Table("engine", "F", "map, max", "map, mean", "mask IoU, min", "same boxes")
     for row in rows:
         if "not_run" in row:
             table.add_row(row["engine"], "not run", style="dim")
@@ -300,7 +300,7 @@ def main(
         draw(rows, plot)
     wrong = [row["engine"] for row in rows if not row.get("agrees", True)]
     if wrong:
-        raise SystemExit(f"too few boxes of the first engine's are found by {', '.join(wrong)}")
+        raise SystemExit(f"too few boxes of the first engine are found by {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ SHAPES = {
     "page": (1240, 900, 160),
 }
 
-app = App(help="Frames a second, and where the time goes.")
+app = App(help="Measure frames per second and the time of each stage.")
 console = Console(width=max(120, Console().width))  # the tables are wide
 
 
@@ -69,7 +69,7 @@ def run_stages(
         / row["network"]["p50_ms"]
         for row in stages.values()
     ]
-    console.print(f"all but the network: {100 * max(shares):.1f} % of the network's time at most")
+    console.print(f"without the network: {100 * max(shares):.1f} % of the network's time at most")
     rates = throughput(detector, next(iter(photos.values())), batch, repeats)
     for name, rate in rates.items():
         console.print(f"{name}: {rate:.1f} images/s")
@@ -122,7 +122,9 @@ def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
     result = compare(photos, repeats)
     for table in comparison_tables(result):
         console.print(table)
-    console.print("same texts: share of its texts that ours overlap by half, and of ours by its")
+    console.print(
+        "same texts: share of its texts that ours overlap by half, and of ours that its overlap"
+    )
     for name, why in result["missing"].items():
         console.print(f"not compared: {name}: {why}", markup=False)
     return result

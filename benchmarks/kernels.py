@@ -35,7 +35,7 @@ REPLAYS = 20  # between two events, so that the gap of a launch is not what is t
 CAPACITY = 8192
 CARD = ModelCard(name="none")
 
-app = App(help="Times of the GPU kernels.")
+app = App(help="Time the GPU kernels.")
 
 
 class Upload(NamedTuple):
@@ -230,7 +230,7 @@ def main(*, repeats: int = 50, json: Path | None = None, plot: Path | None = Non
     """
     check_plot(plot)
     if not (cuda_available() and torch.cuda.is_available()):
-        raise SystemExit("this needs a GPU, PyTorch with CUDA, and a build with CUDA")
+        raise SystemExit("this benchmark needs a GPU, PyTorch with CUDA, and a build with CUDA")
     rng = np.random.default_rng(0)
     bandwidth = bandwidth_gb_s(repeats)
     work: list[Callable[[], list[dict[str, Any]]]] = [
@@ -264,7 +264,7 @@ def main(*, repeats: int = 50, json: Path | None = None, plot: Path | None = Non
     if plot is not None:
         draw(rows, plot)
     if wrong:
-        raise SystemExit("wrong answers, not timed:\n" + "\n".join(wrong))
+        raise SystemExit("wrong results, not timed:\n" + "\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from scenes import text_scene
 
-app = App(help="Memory over many detections of varying shapes.")
+app = App(help="Measure memory over many detections of varying shapes.")
 NUM_PARTS = 20
 MIN_TO_JUDGE = 1000
 """Minimum number of detections; in shorter runs growth may be warming up."""
@@ -53,7 +53,7 @@ def device_mb(device: Device) -> float:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     with device.current():
         if load_driver().cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
-            raise SystemExit("the CUDA driver does not tell how much memory is free")
+            raise SystemExit("the CUDA driver does not report its free memory")
     return (total.value - free.value) / 1e6
 
 

@@ -295,7 +295,7 @@ def comparison_tables(result: dict[str, Any]) -> list[Table]:
     for way in ways:
         cells = [row["ms"][way] for row in result["rows"]]
         times.add_row(way, *(f"{cell['p50_ms']:.0f} ({cell['p99_ms']:.0f})" for cell in cells))
-    summary_table = Table("", "times as long", "same texts", "does otherwise", title="all photos")
+    summary_table = Table("", "times as long", "same texts", "differences", title="all photos")
     for way in ways:
         agreed = result["agreed"].get(way)
         shares = "" if agreed is None else f"{agreed[0]:.0%}, {agreed[1]:.0%}"

@@ -49,7 +49,7 @@ def draw_stages(axes: Any, rows: dict[str, Any]) -> None:
         left += widths
     axes.invert_yaxis()
     axes.set_xlabel("median time of a detection, ms")
-    axes.set_title("Where the time of a detection goes")
+    axes.set_title("Time of each stage of a detection")
     _legend_below(axes)
 
 
@@ -58,7 +58,7 @@ def draw_gpu(axes: Any, rows: dict[str, Any]) -> None:
     names = [f"{photo}: {work}" for photo, row in rows.items() for work in row["ms"]]
     axes.barh(names, [ms["p50_ms"] for row in rows.values() for ms in row["ms"].values()])
     axes.invert_yaxis()
-    axes.set_xlabel("median time a frame, ms")
+    axes.set_xlabel("median time per frame, ms")
     axes.set_title("A detection on the GPU")
 
 
@@ -98,7 +98,7 @@ def draw_sweep(axes: Any, sweep: dict[str, Any]) -> None:
         axes.minorticks_off()
         axes.set_yticks(*_decades(axes))
     axes.set_xlabel(X_LABELS[x_name])
-    axes.set_ylabel("images a second" if rates else "median time, ms")
+    axes.set_ylabel("images per second" if rates else "median time, ms")
     axes.set_title(f"Growth with {sweep['title']}")
     _legend_below(axes)
 
@@ -140,7 +140,7 @@ def draw_paper(axes: Any, result: dict[str, Any]) -> None:
     axes.set_yticks(y, names)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel("frames a second, batch 1, with post-processing")
+    axes.set_xlabel("frames per second, batch 1, with post-processing")
     axes.set_title("The paper's settings: DB with DCN, untrained weights")
     _legend_below(axes)
 

@@ -44,7 +44,7 @@ WAYS = {
     "copy": "copy",
 }
 
-app = App(help="Pre- and post-processing against OpenCV and pyclipper.")
+app = App(help="Time pre- and post-processing, compared with OpenCV and pyclipper.")
 Map = NDArray[np.float32]
 
 
@@ -106,7 +106,7 @@ def check_boxes(case: Case) -> float:
 def check(found: Detections, expected: Map) -> None:
     """Check that the boxes of the reference were found."""
     if abs(len(found) - len(expected)) > max(2, 0.02 * len(expected)):
-        raise SystemExit(f"{len(found)} boxes where the reference has {len(expected)}")
+        raise SystemExit(f"{len(found)} boxes, but the reference has {len(expected)}")
     if len(expected) == 0:
         return
     some = expected[:: max(1, len(expected) // 1000)]
@@ -121,7 +121,7 @@ def check_components(values: Map, threshold: float) -> None:
     with_stats, labels_too, stats, _ = components_with_stats(values, threshold)
     ours, boxes = _core.label_components(values, threshold)
     if not count - 1 == with_stats - 1 == len(boxes):
-        raise SystemExit(f"{count - 1} and {with_stats - 1} components where ours are {len(boxes)}")
+        raise SystemExit(f"{count - 1} and {with_stats - 1} components, but ours are {len(boxes)}")
     numbers = np.zeros(count, np.int64)
     numbers[labels] = ours
     same = np.array_equal(numbers[labels], ours) and np.array_equal(labels, labels_too)

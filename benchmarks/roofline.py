@@ -29,7 +29,7 @@ from measure import interleaved, machine, summary, write_report
 from rich.console import Console
 from rich.table import Table
 
-app = App(help="Operations, bytes and the least time of a network.")
+app = App(help="Compute operations, bytes and the minimum time of a network.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> Layer | 
         return None
     source, weight, result = (shapes.get(n, ()) for n in (*node.input[:2], node.output[0]))
     if not (source and weight and result) or 0 in (*source, *weight, *result):
-        raise SystemExit(f"the size of {node.output[0]} ({node.op_type}) cannot be told")
+        raise SystemExit(f"the size of {node.output[0]} ({node.op_type}) cannot be determined")
     # Every output value of a convolution, and every input value of a transposed one, meets the
     # weights of one filter; a filter has all weights but those of the channels counted already.
     values = result if node.op_type != "ConvTranspose" else source
@@ -122,7 +122,7 @@ def measure_ms(engines: dict[str, Engine], size: tuple[int, int]) -> dict[str, d
     for name, engine in engines.items():
         maps = engine(batch)
         if maps.shape != (1, *size) or not np.isfinite(maps).all():
-            raise SystemExit(f"{name} gives no map of {size[0]}x{size[1]}")
+            raise SystemExit(f"{name} does not return a map of {size[0]}x{size[1]}")
     functions: dict[str, Callable[[], object]] = {
         name: partial(engine, batch) for name, engine in engines.items()
     }
@@ -133,8 +133,8 @@ def draw(graphs: dict[str, list[Layer]], gpu_name: str, path: Path) -> None:
     """Draw the roofline of a GPU, and the computed layers under it."""
     gpu = GPUS[gpu_name]
     ridge = gpu.tflops * 1e3 / gpu.gb_per_second
-    title = f"Layers under the roof of {gpu_name}: on paper, nothing was run there"
-    with draw_plot(path, title, "operations a byte", "TFLOP/s, at most") as axes:
+    title = f"Layers under the roofline of {gpu_name}: computed, not measured"
+    with draw_plot(path, title, "operations per byte", "maximum TFLOP/s") as axes:
         axes.set(xscale="log", yscale="log")
         slope = np.geomspace(0.1, 1e5, 200)
         axes.plot(
@@ -150,7 +150,7 @@ def draw(graphs: dict[str, list[Layer]], gpu_name: str, path: Path) -> None:
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
     """Print operations, floors and measured times."""
-    table = Table("model", "GFLOP", "million values", title="floors in ms, on paper")
+    table = Table("model", "GFLOP", "million values", title="computed floors in ms")
     for gpu in GPUS:
         table.add_column(gpu, justify="right")
     measured = any("measured_ms" in row for row in rows)

@@ -95,7 +95,9 @@ def check_same(found: Detections, expected: Detections, what: str) -> None:
     """Check that two results are equal bit by bit."""
     same = np.array_equal(found.quads, expected.quads)
     if not (same and np.array_equal(found.scores, expected.scores)):
-        raise SystemExit(f"{what}: {len(found)} texts, other than the {len(expected)} expected")
+        raise SystemExit(
+            f"{what}: {len(found)} texts, which differ from the {len(expected)} expected"
+        )
 
 
 def cpu_table(rows: dict[str, Any]) -> Table:
@@ -199,7 +201,7 @@ def video(detector: Detector, frames: list[Image]) -> list[Detections]:
 def gpu_table(rows: dict[str, Any]) -> Table:
     """Make the table: one row per photo and way."""
     columns = ("median ms", "p99 ms", "frames/s")
-    table = Table("photo", "size", "texts", "work", *columns, title="on the GPU, a frame")
+    table = Table("photo", "size", "texts", "work", *columns, title="on the GPU, per frame")
     for name, row in rows.items():
         size = f"{row['size'][0]}x{row['size'][1]}"
         for work, time in row["ms"].items():

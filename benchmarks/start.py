@@ -53,7 +53,7 @@ def start(model: ModelChoice, repeats: int) -> dict[str, Any]:
     """Measure the steps of new processes in ms: the first with an empty cache of compiled models,
     the others with the cache that it filled."""
     if model.is_untrained:
-        raise SystemExit("starting is measured with a model of a file or a name")
+        raise SystemExit("--start needs a model that is a file or a name")
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "photo.png"
         cv2.imwrite(str(image), text_scene(720, 1280, 7, np.random.default_rng(0)))

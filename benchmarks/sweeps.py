@@ -137,7 +137,7 @@ def concurrency(model: ModelChoice, repeats: int, callers: tuple[int, ...] = CAL
         }
         for count in callers
     ]
-    return {"title": "callers at once", "x": "callers", "rows": rows}
+    return {"title": "simultaneous callers", "x": "callers", "rows": rows}
 
 
 def _call_at_once(detector: Detector, image: Image, count: int) -> tuple[list[float], float]:
@@ -167,7 +167,7 @@ def threads(model: ModelChoice, repeats: int, counts: tuple[int, ...] = ()) -> A
     counts = counts or tuple(sorted({1 << n for n in range(cores.bit_length())} | {cores}))
     detectors = {count: dataclasses.replace(model, threads=count).open() for count in counts}
     if runs_on_gpu(detectors[counts[0]]):
-        raise SystemExit("threads are the CPU's, and this model runs on the GPU")
+        raise SystemExit("--sweep threads needs a model on the CPU; this one runs on the GPU")
     image = model.draw(720, 1280, 12, np.random.default_rng(0))
     expected = detectors[counts[0]].detect(image)
     for count, detector in detectors.items():

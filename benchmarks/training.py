@@ -37,7 +37,7 @@ from measure import interleaved, machine, summary, write_report
 from rich.console import Console
 from rich.table import Table
 
-app = App(help="Label maps, scenes, crops and steps of training.")
+app = App(help="Measure the speed of label maps, scenes, crops and training steps.")
 Polygons = list[Any]
 COUNTS = (3, 30, 120)
 """Numbers of texts per image."""
@@ -239,7 +239,7 @@ def main(
         times = [f"{row[way]['p50_ms']:.2f}" for way in ("core", "numpy")]
         table.add_row(row["case"], *times, f"{row['ratio']:.1f}x")
     console.print(table)
-    table = Table("in one process", "a second", "least")
+    table = Table("in one process", "per second", "minimum")
     for row in report["rates"]:
         table.add_row(row["case"], f"{row['per_second']:.1f}", f"{row['least']:.1f}")
     console.print(table)

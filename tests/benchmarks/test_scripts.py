@@ -86,7 +86,7 @@ def test_postprocess_script_stops_at_other_boxes(
         script.postprocess_row(case, 1, 0.1)
     nothing = Detections(np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32))
     monkeypatch.setattr(script, "postprocess", lambda *_, **__: [nothing])
-    with pytest.raises(SystemExit, match="0 boxes where the reference has 12"):
+    with pytest.raises(SystemExit, match="0 boxes, but the reference has 12"):
         script.postprocess_row(case, 1, 0.1)
 
 
@@ -147,7 +147,7 @@ def test_accuracy_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rows["TensorRT's fp16 graph, ONNX Runtime"]["agrees"]
     assert "checkpoint" in rows["PyTorch fp32"]["not_run"]
     assert "--calibration" in rows["TensorRT's int8 graph, ONNX Runtime"]["not_run"]
-    assert "PyTorch fp32 did not run: the model is no checkpoint" in capsys.readouterr().out
+    assert "PyTorch fp32 did not run: the model is not a checkpoint" in capsys.readouterr().out
 
 
 def test_accuracy_script_fails_at_other_boxes(
@@ -213,7 +213,7 @@ def test_roofline_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert row["gflop"] == pytest.approx(52.5 * 64 * 96 / (736 * 1280), rel=0.05)
     assert row["measured_ms"]["p50_ms"] > 0
     assert set(row["floor_ms"]) == set(script.GPUS)
-    assert "on paper" in capsys.readouterr().out
+    assert "computed floors" in capsys.readouterr().out
     assert plot is None or plot.is_file()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels, compiled for the emulator once per test run, and the fixtures around them."""
+"""Kernels compiled for the emulator, once per test run, and their fixtures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Sizes = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Components:
-    """What the labelling kernels found in a batch of maps."""
+    """Results of the labelling kernels for a batch of maps."""
 
     labels: np.ndarray  # (B, h, w) uint32: 1 + first pixel of the component, 0 elsewhere
     firsts: list[np.ndarray]  # for each map, sorted: y * w + x of the first pixel of each component
@@ -53,7 +53,7 @@ class Components:
 
 @dataclass(frozen=True)
 class Boxes:
-    """What the kernels found in a batch of maps."""
+    """Results of the box kernels for a batch of maps."""
 
     found: list[np.ndarray]  # for each map, (N,) of kernels.TEXT_BOX
     num_dropped: list[int]
@@ -61,7 +61,7 @@ class Boxes:
 
 
 class BoxFinder:
-    """find_boxes for maps of one shape, with the device memory that it keeps between calls."""
+    """Caller of find_boxes for maps of one shape, with device memory that is kept between calls."""
 
     def __init__(self, core: Any, shape: tuple[int, int, int]) -> None:
         self._core = core
@@ -79,7 +79,7 @@ class BoxFinder:
         sizes: Sizes | None = None,
         image_sizes: Sizes | None = None,
     ) -> Boxes:
-        """Boxes of (B, h, w) maps; in pixels of the map where `image_sizes` is None."""
+        """Find boxes in (B, h, w) maps; they are in pixels of the map if `image_sizes` is None."""
         assert maps.shape == self._shape
         sizes = [self._shape[1:]] * len(maps) if sizes is None else sizes
         kernels = self._core.kernels
@@ -111,7 +111,7 @@ class BoxFinder:
 
 
 class Upload(NamedTuple):
-    """What the kernels read beside pixels and maps: addresses in `memory`."""
+    """Parameters that the kernels read: addresses in `memory`."""
 
     memory: np.ndarray
     params: int
@@ -121,7 +121,7 @@ class Upload(NamedTuple):
 
 
 def write_upload(core: Any, images: Sequence[Any], params: PostprocessParams) -> Upload:
-    """As the pipeline writes it, for images with the size that each takes within the network."""
+    """Write the parameters as the pipeline does, for images and their sizes in the network."""
     own = core.PostprocessParams(
         binary_threshold=params.binary_threshold,
         score_threshold=params.score_threshold,
@@ -136,7 +136,7 @@ def write_upload(core: Any, images: Sequence[Any], params: PostprocessParams) ->
 
 
 class Emulator:
-    """The compiled kernels and the machine that runs them."""
+    """Compiled kernels and the emulated machine that runs them."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._core = cuda.core
@@ -151,18 +151,22 @@ class Emulator:
         yield_one_in: int = 0,
         check_races: bool = False,
     ) -> None:
-        """How the next kernels run; seed 0 runs threads in order."""
+        """Set how the next kernels run; seed 0 runs threads in order."""
         self._library.emulator_configure(
             ctypes.c_ulonglong(seed), resident_blocks, yield_one_in, int(check_races)
         )
 
     @property
     def first_race(self) -> str:
-        """The first race found since `configure`, or ""."""
+        """Return the first race found since `configure`, or ""."""
         return self._library.emulator_first_race().decode()
 
     def fault(self, name: str) -> int:
-        """Run one of the kernels of faults.hpp; its result. Raises RuntimeError."""
+        """Run one of the kernels of faults.hpp, and return its result.
+
+        Raises:
+            RuntimeError: The emulator found an error.
+        """
         out = ctypes.c_uint(0)
         self.check(self._library.run_fault(name.encode(), ctypes.byref(out)))
         return out.value
@@ -177,7 +181,7 @@ class Emulator:
         dtype: type = np.float32,
         chroma: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(3, h, w) of the preprocess kernel for sizes (resized, padded)."""
+        """Run the preprocess kernel for sizes (resized, padded); returns (3, h, w)."""
         resized, padded = sizes
         address = (
             image.ctypes.data,
@@ -208,7 +212,7 @@ class Emulator:
         threshold: float = 0.3,
         min_area: float = 0,
     ) -> Components:
-        """Components of (B, h, w) maps."""
+        """Find the components of (B, h, w) maps."""
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
         firsts: np.ndarray = np.zeros((len(maps), maps[0].size), np.uint32)
         num_firsts: np.ndarray = np.zeros(len(maps), np.uint32)
@@ -227,12 +231,12 @@ class Emulator:
         return Components(labels, found)
 
     def box_finder(self, shape: tuple[int, int, int]) -> BoxFinder:
-        """For maps of shape (B, h, w)."""
+        """Make a `BoxFinder` for maps of shape (B, h, w)."""
         return BoxFinder(self._core, shape)
 
     @staticmethod
     def check(message: bytes) -> None:
-        """Raise what went wrong."""
+        """Raise an error or a race of the emulator."""
         if message:
             raise RuntimeError(message.decode())
 

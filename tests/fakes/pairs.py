@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector on the fake GPU, and the same on the CPU."""
+"""Pairs of the same detector, on the fake GPU and on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fakes.engines import CARD, GreenOnCpu
 
 
 class GreenOnGpu:
-    """The same, as work on a stream."""
+    """Engine whose map is the green channel, enqueued on a stream."""
 
     card = CARD
     description = "green, GPU"
@@ -47,7 +47,7 @@ class GreenOnGpu:
 
 
 class OnDevice:
-    """Host memory that says it is on the device, as the fake runtime's is."""
+    """Array in main memory that claims to be on the device, as that of the fake runtime."""
 
     def __init__(self, array: np.ndarray, **interface: Any) -> None:
         self.array = array
@@ -69,7 +69,7 @@ class OnDeviceByDLPack:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A detector on the fake GPU, and the same on the CPU."""
+    """Same detector on the fake GPU and on the CPU."""
 
     gpu: Detector
     cpu: Detector

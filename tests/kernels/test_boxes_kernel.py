@@ -30,7 +30,7 @@ def box_params(
 def on_cpu(
     maps: np.ndarray, params: _core.PostprocessParams, sizes: Sizes | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The core's quads, clipped to the map, and scores."""
+    """Find quads, clipped to the map, and scores with the core."""
     sizes = [maps.shape[1:]] * len(maps) if sizes is None else sizes
     results = _core.postprocess(maps.astype(np.float32), params, sizes)
     return [
@@ -107,7 +107,7 @@ def test_corners_and_scores_agree_within_the_contract(
 
 
 def test_results_are_those_of_postprocess(emulator: Emulator, rng: np.random.Generator) -> None:
-    """In pixels of the image, from the part of each map that shows it."""
+    """Boxes are in pixels of the image, from the part of each map that shows it."""
     plans = [ResizePlan((120, 180), (60, 90), (64, 96)), ResizePlan((31, 48), (62, 96), (64, 96))]
     maps = np.stack([text_map(64, 96, 6, rng) for _ in plans])
     sizes, image_sizes = [plan.resized for plan in plans], [plan.image for plan in plans]
@@ -130,7 +130,7 @@ def test_sizes_within_a_batch(emulator: Emulator, rng: np.random.Generator) -> N
 def test_text_taller_than_the_rows_that_are_read_at_once(
     emulator: Emulator, rng: np.random.Generator
 ) -> None:
-    """256 rows at once: hull and score go on with the next; a disc has a hull of many corners."""
+    """Hull and score continue over blocks of 256 rows; a disc has a hull of many corners."""
     maps: np.ndarray = np.zeros((3, 600, 280), np.float32)
     cv2.ellipse(maps[0], (140, 300), (135, 295), 0, 0, 360, 1, -1)
     cv2.fillPoly(maps[1], [np.array([[3, 20], [40, 5], [270, 590], [250, 598]], np.int32)], 1)
@@ -162,7 +162,7 @@ def test_logits_give_the_boxes_of_their_probabilities(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 7.0, -3.0])
 @pytest.mark.parametrize("logits", [False, True])
-def test_values_that_are_no_probability(
+def test_values_that_are_not_probabilities(
     emulator: Emulator, value: float, logits: bool, rng: np.random.Generator
 ) -> None:
     maps = text_map(60, 100, 4, rng)[None]
@@ -192,7 +192,7 @@ def test_max_boxes_keeps_the_best(emulator: Emulator, rng: np.random.Generator) 
 
 
 def test_too_many_candidates_are_reported(emulator: Emulator) -> None:
-    """93 x 93 squares of 2 x 2 pixels are more than are kept; the next call is none the worse."""
+    """93 x 93 squares of 2 x 2 pixels exceed the limit; the next call is not affected."""
     maps: np.ndarray = np.zeros((1, 279, 279), np.float32)
     for y, x in np.ndindex(2, 2):
         maps[0, y::3, x::3] = 1
@@ -209,7 +209,7 @@ def test_too_many_candidates_are_reported(emulator: Emulator) -> None:
     assert_same_boxes(boxes.found[0], *on_cpu(maps, params)[0])
 
 
-def test_labels_tell_the_pixels_of_a_box(emulator: Emulator, rng: np.random.Generator) -> None:
+def test_labels_identify_the_pixels_of_a_box(emulator: Emulator, rng: np.random.Generator) -> None:
     maps = text_map(100, 160, 6, rng)[None]
     boxes = emulator.box_finder(maps.shape)(maps, box_params())
     assert len(boxes.found[0]) > 0

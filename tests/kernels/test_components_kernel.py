@@ -21,7 +21,7 @@ SHAPES = [
 
 
 def expected_labels(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
-    """(h, w) uint32 labels of one map by SciPy: 1 + the component's first pixel in raster order."""
+    """Label one map with SciPy: (h, w) uint32, 1 + the first pixel of the component."""
     inside: np.ndarray = np.zeros(values.shape, bool)
     inside[: size[0], : size[1]] = True
     with np.errstate(invalid="ignore"):
@@ -78,7 +78,7 @@ def test_each_map_of_a_batch_has_its_size(
     assert_same_components(found, maps, sizes)
 
 
-def test_values_that_are_no_number(emulator: Emulator, rng: np.random.Generator) -> None:
+def test_values_that_are_not_numbers(emulator: Emulator, rng: np.random.Generator) -> None:
     maps = noise(60, 100, 0.5, rng)[None]
     for value in (np.nan, np.inf, -np.inf):
         maps[rng.random(maps.shape) < 0.1] = value
@@ -107,7 +107,7 @@ def test_any_schedule_gives_the_same(
 
 
 def test_specks_are_dropped_and_nothing_else(emulator: Emulator, rng: np.random.Generator) -> None:
-    """What cannot become text is left out where a tile alone can tell; text never is."""
+    """Components too small to become text are dropped if one tile shows it; text never is."""
     values = np.maximum(noise(150, 200, 0.05, rng), text_map(150, 200, 9, rng))
     found = emulator.components(values[None], min_area=9)
     expected = expected_labels(values, values.shape, 0.3)

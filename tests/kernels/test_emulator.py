@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulator finds what it is there to find."""
+"""The emulator finds races and errors."""
 
 import pytest
 from fakes.emulator import Emulator

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of video decoders, on the fake GPU: what the CPU gives, with nothing converted before."""
+"""Frames of video decoders on the fake GPU: same results as on the CPU, without conversion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZES = [(64, 96), (90, 128), (2, 2), (48, 64), (34, 98)]
 
 
 def pitched(frame: np.ndarray, padding: int) -> np.ndarray:
-    """The same, with rows that lie apart."""
+    """Copy a frame to an array with padded rows."""
     wide: np.ndarray = np.full((len(frame), frame.shape[1] + padding), 200, np.uint8)
     wide[:, : frame.shape[1]] = frame
     return wide[:, : frame.shape[1]]
@@ -28,7 +28,7 @@ def pitched(frame: np.ndarray, padding: int) -> np.ndarray:
 def test_frames_in_host_memory(
     cuda: FakeCuda, is_half: bool, seed: int, rng: np.random.Generator
 ) -> None:
-    """Alone, and in batches with BGR images of the same size inside the network."""
+    """Frames are alone, or in batches with BGR images of the same size in the network."""
     cuda.configure(seed)
     pair = make_pair(cuda, is_half=is_half)
     images: list[Any] = []
@@ -105,7 +105,7 @@ def zeros(*shape: int) -> np.ndarray:
         ((zeros(48, 128)[:, ::2],), "dense rows"),
         ((zeros(48, 64)[::-1],), "dense rows"),
         ((zeros(32, 64), zeros(32, 64)[::-2]), "dense rows"),
-        # A pitch smaller than a row, as a wrong interface may say it.
+        # A pitch smaller than a row, as a wrong interface may give.
         ((as_strided(zeros(64, 64), (48, 64), (60, 1)),), "dense rows"),
     ],
     ids=str,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels compile for a GPU that the nvcc of today has dropped: GTX 1080 Ti, by NVRTC 12.9."""
+"""Kernels compile for a GPU that current nvcc no longer supports: GTX 1080 Ti, by NVRTC 12.9."""
 
 import ctypes
 from collections.abc import Callable
@@ -31,7 +31,7 @@ KERNELS = [
 
 
 def in_wheel(package: str, path: str) -> Path:
-    """A file of one of NVIDIA's wheels; skips the test without it."""
+    """Find a file of one of NVIDIA's wheels; without it the test is skipped."""
     try:
         return Path(str(metadata.distribution(package).locate_file(f"nvidia/{path}")))
     except metadata.PackageNotFoundError:
@@ -51,7 +51,7 @@ def read(get_size: Callable[..., int], get: Callable[..., int], program: ctypes.
 
 
 def compile_for(architecture: str, source: str) -> tuple[bytes, str]:
-    """Machine code, b"" where the source does not compile, and the compiler's messages."""
+    """Compile a source: machine code, or b"" if it fails, and the compiler's messages."""
     nvrtc = ctypes.CDLL(str(in_wheel("nvidia-cuda-nvrtc-cu12", "cuda_nvrtc/lib/libnvrtc.so.12")))
     folders = [
         ROOT,

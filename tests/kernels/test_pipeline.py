@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPU's way, on a fake CUDA runtime: the pipeline and the kernels are the real ones."""
+"""GPU pipeline with the real kernels, on a fake CUDA runtime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = [(64, 96), (90, 128), (64, 90), (48, 64), (33, 97), (64, 96)]
 def test_gpu_gives_what_the_cpu_gives(
     cuda: FakeCuda, is_half: bool, seed: int, rng: np.random.Generator
 ) -> None:
-    """Images of many sizes, alone and in batches, twice: by plain launches and by a graph."""
+    """Images of many sizes run alone and in batches, by plain launches and then by a graph."""
     cuda.configure(seed)
     pair = make_pair(cuda, is_half=is_half)
     images = [photo(*size, rng) for size in SIZES]
@@ -40,7 +40,7 @@ def test_gpu_gives_what_the_cpu_gives(
 
 
 def test_values_of_one_call_take_effect(pair: Pair, rng: np.random.Generator) -> None:
-    """Though the graph was captured with others."""
+    """A captured graph uses the values of the call, not those of the capture."""
     image = photo(64, 96, rng)
     calls: list[dict[str, Any]] = [
         {},
@@ -71,7 +71,9 @@ def test_empty_and_narrow_images(pair: Pair) -> None:
             assert_same(pair.gpu.detect(image), pair.cpu.detect(image))
 
 
-def test_many_replays_hold_no_memory(pair: Pair, cuda: FakeCuda, rng: np.random.Generator) -> None:
+def test_many_replays_keep_memory_constant(
+    pair: Pair, cuda: FakeCuda, rng: np.random.Generator
+) -> None:
     image = photo(32, 32, rng)
     first = pair.gpu.detect(image, size=SizePolicy(32))
     pair.gpu.detect(image, size=SizePolicy(32))
@@ -101,7 +103,7 @@ def test_shapes_are_bounded(
     assert pair.engine.num_enqueues > 6
 
 
-def test_everything_is_given_back(cuda: FakeCuda, rng: np.random.Generator) -> None:
+def test_all_resources_are_released(cuda: FakeCuda, rng: np.random.Generator) -> None:
     before = cuda.usage()
     pair = make_pair(cuda)
     pair.gpu.detect_batch([photo(*size, rng) for size in SIZES] * 2, polygons=True)
@@ -112,11 +114,13 @@ def test_everything_is_given_back(cuda: FakeCuda, rng: np.random.Generator) -> N
     assert cuda.usage()[:5] == before[:5]
 
 
-# ---- frames on their way -------------------------------------------------------------------------
+# ---- batches in flight ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_frames_overlap_and_keep_apart(cuda: FakeCuda, seed: int, rng: np.random.Generator) -> None:
+def test_batches_overlap_without_mixing(
+    cuda: FakeCuda, seed: int, rng: np.random.Generator
+) -> None:
     cuda.configure(seed)
     pair = make_pair(cuda)
     frames = [photo(64, 96, rng) for _ in range(7)]
@@ -134,7 +138,7 @@ def test_frames_overlap_and_keep_apart(cuda: FakeCuda, seed: int, rng: np.random
         assert_same(dataclasses.replace(again, prob_map=None), expected[0])
 
 
-def test_results_are_the_callers_own(pair: Pair, rng: np.random.Generator) -> None:
+def test_results_do_not_share_memory(pair: Pair, rng: np.random.Generator) -> None:
     first = photo(64, 96, rng)
     found = pair.gpu.detect(first, prob_map=True)
     copy = (found.quads.copy(), found.scores.copy())
@@ -159,7 +163,7 @@ def test_threads_share_a_detector(cuda: FakeCuda, rng: np.random.Generator) -> N
 def test_thread_runs_a_shape_before_it_captures_it(
     cuda: FakeCuda, rng: np.random.Generator
 ) -> None:
-    """Libraries make handles at a thread's first run, which a capture forbids."""
+    """Libraries create handles in a thread's first run, which is forbidden during a capture."""
     pair = make_pair(cuda)
     image = photo(64, 96, rng)
     pair.gpu.detect(image)
@@ -214,7 +218,7 @@ def test_images_on_the_device_are_read_in_the_order_of_the_stream(
         assert_same(ticket.collect()[0], pair.cpu.detect(source))
 
 
-def test_dlpack_hears_of_the_stream(pair: Pair, rng: np.random.Generator) -> None:
+def test_dlpack_gets_the_stream(pair: Pair, rng: np.random.Generator) -> None:
     source = OnDeviceByDLPack(photo(64, 96, rng))
     pair.gpu.detect(source)
     pair.gpu.detect(source, stream=1)
@@ -244,8 +248,8 @@ def test_wrong_arrays_on_the_device(
         pair.gpu.detect(kind(array))
 
 
-def test_strides_of_single_values_mean_nothing(pair: Pair, rng: np.random.Generator) -> None:
-    """Libraries write what they like there; torch's DLPack writes 1."""
+def test_strides_of_axes_of_length_one_are_ignored(pair: Pair, rng: np.random.Generator) -> None:
+    """Strides of axes of length 1 are arbitrary; torch's DLPack writes 1."""
     for shape, strides in [((1, 90, 3), (1, 3, 1)), ((90, 1, 3), (3, 1, 1))]:
         image = photo(*shape[:2], rng)
         found = pair.gpu.detect(OnDevice(image, strides=strides))
@@ -255,7 +259,7 @@ def test_strides_of_single_values_mean_nothing(pair: Pair, rng: np.random.Genera
 def test_images_may_come_while_a_graph_is_captured(
     pair: Pair, cuda: FakeCuda, rng: np.random.Generator
 ) -> None:
-    """From other threads: their owners put waits into a stream."""
+    """Images come from other threads, whose owners enqueue waits into a stream."""
     image = photo(64, 96, rng)
     path = pair.gpu._runner
     assert isinstance(path, GpuRunner)

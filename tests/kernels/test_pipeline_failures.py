@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pipeline does when CUDA fails, on the fake runtime."""
+"""Failures of CUDA in the GPU pipeline, on the fake runtime."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALLS = [
 def test_one_failure_is_one_error(
     cuda: FakeCuda, call: str, after: int, rng: np.random.Generator
 ) -> None:
-    """And the next calls give what they should."""
+    """Later calls give the right results."""
     pair = make_pair(cuda)
     image = photo(64, 64, rng)
     expected = pair.cpu.detect(image, polygons=True)
@@ -56,7 +56,7 @@ def test_one_failure_is_one_error(
     "call",
     ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"],
 )
-def test_without_a_graph_it_goes_on_and_says_so_once(
+def test_failed_capture_falls_back_with_one_warning(
     pair: Pair,
     cuda: FakeCuda,
     call: str,
@@ -128,7 +128,9 @@ def test_out_of_memory_drops_other_shapes_first(cuda: FakeCuda, rng: np.random.G
     assert_same(pair.gpu.detect(small), pair.cpu.detect(small))
 
 
-def test_lost_device_leaves_the_cpu(pair: Pair, cuda: FakeCuda, rng: np.random.Generator) -> None:
+def test_cpu_works_after_a_lost_device(
+    pair: Pair, cuda: FakeCuda, rng: np.random.Generator
+) -> None:
     image = photo(64, 96, rng)
     ticket = pair.gpu.submit([image])
     cuda.fail("cudaMemcpyAsync", ILLEGAL_ADDRESS)

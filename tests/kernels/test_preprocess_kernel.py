@@ -48,7 +48,7 @@ def test_half_precision_is_the_rounded_float(emulator: Emulator, rng: np.random.
     np.testing.assert_array_equal(out, on_cpu(image, sizes).astype(np.float16))
 
 
-def test_rows_may_lie_apart(emulator: Emulator, rng: np.random.Generator) -> None:
+def test_rows_may_be_padded(emulator: Emulator, rng: np.random.Generator) -> None:
     whole = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
     window = whole[10:50, 7:77]
     sizes = ((64, 112), (64, 128))
@@ -58,7 +58,7 @@ def test_rows_may_lie_apart(emulator: Emulator, rng: np.random.Generator) -> Non
 
 @pytest.mark.parametrize("sizes", [((48, 64), (64, 64)), ((96, 128), (96, 128))])
 def test_nv12_equals_opencv(emulator: Emulator, sizes: Sizes, rng: np.random.Generator) -> None:
-    """As a video decoder gives it; converted as OpenCV does, then resized as OpenCV does."""
+    """Frames of a video decoder are converted and resized as OpenCV does."""
     height, width = 48, 64
     frame = rng.integers(0, 256, (height * 3 // 2, width), dtype=np.uint8)
     bgr = np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), np.uint8)

@@ -27,6 +27,9 @@ class CpuRunner:
     def load(self, source: Any, stream: int | None) -> Image:
         """Load an image into main memory.
 
+        Returns:
+            (H, W, 3) uint8 BGR.
+
         Raises:
             ImageError: The image is missing, broken, of another shape or type, or in GPU memory.
             TypeError: `source` is not an image.

@@ -130,7 +130,7 @@ class TrainConfig:
     card."""
 
     unclip_ratio: float = 1.5
-    """Factor by which detections are enlarged, stored in the model's card; it must undo
+    """Unclip ratio stored in the model's card, by which outlines grow; it must undo
     targets.shrink_ratio."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
