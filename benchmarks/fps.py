@@ -117,7 +117,7 @@ def run_sweep(name: str, model: ModelChoice, repeats: int) -> dict[str, Any]:
 
 def run_compare(photos: Photos, repeats: int) -> dict[str, Any]:
     """Run the comparison with other detectors, and print its tables."""
-    from peers import compare, comparison_tables  # imports onnx, which a GPU does without
+    from peers import compare, comparison_tables  # imports onnx, which is not needed on a GPU
 
     result = compare(photos, repeats)
     for table in comparison_tables(result):

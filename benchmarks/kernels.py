@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from scenes import text_map, text_scene
 
-REPLAYS = 20  # between two events, so that the gap of a launch is not what is timed
+REPLAYS = 20  # replays between two events, so that launch gaps do not dominate
 CAPACITY = 8192
 CARD = ModelCard(name="none")
 
@@ -247,7 +247,7 @@ def main(*, repeats: int = 50, json: Path | None = None, plot: Path | None = Non
     for each in work:
         try:
             rows += each()
-        except AssertionError as error:  # what follows is worth knowing all the same
+        except AssertionError as error:  # continue, as the other results are still of use
             wrong.append(str(error).strip())
     table = Table("work", "median us", "p99 us", "floor us", "of the floor")
     for row in rows:

@@ -33,7 +33,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         draw(axes, part)
         axes.spines[["top", "right"]].set_visible(False)
     about = machine()
-    subject = "" if "paper" in report else f"{report['model']}; "  # that has networks of its own
+    subject = "" if "paper" in report else f"{report['model']}; "  # it has its own networks
     figure.suptitle(f"{subject}{about['cpu']}, {about['cores']} cores", size=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -91,7 +91,7 @@ def real_cases(folder: Path, limit: int) -> Iterator[Case]:
 
 def check_boxes(case: Case) -> float:
     """Check that core and reference find the same; returns the reference's time in seconds."""
-    # Of any score: noise is full of components with several least rectangles, of several scores.
+    # Any score: noise has many components with several smallest rectangles of different scores.
     params = PostprocessParams(case.threshold, 0, max_candidates=10**6)
     size = case.values.shape
     plan = ResizePlan(size, size, size)

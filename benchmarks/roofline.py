@@ -85,8 +85,8 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> Layer | 
     source, weight, result = (shapes.get(n, ()) for n in (*node.input[:2], node.output[0]))
     if not (source and weight and result) or 0 in (*source, *weight, *result):
         raise SystemExit(f"the size of {node.output[0]} ({node.op_type}) cannot be determined")
-    # Every output value of a convolution, and every input value of a transposed one, meets the
-    # weights of one filter; a filter has all weights but those of the channels counted already.
+    # Each output value of a convolution, and each input value of a transposed one, is multiplied by
+    # the weights of one filter: all weights, divided by the channels that are counted already.
     values = result if node.op_type != "ConvTranspose" else source
     per_value = math.prod(weight) / (weight[0] if len(weight) == 4 else weight[-1])
     return Layer(2.0 * math.prod(values) * per_value, sum(map(math.prod, (source, weight, result))))

@@ -186,7 +186,7 @@ def rate_rows(seconds: float, size: int, folder: Path) -> list[dict[str, Any]]:
         f"training {usual.backbone} {of}, crops there already": steps(usual, stream, False),
     }
     rows = rates(cases, seconds)
-    for workers in WORKERS:  # not in turn with the others, as they do not wait
+    for workers in WORKERS:  # not in turn with the others, as worker processes do not wait
         name = f"crops {of}, {workers} worker{'s' * (workers != 1)}"
         rows += rates({name: crops(stream, workers)}, seconds)
     return rows

@@ -30,7 +30,7 @@ def spiral(side: int) -> Map:
     """Draw a spiral: one component with the deepest possible union-find tree."""
     prob_map = np.zeros((side, side), np.float32)
     x, y, dx, dy = 0, 0, 1, 0
-    low, high = [0, 2], [side - 1, side - 1]  # bounds of x and y still free
+    low, high = [0, 2], [side - 1, side - 1]  # bounds of the free area in x and y
     prob_map[0, 0] = 1
     while low[0] <= high[0] + 1 and low[1] <= high[1] + 1:
         nx, ny = x + dx, y + dy

@@ -131,7 +131,7 @@ def test_crops_of_tall_text_are_turned() -> None:
     found = Detections(upright(20, 10, 20, 80)[None], np.ones(1, np.float32))
     (crop,) = found.crops(image)
     assert crop.shape[:2] == (20, 80)
-    assert crop[5:-5, :30].mean() > 200  # what was above is at the left
+    assert crop[5:-5, :30].mean() > 200  # the upper end is now at the left
     assert crop[5:-5, 50:].mean() < 20
 
 

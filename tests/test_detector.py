@@ -25,7 +25,7 @@ def test_detect_finds_bright_bars(detector: Detector) -> None:
     found = detector.detect(scene(120, 200, 2))
     assert len(found) == 2
     upper, lower = found.in_reading_order().boxes
-    # Bars are unclipped by D' = A' r' / L' beyond their own sides.
+    # Unclip grows the bars by D' = A' r' / L' on every side.
     distance = 160 * 30 * 1.5 / (2 * (160 + 30))
     expected = [20 - distance, max(0, 15 - distance), 180 + distance, 45 + distance]
     np.testing.assert_allclose(upper, expected, atol=2)
@@ -79,7 +79,7 @@ def test_thresholds_for_all_calls_and_for_one(tmp_path: Path) -> None:
     assert len(Detector(path).detect(image)) == 2
     assert len(Detector(path, score_threshold=0.8).detect(image)) == 0
     detector = Detector(path, score_threshold=0.8)
-    assert len(detector.detect(image, score_threshold=0.0)) == 2  # 0 means 0
+    assert len(detector.detect(image, score_threshold=0.0)) == 2  # 0 is not taken for "not set"
     assert len(detector.detect(image, score_threshold=0.7)) == 2
     assert len(detector.detect(image)) == 0  # the call changed nothing
     assert len(detector.detect(image, score_threshold=0, binary_threshold=0.75)) == 0

@@ -65,5 +65,5 @@ def test_no_import_goes_up() -> None:
 
 def test_no_import_goes_in_a_circle() -> None:
     graph = {name: imports(file) - {name, "_core"} for name, file in FILES.items()}
-    graph["__init__"].clear()  # every module runs it first
+    graph["__init__"].clear()  # __init__ runs before every module
     TopologicalSorter(graph).prepare()

@@ -67,4 +67,4 @@ def test_models_of_this_package_need_no_extra(name: str, least: int) -> None:
     found = Detector(name, cpu=CpuConfig("onnxruntime")).detect(DEMO)
     assert len(found) >= least
     path, card = zoo.find_model(name)
-    assert load_onnx(path).card == card  # the one beside, which may be corrected
+    assert load_onnx(path).card == card  # the card beside the file, whose text may be corrected

@@ -17,7 +17,7 @@ from dbnet_trt.pipeline.postprocess import postprocess
 from fakes.tiny_model import CARD, make_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(FOLDER))  # behind tests, some of whose names are the same
+sys.path.append(str(FOLDER))  # last, as some names also occur in tests
 
 import fps  # noqa: E402
 import paper  # noqa: E402
@@ -192,9 +192,9 @@ def test_settings_of_the_paper_beside_its_numbers(monkeypatch: pytest.MonkeyPatc
     result = paper.paper(ModelChoice(), 1, pair)
     (row,) = result["rows"]
     assert (result["threads"], row["size"], row["texts"]) == (1, [96, 128], 2)
-    assert row["ms"]["both"] == row["ms"]["plain"]  # one network in inference, timed once
+    assert row["ms"]["both"] == row["ms"]["plain"]  # equal in inference, so timed once
     assert len(paper.paper_tables(result)) == 2
-    monkeypatch.setattr(untrained, "DARK_SHARE", 0.0)  # no text in the map any more
+    monkeypatch.setattr(untrained, "DARK_SHARE", 0.0)  # now the map has no text
     with pytest.raises(SystemExit, match="found 0 of 2"):
         paper.paper(ModelChoice(), 1, pair)
 

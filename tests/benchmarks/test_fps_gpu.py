@@ -14,7 +14,8 @@ from fakes.cuda import FakeCuda
 from fakes.engines import photo
 from fakes.pairs import GreenOnGpu, OnDevice, Pair
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # behind tests: `kernels` is theirs
+# Last in the path, as `kernels` is a package of the tests.
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 import stages
 

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 def load(name: str) -> Any:
     """Import a script under a name that no module of the tests has."""
-    sys.path.append(str(FOLDER))  # behind tests, some of whose names are the same
+    sys.path.append(str(FOLDER))  # last, as some names also occur in tests
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -209,7 +209,7 @@ def test_roofline_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "untrained-mobilenetv2", size=(64, 96), measure=True, json=tmp_path / "a.json", plot=plot
     )
     (row,) = read(tmp_path / "a.json")["rows"]
-    # 52.5 GFLOP at 736x1280, and a convolutional network's grow with its pixels.
+    # 52.5 GFLOP at 736x1280; the operations of a convolutional network grow with its pixels.
     assert row["gflop"] == pytest.approx(52.5 * 64 * 96 / (736 * 1280), rel=0.05)
     assert row["measured_ms"]["p50_ms"] > 0
     assert set(row["floor_ms"]) == set(script.GPUS)
@@ -232,7 +232,7 @@ def test_ablation_script(
     matplotlib = pytest.importorskip("matplotlib")
     script = load("ablation")
     font = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    drawn = functools.partial(script.SynthConfig, fonts=(font,))  # whatever is installed
+    drawn = functools.partial(script.SynthConfig, fonts=(font,))  # depends on what is installed
     monkeypatch.setattr(script, "SynthConfig", drawn)
     some = dict(list(script.variants(16).items())[-1:])
     monkeypatch.setattr(script, "variants", lambda inner_channels: some)

@@ -62,7 +62,7 @@ def test_deformable_checkpoints(
     save_model(folder / "a.safetensors", model, ModelCard("dcn"))
     config = dataclasses.replace(WIDE, precision=precision, compute_capability="86")
     layers = dict(build_engine(folder / "a.safetensors", config=config).layers)
-    # Six convolutions of ResNet-18 deform, each with nine taps; coordinates stay in fp32.
+    # ResNet-18 has six deformable convolutions of nine taps each; coordinates stay in fp32.
     assert layers["grid_sample float"] >= 9 * 6
     assert layers["convolution half" if precision == "fp16" else "convolution float"] > 9 * 6
 

@@ -20,7 +20,7 @@ def test_timing_cache_is_read_and_written(
             return "cache"
 
         def set_timing_cache(self, cache: str, ignore_mismatch: bool) -> bool:
-            return len(calls) != 2  # the second build's first cache is of another GPU
+            return len(calls) != 2  # the cache that the second build reads is of another GPU
 
         def get_timing_cache(self) -> Any:
             return type("Cache", (), {"serialize": lambda _: b"measured"})()

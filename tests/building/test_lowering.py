@@ -113,7 +113,7 @@ def test_logits_keep_a_sigmoid_that_is_part_of_the_network(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     path = with_end(tmp_path / "a.onnx", sigmoid())
-    lowered = lower(read_network(path), half=False)  # its card says: logits
+    lowered = lower(read_network(path), half=False)  # the card says that the output is logits
     batch = rng.random((1, 3, 32, 32), np.float32)
     assert run(lowered, batch).max() <= 1
 

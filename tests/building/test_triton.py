@@ -97,7 +97,7 @@ def test_repository(repository: Path) -> None:
     assert files == ["1/a.engine", "1/a.engine.json", "1/model.py", "config.pbtxt"]
     text = (folder / "config.pbtxt").read_text()
     assert 'name: "tiny"' in text
-    assert "max_batch_size: 4" in text  # the engine's largest
+    assert "max_batch_size: 4" in text  # the engine's largest batch
     assert "dynamic_batching" in text
     assert text.count("{") == text.count("}")
     assert text.count("[") == text.count("]")

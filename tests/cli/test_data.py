@@ -58,7 +58,7 @@ def test_check_of_a_data_set_with_problems(
     ):
         assert re.search(row, printed), row
     assert f"{folder / 'gts' / 'gt_img_3.txt'}:2: expected x1,y1" in printed
-    assert "[red]" in printed  # not taken for markup
+    assert "[red]" in printed  # not interpreted as markup
     assert f"{folder / 'images' / 'img_4.jpg'}: expected a whole image" in printed
     html = report.read_text(encoding="utf-8")
     assert "gt_img_4.txt:1: the outline of text &#x27;bow&#x27; crosses itself" in html
@@ -132,7 +132,7 @@ def test_health_counts(tmp_path: Path) -> None:
     problems = [Problem(tmp_path, 1, "", kind) for kind in ("outline", "encoding", "outline")]
     health = measure_health(DataSet(samples, problems))
     assert (health.num_images, health.num_texts, health.num_ignored) == (3, 3, 1)
-    np.testing.assert_allclose(health.heights, [10, 20], rtol=1e-6)  # as stretched
+    np.testing.assert_allclose(health.heights, [10, 20], rtol=1e-6)  # after stretching
     np.testing.assert_allclose(health.aspects, [10, 2.5], rtol=1e-6)
     assert health.empty == (tmp_path / "y.jpg",)
     assert health.same_name == {"x.jpg": [samples[0].image, samples[1].image]}

@@ -200,7 +200,7 @@ def test_interrupt_leaves_complete_lines(model: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, *command, "--short-side", "800"],
         stderr=subprocess.PIPE,
-        # Whoever runs the tests in the background may have it ignored, and that is inherited.
+        # In a background job SIGINT may be ignored, and child processes inherit this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 60

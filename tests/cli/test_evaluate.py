@@ -18,7 +18,7 @@ pytest.importorskip("shapely")
 
 BARS = ["20,15,180,15,180,45,20,45", "20,75,170,75,170,105,20,105"]
 
-TIGHT = ["--unclip-ratio", "0"]  # the tiny model marks whole texts, not shrunk ones
+TIGHT = ["--unclip-ratio", "0"]  # the tiny model's map shows whole texts, not shrunk ones
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_model_on_a_data_set(model: str, data: Path, capsys: pytest.CaptureFix
     assert main(["eval", model, "--data", f"icdar2015:{data}", *TIGHT]) == 0
     printed = capsys.readouterr()
     assert printed.out == "precision 1.00000  recall 0.66667  F 0.80000\n"
-    assert re.search(r"CPU, (fp32|bf16)\)$", printed.err, re.MULTILINE)  # scores differ by these
+    assert re.search(r"CPU, (fp32|bf16)\)$", printed.err, re.MULTILINE)  # scores depend on it
     assert "short_side=" in printed.err
     assert "score_threshold=" in printed.err
 
@@ -101,7 +101,7 @@ def test_results_that_cannot_be_written(
 ) -> None:
     record = {"image": "images/img_1.png", "texts": []}
     file = write_lines(data / "labels.jsonl", json.dumps(record))
-    monkeypatch.setattr(evaluate, "evaluate_samples", None)  # it does not come to that
+    monkeypatch.setattr(evaluate, "evaluate_samples", None)  # never called
     run = ["eval", model, "--data", f"jsonl:{file}", option, str(data / target)]
     assert main(run) == 2
     assert message in capsys.readouterr().err

@@ -27,7 +27,7 @@ def text(*points: tuple[float, float]) -> Text:
     "points",
     [
         [(10, 20), (60, 20), (60, 40), (10, 40)],
-        [(10, 40), (60, 40), (60, 20), (10, 20)],  # the other way round
+        [(10, 40), (60, 40), (60, 20), (10, 20)],  # in the other direction
         [(-5, -3), (60, 20), (60, 40), (10, 40)],  # a little outside
         [(150, 90), (215, 90), (215, 108), (150, 108)],
         [(10, 20), (10, 20), (60, 20), (60, 40)],  # a point twice
@@ -47,7 +47,11 @@ def test_sound_outline_is_kept_as_it_is(points: list[tuple[float, float]]) -> No
     [
         ([(10, 20), (60, 40), (60, 20), (10, 40)], "outline", "crosses itself"),
         ([(0, 0), (90, 0), (90, 50), (40, -5), (0, 50)], "outline", "crosses itself"),
-        ([(0, 0), (90, 0), (90, 50), (90, 0)], "outline", "crosses itself"),  # there and back
+        (
+            [(0, 0), (90, 0), (90, 50), (90, 0)],
+            "outline",
+            "crosses itself",
+        ),  # the line back covers the line there
         ([(10, 20), (260, 20), (260, 40), (10, 40)], "out of bounds", "200x100 image"),
         ([(10, -60), (60, -60), (60, 40), (10, 40)], "out of bounds", "y -60 to 40"),
     ],

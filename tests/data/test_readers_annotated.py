@@ -115,7 +115,7 @@ def test_paddleocr(tmp_path: Path) -> None:
     ]
     file = write_lines(
         tmp_path / "photos" / "Label.txt",
-        "photos/a.jpg\t" + json.dumps(labels, ensure_ascii=False),  # from the folder above
+        "photos/a.jpg\t" + json.dumps(labels, ensure_ascii=False),  # found in the parent folder
         "b.jpg\t[]",
     )
     first, second = read("paddleocr", file).samples

@@ -26,7 +26,7 @@ def test_totaltext_txt(tmp_path: Path) -> None:
     write_lines(
         tmp_path / "txt_format" / "Train" / "poly_gt_img11.txt",
         "x: [[10 60 60 10]], y: [[20 20 40 40]], ornt: [u'c'], transcriptions: [u'PETRO, [S]']",
-        "x: [[ 70  90 110",  # as NumPy breaks a long array
+        "x: [[ 70  90 110",  # line breaks as NumPy prints a long array
         "   110 70]], y: [[20 22 20",
         " 40 40]], ornt: [u'h'], transcriptions: [u\"don't\"]",
         "x: [[10 60 60 10]], y: [[60 60 80 80]], ornt: [u'#'], transcriptions: [u'#']",
@@ -49,7 +49,7 @@ def test_totaltext_txt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["polygt", "gt"])
 def test_totaltext_mat(tmp_path: Path, key: str) -> None:
     write_photo(tmp_path / "Images" / "Train" / "img11.jpg")
-    write_photo(tmp_path / "Groundtruth" / "Pixel" / "Train" / "img11.jpg")  # a mask, no photo
+    write_photo(tmp_path / "Groundtruth" / "Pixel" / "Train" / "img11.jpg")  # a mask, not a photo
     rows = np.empty((2, 6), object)
     rows[0] = [
         "x:",

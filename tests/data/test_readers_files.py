@@ -43,7 +43,7 @@ def test_empty_annotation_is_an_image_without_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     write_photo(tmp_path / "img_1.jpg")
-    content = "é\u2028\x0c木"  # with what splitlines() takes for the end of a line
+    content = "é\u2028\x0c木"  # with characters that splitlines() treats as line breaks
     line = GOOD.replace("word", content)
     write_lines(tmp_path / "gt_img_1.txt", line, encoding=encoding, newline="\r\n")
     found = READERS["icdar2015"](tmp_path)
@@ -91,7 +91,7 @@ def test_readme_is_not_an_annotation(tmp_path: Path) -> None:
         READERS["totaltext"](tmp_path)
     (tmp_path / "gt_img1.mat").write_bytes(b"broken")
     assert READERS["totaltext"](tmp_path).problems[0].file.name == "gt_img1.mat"
-    write_lines(tmp_path / "gt_img1.txt")  # the text file comes first where there are both
+    write_lines(tmp_path / "gt_img1.txt")  # if both exist, the text file is used
     assert READERS["totaltext"](tmp_path).problems == []
 
 

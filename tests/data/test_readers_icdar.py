@@ -25,7 +25,7 @@ def test_icdar2013_training_set(tmp_path: Path) -> None:
         '10 20 60 40 "say "hi", you"',
         '70 20 90 40 "###"',
     )
-    write_photo(tmp_path / "Challenge2_Training_Task2_GT" / "100_GT.png")  # a mask, no photo
+    write_photo(tmp_path / "Challenge2_Training_Task2_GT" / "100_GT.png")  # a mask, not a photo
     found = read("icdar2013", tmp_path)
     assert len(found.samples) == 1
     first, second = found.samples[0].texts

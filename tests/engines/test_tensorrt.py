@@ -68,7 +68,7 @@ def test_work_is_enqueued_on_the_stream_between_the_copies(
     library.driver.log.clear()
     engine(np.zeros((1, 3, 32, 32), np.float32))
     assert library.driver.log == ["upload", "enqueue on 77", "synchronize 77", "download"]
-    assert library.driver.contexts == []  # the thread's GPU is the one before
+    assert library.driver.contexts == []  # the thread's current GPU is restored
 
 
 def test_plugins_are_loaded_before_the_engine(library: FakeTensorRT, path: Path) -> None:

@@ -211,7 +211,7 @@ def test_tables_contain_all_names_that_the_code_uses() -> None:
     """A new call needs a line in a table, so that it is checked in the other generations."""
     of_library = {name for members in rtx_names().values() for name in members}
     used = set().union(*(used_names(file) for file in MODULES)) & of_library
-    # Of other objects: the standard library's, NumPy's and our own.
+    # Attributes of other objects: the standard library's, NumPy's and our own.
     ours = {"DEBUG", "allocate", "enqueue", "load_library", "nbytes", "release"}
     ours |= {"float16", "float32", "tensorrt_rtx"}
     python = {name for name in used if name.startswith("__") or hasattr(dict, name)}

@@ -113,7 +113,7 @@ def test_pool_is_made_and_used_on_the_engines_gpu(gpu: FakeGpu) -> None:
 @pytest.mark.parametrize("device", ["cuda", "auto"])
 def test_device_without_a_number_is_the_first(gpu: FakeGpu, device: str) -> None:
     engine = open_green(gpu, device)
-    engine.enqueue(1, 2, SHAPE, 7)  # PyTorch wants a number for the pool
+    engine.enqueue(1, 2, SHAPE, 7)  # PyTorch needs a device number for the pool
     assert "pool of 0" in gpu.log
     np.testing.assert_array_equal(engine._tensor(2, SHAPE), np.ones(SHAPE, np.float16))
 

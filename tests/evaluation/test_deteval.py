@@ -22,7 +22,7 @@ def test_totaltext_one_to_one() -> None:
 def test_totaltext_limits_are_exclusive_for_one_to_one() -> None:
     assert sums(score_totaltext([LINE], [False], [box(0, 0, 70, 10)])) == (0, 1, 0, 1)
     assert sums(score_totaltext([LINE], [False], [box(0, 0, 71, 10)])) == (1, 1, 1, 1)
-    larger = box(0, 0, 100, 10 / 0.6)  # 60 % of it lie in the text
+    larger = box(0, 0, 100, 10 / 0.6)  # 60 % of its area is inside the text
     assert sums(score_totaltext([LINE], [False], [larger])) == (0, 1, 0, 1)
 
 
@@ -45,14 +45,15 @@ def test_totaltext_shares_are_rounded_to_two_decimals() -> None:
 
 def test_totaltext_one_good_detection_beside_a_bad_one() -> None:
     beside = box(95, 5, 120, 15)  # touches the text
-    detections = [box(0, 0, 70, 10), beside]  # covers 0.7: enough where there are two, not alone
+    # The first covers 0.7 of the text: enough for one of two detections, not for a single one.
+    detections = [box(0, 0, 70, 10), beside]
     assert sums(score_totaltext([LINE], [False], detections)) == (1, 1, 1, 2)
 
 
 def test_totaltext_one_good_text_beside_a_bad_one() -> None:
     found = box(0, 0, 100, 10)
     words = [box(0, 0, 60, 10), box(95, 0, 150, 10)]
-    # 0.6 of the detection lie in the first word: not more than the limit, but enough beside another
+    # 0.6 of the detection is in the first word: not above the limit, but enough beside another
     assert sums(score_totaltext(words[:1], [False], [found])) == (0, 1, 0, 1)
     assert sums(score_totaltext(words, [False] * 2, [found])) == (1, 2, 1, 1)
 
@@ -63,10 +64,10 @@ def test_totaltext_rounds_the_share_of_the_detection_too() -> None:
 
 
 def test_totaltext_one_detection_for_two_texts_is_not_one_to_one() -> None:
-    part = box(0, 0, 20, 10)  # covered, too
+    part = box(0, 0, 20, 10)  # also covered
     result = score_totaltext([LINE, part], [False] * 2, [LINE])
     assert sums(result) == pytest.approx((1.6, 2, 0.8, 1))
-    around = box(0, 0, 100, 15)  # the detection lies in it, too
+    around = box(0, 0, 100, 15)  # the detection is also inside it
     result = score_totaltext([LINE, around], [False] * 2, [LINE])
     assert sums(result) == pytest.approx((1.6, 2, 0.8, 1))
 
@@ -133,10 +134,10 @@ def test_deteval_ignores_by_two_fifths() -> None:
 
 def test_deteval_rivals_count_even_if_ignored() -> None:
     text, region = box(0, 0, 9, 9), box(10, 0, 19, 9)
-    both = box(0, 0, 19, 9)  # half of it in the region to ignore, yet it fits the text as well
+    both = box(0, 0, 19, 9)  # half of it is in the ignored region, but it also matches the text
     assert sums(score_deteval([text, region], [False, True], [text])) == (1, 1, 1, 1)
     assert sums(score_deteval([text, region], [False, True], [text, both])) == (0, 1, 0, 1)
-    wide, right = box(0, 0, 24, 9), box(15, 0, 24, 9)  # just 0.4 of it: not ignored
+    wide, right = box(0, 0, 24, 9), box(15, 0, 24, 9)  # exactly 0.4 of it: not ignored
     assert sums(score_deteval([text, right], [False, True], [wide])) == (0, 1, 0, 1)
 
 

@@ -57,7 +57,7 @@ def test_a_detector_is_scored(detector: Detector, sample: Sample) -> None:
 
 def test_the_curve_leaves_the_score_as_it_is(detector: Detector, sample: Sample) -> None:
     unsure = cv2.imread(str(sample.image))
-    unsure[50:120] = np.where(unsure[50:120] > 0, 129, 0)  # a score of 0.56, 0.6 is asked for
+    unsure[50:120] = np.where(unsure[50:120] > 0, 129, 0)  # score 0.56, below the threshold 0.6
     cv2.imwrite(str(sample.image), unsure)
     sample = Sample(sample.image, sample.texts[:1])
     plain = evaluate_samples(detector, [sample])
@@ -91,7 +91,7 @@ def test_exif_rotation_is_ignored(detector: Detector, tmp_path: Path) -> None:
 
     path = tmp_path / "turned.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by a quarter
+    exif[0x0112] = 6  # to be displayed rotated by 90 degrees
     Image.fromarray(scene()).save(path, exif=exif, quality=95)
     found = evaluate_samples(detector, [Sample(path, tuple(Text(bar) for bar in BARS))])
     assert sums(found.images[0].result) == (2, 2, 2, 2)

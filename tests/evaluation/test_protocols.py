@@ -76,7 +76,8 @@ def test_a_text_is_found_once() -> None:
 
 def test_the_order_of_detections_matters() -> None:
     truths = [TEXT, box(2, 0, 12, 10)]
-    between, left = box(1, 0, 11, 10), box(-2, 0, 8, 10)  # one fits both texts, one the first
+    # The first matches both texts, the second only one.
+    between, left = box(1, 0, 11, 10), box(-2, 0, 8, 10)
     assert sums(score_icdar2015(truths, [False] * 2, [between, left])) == (1, 2, 1, 2)
     assert sums(score_icdar2015(truths, [False] * 2, [left, between])) == (2, 2, 2, 2)
 
@@ -207,7 +208,7 @@ def test_ctw1500_iou_of_one_half_is_no_match() -> None:
 
 
 def test_ctw1500_texts_to_ignore_are_matched() -> None:
-    inside = box(0, 0, 10, 4)  # ICDAR 2015 would not count this, VOC's rule does
+    inside = box(0, 0, 10, 4)  # not counted by ICDAR 2015, but by VOC's rule
     result = score_ctw1500([TEXT, box(20, 0, 30, 10)], [True, False], [TEXT, inside])
     assert result == ImageScore(Score(0, 1, 0, 1), (), (), (0,))
 

@@ -35,10 +35,10 @@ CORE = [
     "postprocess",
     "components",
     "geometry",
-]  # of csrc, for the pipeline
+]  # sources of csrc that the pipeline needs
 
 
-NO_STREAM = 0  # kernels run at once
+NO_STREAM = 0  # kernels run immediately
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -190,7 +190,7 @@ class Emulator:
             chroma.strides[0] if chroma is not None else 0,
             *image.shape[:2],
         )
-        params = core_params(settings.PostprocessParams(), logits=False)  # the kernel reads none
+        params = core_params(settings.PostprocessParams(), logits=False)  # not read by the kernel
         upload = write_upload(self._core, [(address, resized)], params)
         out: np.ndarray = np.full((3, *padded), np.nan, dtype)
         self._core.kernels.preprocess(
@@ -246,7 +246,7 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
     library = tmp_path_factory.mktemp("emulator") / "kernels.so"
     sources = [*ROOT.glob("tests/emulator/*.cpp"), *ROOT.glob("kernels/*.cu")]
     sources += [ROOT / "csrc" / f"{name}.cpp" for name in CORE]
-    sources.sort(key=lambda path: path.stem != "module")  # the slow one first
+    sources.sort(key=lambda path: path.stem != "module")  # the slowest file first
     objects = [library.with_name(f"{source.name}.o") for source in sources]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_source, sources, objects))
@@ -285,7 +285,7 @@ def cuda(
     fake_cuda.configure()
     yield fake_cuda
     fake_cuda.configure()
-    gc.collect()  # detectors that an expected error's traceback keeps
+    gc.collect()  # free detectors that the traceback of an expected error keeps alive
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ TOOLS = {
     # PyTorch makes calls that it expects to fail, so errors of API calls are not reported.
     "memcheck": ["--report-api-errors", "no"],
     "synccheck": [],
-    # Labels of a tile are read while others lower them by atomics, which is meant.
+    # Threads read labels of a tile while others lower them by atomics; this is intended.
     "racecheck": ["--kernel-name-exclude", "kernel_substring=tile_kernel"],
 }
 

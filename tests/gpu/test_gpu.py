@@ -148,7 +148,7 @@ def test_tensor_written_on_a_stream(
             torch.cuda._sleep(5_000_000)
             image.copy_(source)
             ticket = on_gpu.submit([image], stream=side if pass_stream else None)
-            if pass_stream:  # otherwise it must not be changed before the result is there
+            if pass_stream:  # without it, the image must not change before `collect`
                 image.zero_()
             assert_agrees(ticket.collect()[0], other)
 

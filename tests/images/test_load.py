@@ -68,14 +68,14 @@ def test_files_bytes_and_pil_give_the_same_pixels(photo: np.ndarray, tmp_path: P
 
 
 def test_exif_orientation_is_followed(photo: np.ndarray, tmp_path: Path) -> None:
-    jpeg = with_orientation(encode(photo, ".jpg"), 6)  # to be turned clockwise
+    jpeg = with_orientation(encode(photo, ".jpg"), 6)  # to be displayed rotated clockwise
     path = tmp_path / "turned.jpg"
     path.write_bytes(jpeg)
     for source in (path, jpeg, PIL.Image.open(io.BytesIO(jpeg))):
         image = load_image(source)
         assert image.shape == (60, 40, 3)
-        assert image[5, 20, 2] > 150  # red came to the top
-        assert image[55, 20, 0] > 150  # blue to the foot
+        assert image[5, 20, 2] > 150  # red is now at the top
+        assert image[55, 20, 0] > 150  # blue is now at the bottom
 
 
 def test_sixteen_bit_and_gray_files(photo: np.ndarray) -> None:
@@ -163,7 +163,7 @@ def test_truncated_files(rng: np.random.Generator, suffix: str, share: float) ->
 
 
 def test_bytes_after_the_end_are_ignored(photo: np.ndarray, rng: np.random.Generator) -> None:
-    film = rng.bytes(300_000) + b"\xff\xda"  # phones append one; it holds every marker
+    film = rng.bytes(300_000) + b"\xff\xda"  # phones append a film, which contains every marker
     for behind in (bytes(100), film):
         assert load_image(encode(photo, ".jpg") + behind).shape == photo.shape
     with pytest.raises(ImageError, match="cut off"):

@@ -68,7 +68,7 @@ def zeros(*shape: int) -> np.ndarray:
 
 
 WRONG: list[tuple[tuple[Any, ...], str]] = [
-    ((zeros(47, 64),), r"even H and W, got \(47, 64\)"),  # 47 is no H * 3 / 2
+    ((zeros(47, 64),), r"even H and W, got \(47, 64\)"),  # 47 rows are not H * 3 / 2
     ((zeros(48, 63),), r"even H and W, got \(48, 63\)"),
     ((zeros(33, 64), zeros(16, 64)), "even H and W"),
     ((zeros(32, 63), zeros(16, 63)), "even H and W"),

@@ -55,7 +55,7 @@ def test_files_that_are_not_videos(tmp_path: Path) -> None:
 def test_video_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = VideoFile(tmp_path / "file" / "film.mp4", 25)
-    for frame in FRAMES[:2]:  # the second one is not lost in silence
+    for frame in FRAMES[:2]:  # losing the second one is reported
         with pytest.raises(ImageError, match="cannot be written"):
             nowhere.add(frame)
     film = VideoFile(tmp_path / "film.mp4", 25)
@@ -67,7 +67,7 @@ def test_video_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_lost_frames_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "count_frames", lambda path: 3)  # as a full disk leaves it
+    monkeypatch.setattr(video, "count_frames", lambda path: 3)  # as after a full disk
     with pytest.raises(ImageError, match="lacks frames at its end"):
         write(tmp_path / "film.avi")
 
@@ -143,7 +143,7 @@ def test_newest_skips_stale_frames() -> None:
         taken[0].wait()
         for number in range(1, 5):
             yield number
-            taken[number].set()  # who asks for the next has put this one where it is found
+            taken[number].set()  # when the next one is requested, this one has been stored
 
     frames = video.newest(camera())
     assert next(frames) == 0

@@ -63,4 +63,4 @@ def test_faults_are_errors(emulator: Emulator, name: str, message: str, seed: in
     emulator.configure(seed=seed)
     with pytest.raises(RuntimeError, match=message):
         emulator.fault(name)
-    assert emulator.fault("count") == 128  # the machine is fit for the next kernel
+    assert emulator.fault("count") == 128  # the machine can run the next kernel

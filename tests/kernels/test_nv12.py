@@ -82,7 +82,7 @@ def test_both_planes_are_read_in_the_order_of_their_streams(
     shared = np.zeros_like(frames[0])
     luma, chroma = shared[:64], shared[64:]
     tickets = []
-    for source in frames:  # each overwrites the one before, as soon as the streams let it
+    for source in frames:  # each overwrites the previous one as soon as the streams allow
         cuda.copy(luma.ctypes.data, source.ctypes.data, luma.nbytes, 1)
         cuda.copy(chroma.ctypes.data, source[64:].ctypes.data, chroma.nbytes, 1)
         tickets.append(pair.gpu.submit([Nv12Frame(OnDevice(luma), OnDevice(chroma, stream=1))]))

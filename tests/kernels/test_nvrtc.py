@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes.emulator import ROOT
 
-# As much of the standard library's headers as the sources name; NVRTC has none.
+# Parts of the standard library's headers that the sources use; NVRTC has none of them.
 HEADERS = {
     "algorithm": "namespace std { template <class T> T clamp(T value, T low, T high); }",
     "cmath": "namespace std { using ::floor; using ::lrint; }",

@@ -130,7 +130,7 @@ def test_batches_overlap_without_mixing(
         for frame in frames:
             own = frame.copy()
             tickets.append(pair.gpu.submit([own], prob_map=bool(seed % 2)))
-            own[:] = 0  # it has been read
+            own[:] = 0  # it has been uploaded
         for i in order:
             (found,) = pair.gpu.collect(tickets[i])
             assert_same(dataclasses.replace(found, prob_map=None), expected[i])
@@ -193,7 +193,7 @@ def test_images_on_the_device_are_read_where_they_are(
     pair: Pair, kind: type, rng: np.random.Generator
 ) -> None:
     host = photo(64, 96, rng)
-    window = photo(80, 120, rng)[5:69, 3:99]  # rows lie apart
+    window = photo(80, 120, rng)[5:69, 3:99]  # rows are padded
     for image in (host, window) * 2:
         assert_same(pair.gpu.detect(kind(image)), pair.cpu.detect(image))
     mixed = pair.gpu.detect_batch([host, kind(window), kind(host)])
@@ -211,7 +211,7 @@ def test_images_on_the_device_are_read_in_the_order_of_the_stream(
     photos = [photo(64, 96, rng) for _ in range(4)]
     image = np.zeros((64, 96, 3), np.uint8)
     tickets = []
-    for source in photos:  # each overwrites the one before, as soon as the stream lets it
+    for source in photos:  # each overwrites the previous one as soon as the stream allows
         cuda.copy(image.ctypes.data, source.ctypes.data, image.nbytes, 1)
         tickets.append(pair.gpu.submit([OnDevice(image)], stream=stream))
     for ticket, source in zip(tickets, photos, strict=True):

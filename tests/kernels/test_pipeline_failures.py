@@ -90,7 +90,7 @@ def test_network_that_cannot_be_captured(
     engine = pair.engine
 
     def fail_on_second() -> None:
-        if engine.num_enqueues in (2, 4, 6):  # each before the same by a plain launch
+        if engine.num_enqueues in (2, 4, 6):  # each capture is followed by a plain launch
             raise RuntimeError("not while capturing")
 
     engine.before_enqueue = fail_on_second

@@ -49,7 +49,7 @@ def original_layout(model: DBNet) -> dict[str, torch.Tensor]:
                 kept = coarsest_first(value, 1) if leaf == "weight" else value
             else:
                 names = {"channel": "channel_wise", "spatial": "spatial_wise"}
-                if part == "channel":  # there the pooling is the first layer
+                if part == "channel":  # there the first layer is the pooling
                     index, _, leaf = leaf.partition(".")
                     leaf = f"{int(index) + 1}.{leaf}"
                 if part == "weights":

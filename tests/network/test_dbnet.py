@@ -44,7 +44,7 @@ def test_approximate_binary_map() -> None:
 @pytest.mark.parametrize(
     ("name", "count", "names"),
     [
-        # Of torchvision's resnet18 (11,689,512) and resnet50 (25,557,032), less the classifier.
+        # torchvision's resnet18 (11,689,512) and resnet50 (25,557,032) without the classifier
         ("resnet18", 11_689_512 - 513_000, {"layer2.0.downsample.0.weight", "layer1.0.bn2.bias"}),
         (
             "resnet50",

@@ -67,10 +67,10 @@ def test_without_offsets_it_is_a_convolution() -> None:
 
 
 def test_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Sampling happens in fp32 on purpose; for the numeric gradient let it keep fp64.
+    # Sampling is in fp32 on purpose; the numeric gradient needs fp64.
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
     x, offsets, modulation, weight = random_arguments((4, 5), 1, torch.float64)
-    # Bilinear interpolation has no derivative at whole pixels; keep away from them.
+    # Bilinear interpolation has no derivative at whole pixels; avoid them.
     offsets = torch.floor(offsets) + 0.25 + 0.5 * (offsets - torch.floor(offsets))
     inputs = tuple(tensor.requires_grad_() for tensor in (x, offsets, modulation, weight))
     assert torch.autograd.gradcheck(

@@ -50,7 +50,7 @@ def assert_agrees(config: ModelConfig, path: Path, precision: str, tolerance: fl
     assert np.abs(run(path, images) - expected).max() <= tolerance * scale
 
 
-# ResNet-50 differs from ResNet-18 in its blocks alone: plain and with everything will do.
+# ResNet-50 differs from ResNet-18 in its blocks only: two combinations are enough.
 @pytest.mark.parametrize(
     "config",
     [

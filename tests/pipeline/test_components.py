@@ -15,10 +15,10 @@ def assert_same_components(prob_map: np.ndarray, threshold: float = 0.3) -> None
         binary_map = (prob_map > np.float32(threshold)).astype(np.uint8)
     expected, num = scipy.ndimage.label(binary_map, np.ones((3, 3)))
     assert len(boxes) == num
-    # The same partition: every pair of labels meets one to one.
+    # The partition is the same if labels correspond one to one.
     pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
     assert pairs.shape[1] == num + bool((expected == 0).any())
-    # Numbered by first pixel, in raster order.
+    # Labels are numbered by first pixel, in raster order.
     first = np.unique(labels[labels > 0], return_index=True)[1]
     assert (np.diff(first) > 0).all()
     places = scipy.ndimage.find_objects(expected)

@@ -37,7 +37,7 @@ def test_preprocess_equals_opencv_to_the_bit(
     ("source", "resized"),
     [
         ((720, 1280), (736, 1308)),  # video, enlarged
-        ((1080, 1920), (540, 960)),  # exactly half: OpenCV takes another path
+        ((1080, 1920), (540, 960)),  # exactly half: OpenCV uses other code
         ((640, 640), (640, 640)),
         ((3000, 2000), (1104, 736)),
         ((1, 5000), (1, 4096)),
@@ -70,7 +70,7 @@ def test_plan_keeps_aspect_and_limits(height: int, width: int, short: int, limit
     assert all(side % 32 == 0 for side in plan.padded)
     assert all(0 <= p - r < 32 for p, r in zip(plan.padded, plan.resized, strict=True))
     wanted = (plan.resized[0] / height, plan.resized[1] / width)
-    # Equal factors but for rounding to whole pixels, and a side is never less than one pixel.
+    # Factors are equal except for rounding to whole pixels; a side is at least one pixel.
     assert abs(wanted[0] - wanted[1]) <= 1 / min(height, width)
 
 

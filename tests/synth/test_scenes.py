@@ -111,7 +111,7 @@ def test_polygons_move_with_the_pixels(seed: int) -> None:
     inside = np.zeros((256, 256), np.uint8)
     for text in moved:
         cv2.fillPoly(inside, [np.rint(text.polygon).astype(np.int32)], 1)
-    # What lies outside of the photo has a colour of its own; the square is pure white.
+    # The area outside the photo has a random colour; the square is pure white.
     white = (crop == 255).all(axis=2)
     if moved and white.any():
         overlap = (white & (inside > 0)).sum() / (white | (inside > 0)).sum()
@@ -132,7 +132,7 @@ def test_prob_maps_move_with_the_pixels(factor: float) -> None:
         inside = warp_inside(image.shape[:2], matrix)
         white = crop[:, :, 0].astype(np.float32) / 255
         difference = np.where(inside, cut - white, 0.0)
-        # Edges are as soft as the map is coarse, but on both sides alike.
+        # Edges are blurred by the coarse map, but equally on both sides.
         assert abs(float(difference.sum())) < 0.02 * float(white[inside].sum() + 100)
         assert (cut[~inside] < 1).all()
         largest = max(largest, float(cut.max()))

@@ -61,8 +61,8 @@ def test_own_outlines(distill: Any, data: str, tmp_path: Path) -> None:
     assert sample.prob_map is not None
     prob_map = load_prob_map(sample.prob_map)
     assert middle(prob_map, SEEN) > 0.95
-    assert middle(prob_map, UNSEEN) > 0.95  # drawn in
-    assert middle(prob_map, UNSURE) == pytest.approx(0.5, abs=0.05)  # left as it is
+    assert middle(prob_map, UNSEEN) > 0.95  # drawn into the map
+    assert middle(prob_map, UNSURE) == pytest.approx(0.5, abs=0.05)  # unchanged
     (plain,) = read_dataset(f"jsonl:{tmp_path / 'distilled' / 'outlines.jsonl'}").samples
     assert plain.prob_map is None
     assert len(plain.texts) == 2
@@ -72,7 +72,7 @@ def test_outlines_of_the_teacher(distill: Any, data: str, tmp_path: Path) -> Non
     distill.distill(Detector(GreenOnCpu()), data, tmp_path / "distilled", "teacher")
     (sample,) = read_dataset(f"jsonl:{tmp_path / 'distilled' / 'distilled.jsonl'}").samples
     ignored = {int(text.polygon[:, 1].mean()) // 100: text.ignore for text in sample.texts}
-    assert ignored == {0: False, 1: True}  # the bright bar above, the dim one below
+    assert ignored == {0: False, 1: True}  # the bright bar, then the dim one
     assert sample.prob_map is not None
     assert middle(load_prob_map(sample.prob_map), UNSEEN) < 0.05
 

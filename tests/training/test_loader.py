@@ -49,7 +49,7 @@ def test_data_without_text(tmp_path: Path, texts: list[dict[str, object]]) -> No
         check_texts([Source(empty, 1)], [])
     with pytest.raises(ValueError, match="no text to find in validation"):
         check_texts([Source(samples, 1)], empty)
-    check_texts([Source(empty, 1), Source(samples, 1)], [])  # background is welcome
+    check_texts([Source(empty, 1), Source(samples, 1)], [])  # images without text are allowed
 
 
 def test_warning_if_validation_images_are_training_images(

@@ -91,7 +91,7 @@ def test_small_text_is_ignored(height: int) -> None:
 
 
 def test_text_with_only_its_rim_visible_is_ignored() -> None:
-    maps = make_targets([BOX - [0, 56]], [False], (50, 140))  # rows 0 to 4 of it are in sight
+    maps = make_targets([BOX - [0, 56]], [False], (50, 140))  # its rows 0 to 4 are inside
     assert not maps.shrink_map.any()
     assert not maps.thresh_mask.any()
     assert (maps.shrink_mask[:4, 21:119] == 0).all()

@@ -106,7 +106,7 @@ def test_a_prob_map_replaces_the_shrink_map(data: str, tmp_path: Path) -> None:
 
 
 def test_several_processes_equal_one(data: str, tmp_path: Path) -> None:
-    # SGD, as AdamW's first steps turn a rounding of the gradient into a step of full length.
+    # SGD: AdamW's first steps turn rounding of the gradient into steps of full length.
     settings = {"batch_size": 4, "steps": 4, "optimizer": "sgd", "learning_rate": 1e-3}
     train(tiny_run(data, tmp_path / "one", **settings))
     program = tmp_path / "program.py"
@@ -127,7 +127,7 @@ def test_several_processes_equal_one(data: str, tmp_path: Path) -> None:
     )
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert two[0] == pytest.approx(one[0], rel=1e-4)
-    # Rounding flips a ReLU here and there, and a network that has learnt nothing amplifies that.
+    # Rounding flips some ReLUs, and an untrained network amplifies this.
     np.testing.assert_allclose(two, one, rtol=0.04)
 
 
@@ -157,7 +157,7 @@ def test_validation_keeps_the_best(data: str, tmp_path: Path) -> None:
     assert [record["step"] for record in records if "validation" in record] == [3, 6]
     card = Detector(best).card
     assert card.name == "dbnet-mobilenetv2"
-    assert card.source.startswith("step 6 of 6")  # neither found a text
+    assert card.source.startswith("step 6 of 6")  # neither model found a text
     assert list((tmp_path / "tensorboard").iterdir())
     assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 2
 

@@ -32,9 +32,9 @@ def test_scenes_training_export_detection_and_score(
     arguments = ["--preset", "quick", "--data", data, "--output", str(run)]
     assert main(["train", *arguments, *length, *rest, *shape, *AS_THEY_ARE]) == 0
     config = json.loads((run / "config.json").read_text())
-    assert config["model"]["backbone"] == "mobilenetv2"  # of the preset
-    assert config["loss"]["binary_loss"] == "dice"  # likewise
-    assert config["steps"] == 200  # of the command line
+    assert config["model"]["backbone"] == "mobilenetv2"  # set by the preset
+    assert config["loss"]["binary_loss"] == "dice"  # set by the preset
+    assert config["steps"] == 200  # set on the command line
     model = tmp_path / "model.onnx"
     assert main(["export", str(run / "last.safetensors"), str(model)]) == 0
     capsys.readouterr()
