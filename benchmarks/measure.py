@@ -23,7 +23,7 @@ PACKAGES = (
 )
 WARM_UPS = 3
 SLOW_SECONDS = 8.0
-"""Time limit of all rounds of a measurement, in seconds; see `affordable`."""
+"""Time limit for all rounds of the slowest function, in seconds; see `affordable`."""
 
 
 def interleaved(

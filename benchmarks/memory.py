@@ -39,7 +39,7 @@ MIN_TO_JUDGE = 1000
 """Minimum number of detections; in shorter runs growth may be warming up."""
 
 MAX_GROWTH = 0.05
-"""Maximum ratio of the last quarter's mean memory to the third quarter's."""
+"""Maximum growth of the mean memory from the third quarter to the last, as a share."""
 
 
 def resident_mb() -> float:
@@ -94,7 +94,7 @@ def run(
 
 
 def growth(values: NDArray[np.float64]) -> float:
-    """Compute the ratio of the last quarter's mean to the third quarter's."""
+    """Compute the growth of the mean from the third quarter to the last, as a share."""
     before, after = np.array_split(values[len(values) // 2 :], 2)
     return float(after.mean() / max(before.mean(), 1.0) - 1)
 
@@ -146,7 +146,7 @@ def main(
     backend
         Library that runs the network; OpenVINO is slower, as it compiles each new shape.
     max_side
-        Maximum short side of the crops in pixels; the minimum is 32.
+        Maximum short side of images in the network, in pixels; the minimum is 32.
     num_threads
         Number of threads that run the network on the CPU; 0 uses one thread per core.
     json

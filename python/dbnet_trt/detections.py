@@ -134,7 +134,7 @@ class Detections:
 
         Raises:
             ImageError: The image is missing, broken, or of another shape or type.
-            ValueError: There is text outside the image, so it is another one.
+            ValueError: There is text outside the image: it is not the one that was searched.
         """
         import cv2
 
@@ -154,7 +154,7 @@ class Detections:
         Raises:
             ImageError: The image cannot be read, the format is unknown, or the file cannot be
                 written.
-            ValueError: There is text outside the image, so it is another one.
+            ValueError: There is text outside the image: it is not the one that was searched.
         """
         from .images.load import write_image
 
@@ -174,7 +174,7 @@ class Detections:
 
         Raises:
             ImageError: The image is missing, broken, or of another shape or type.
-            ValueError: There is text outside the image, so it is another one.
+            ValueError: There is text outside the image: it is not the one that was searched.
         """
         pixels = self._load(image)
         return [_crop(pixels, quad) for quad in self.quads]

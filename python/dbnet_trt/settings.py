@@ -110,7 +110,7 @@ class PostprocessParams:
     """Maximum number of detections per image; the highest-scoring are kept."""
 
     polygons: bool = False
-    """Whether to return polygons that follow curved text in addition to quads."""
+    """Return polygons that follow curved text in addition to quads."""
 
     def __post_init__(self) -> None:
         for name in ("binary_threshold", "score_threshold", "unclip_ratio", "max_candidates"):
@@ -146,7 +146,7 @@ class PostprocessOptions(TypedDict, total=False):
     most 8192 text regions, and logs a warning if there are more."""
 
     polygons: bool | None
-    """Whether to return polygons that follow curved text in addition to quads."""
+    """Return polygons that follow curved text in addition to quads."""
 
 
 class DetectorOptions(PostprocessOptions, total=False):
@@ -160,7 +160,7 @@ class DetectOptions(DetectorOptions, total=False):
     """Options of one call; the detector's apply where they are left out or None."""
 
     prob_map: bool
-    """Whether to return the probability map as well."""
+    """Return the probability map as well."""
 
     stream: Any
     """CUDA stream that writes images in GPU memory: its handle, or an object of torch, CuPy or
@@ -198,7 +198,7 @@ class GpuConfig:
     """Settings of the pipeline on the GPU."""
 
     cuda_graphs: bool = True
-    """Whether to capture the work of each input size in a CUDA graph and replay it."""
+    """Capture the work of each input size in a CUDA graph and replay it."""
 
     max_shapes: int = 8
     """Maximum number of input shapes (batch, height, width) kept ready; the least recently used is

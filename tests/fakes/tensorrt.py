@@ -28,7 +28,7 @@ class FakeDriver:
         self.capability = (8, 6)
         self.out_of_memory = False
         self.contexts: list[int] = []
-        """Of the calling thread; the last one is current."""
+        """Contexts of the calling thread; the last one is current."""
 
     def cuInit(self, _: Any) -> int:
         return 0

@@ -121,7 +121,14 @@ class ResNet(nn.Module):
         self.out_channels = tuple((64 << stage) * block.expansion for stage in range(4))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) -> four maps (B, `out_channels[i]`, h / 2^(i+2), w / 2^(i+2))."""
+        """Compute feature maps at strides 4, 8, 16 and 32.
+
+        Args:
+            images: (B, 3, h, w) float, normalised; h and w are multiples of 32.
+
+        Returns:
+            Four maps (B, `out_channels[i]`, h / 2^(i+2), w / 2^(i+2)).
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps = []
         for stage in range(4):
@@ -188,7 +195,14 @@ class MobileNetV2(nn.Module):
         self.out_channels = (24, 32, 96, 160)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) -> four maps (B, `out_channels[i]`, h / 2^(i+2), w / 2^(i+2))."""
+        """Compute feature maps at strides 4, 8, 16 and 32.
+
+        Args:
+            images: (B, 3, h, w) float, normalised; h and w are multiples of 32.
+
+        Returns:
+            Four maps (B, `out_channels[i]`, h / 2^(i+2), w / 2^(i+2)).
+        """
         maps = []
         x = images
         for index, block in enumerate(self.features):

@@ -39,7 +39,7 @@ class GpuUsage:
     """Number of input shapes (batch, height, width) that are kept ready."""
 
     num_graphs: int = 0
-    """Number of these shapes whose work is captured in a CUDA graph."""
+    """Number of CUDA graphs captured for these shapes."""
 
 
 class _NetworkCallbacks:
