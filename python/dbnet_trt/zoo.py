@@ -169,7 +169,7 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     """
     if name not in MODELS:
         raise ValueError(
-            f'there is no model "{name}"{did_you_mean(name, MODELS, 0.4)} Names: '
+            f'there is no model "{name}"{did_you_mean(name, MODELS, 0.4) or "."} Names: '
             f"{', '.join(MODELS)}; or give the path of an .onnx file"
         )
     model = MODELS[name]
