@@ -287,7 +287,7 @@ def test_image_on_another_gpu(pair: Pair) -> None:
 def test_engine_on_another_gpu(cuda: FakeCuda) -> None:
     engine = GreenOnGpu(cuda)
     engine.ordinal = 1  # type: ignore[attr-defined]
-    with pytest.raises(EngineError, match='on cuda:1, and device "cuda:0"'):
+    with pytest.raises(EngineError, match='on cuda:1, but device "cuda:0"'):
         Detector(engine, device="cuda:0")
     with pytest.raises(EngineError, match="CUDA failed"):  # the fake runtime has one GPU
         Detector(engine)
