@@ -14,7 +14,6 @@ EXTRAS = {
     "pycuda": "pycuda",
     "shapely": "eval",
     "scipy": "eval",
-    "PIL": "eval",
     "torch": "train",
     "safetensors": "train",
     "onnxslim": "train",
@@ -25,12 +24,16 @@ EXTRAS = {
 }
 """Extra of this package that installs a library, by import name."""
 
+PACKAGES = {"PIL": "pillow"}
+"""Packages with another name than the library that is imported, needed by themselves."""
+
 
 def install_hint(library: str) -> str:
     """Return the command that installs a library, given its import name."""
     name = library.partition(".")[0]
     extra = EXTRAS.get(name)
-    return f"pip install 'dbnet-trt[{extra}]'" if extra else f"pip install {name}"
+    package = PACKAGES.get(name, name)
+    return f"pip install 'dbnet-trt[{extra}]'" if extra else f"pip install {package}"
 
 
 def import_backend(name: str) -> Any:

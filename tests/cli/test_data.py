@@ -120,7 +120,7 @@ def test_missing_library_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert main(["data", "check", str(folder)]) == 2
-    assert "needs PIL; pip install 'dbnet-trt[eval]'" in capsys.readouterr().err
+    assert "needs pillow; pip install pillow" in capsys.readouterr().err
 
 
 def test_health_counts(tmp_path: Path) -> None:

@@ -4,17 +4,14 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from dbnet_trt import Detections, zoo
-from dbnet_trt.cli import app
 from dbnet_trt.cli.app import main
-from dbnet_trt.cli.console import ERROR, INTERRUPTED
-from dbnet_trt.extras import EXTRAS
+from dbnet_trt.cli.console import INTERRUPTED
 from dbnet_trt.images import video
 from fakes.tiny_model import make_model, scene
 
@@ -157,16 +154,6 @@ def test_results_that_cannot_be_written(
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_typos_suggest_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, message in (
-        (["detct"], 'did you mean "detect"?'),
-        (["detect", "a.jpg", "--precision", "fp3"], 'Did you mean "fp32"?'),
-    ):
-        assert main(arguments) == ERROR
-        printed = capsys.readouterr()
-        assert message in " ".join((printed.out + printed.err).split())
-
-
 def test_short_side(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", photo, "--model", model, "--short-side", "64"]) == 0
     assert "2 texts" in capsys.readouterr().out
@@ -181,12 +168,6 @@ def test_info_and_models(model: str, capsys: pytest.CaptureFixture[str]) -> None
         (line,) = (line for line in printed.splitlines() if line.startswith(f"{name} "))
         assert f" one outline per {packaged.card.text_level}, short side " in line
         assert packaged.file in printed or packaged.install in printed
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])
-def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 0
-    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -227,52 +208,7 @@ def test_messages_of_opencv_are_not_printed(
     assert [line.split(":")[0] for line in lines] == ["skipped", "0 images, 0 texts, 1 skipped"]
 
 
-# ---- missing libraries ---------------------------------------------------------------------------
-
-
-def test_every_extra_is_known() -> None:
-    """Extras in the table are those of pyproject.toml, except the one for developers."""
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    assert set(EXTRAS.values()) == set(extras) - {"dev"}
-    for module, extra in EXTRAS.items():
-        library = {"PIL": "pillow"}.get(module, module).replace("_", "-")
-        assert any(library in requirement for requirement in extras[extra]), module
-
-
-@pytest.mark.parametrize(
-    ("module", "remedy"),
-    [
-        ("shapely", "needs shapely; pip install 'dbnet-trt[eval]'"),
-        ("torch", "needs torch; pip install 'dbnet-trt[train]'"),
-        ("modelopt.onnx", "needs modelopt.onnx; pip install 'dbnet-trt[quantize]'"),
-        ("somewhere.else", "needs somewhere.else, which is not installed"),
-    ],
-)
-def test_missing_library_names_its_extra(
-    module: str,
-    remedy: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def miss() -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-
-    monkeypatch.setattr(app, "app", lambda *_, **__: miss())
-    assert main(["models"]) == 2
-    assert capsys.readouterr().err.strip() == f"error: this command {remedy}"
-
-
-def test_missing_library_of_a_command_that_is_loaded_late() -> None:
-    """The error passes through the library that parses the command line, in a new process."""
-    code = "import sys; sys.modules['torch'] = None; from dbnet_trt.cli.app import main; "
-    code += "sys.exit(main(['train', '--data', 'x']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "error: this command needs torch; pip install 'dbnet-trt[train]'\n"
-
-
-# ---- no data is lost -----------------------------------------------------------------------------
+# ---- nothing is lost -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -86,15 +86,3 @@ def test_an_unknown_format_is_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     error = capsys.readouterr().err
     assert "nonsense" in error
     assert "Traceback" not in error
-
-
-def test_missing_library(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-    monkeypatch.setattr(training, "train", fail)
-    assert main(["train", "--data", "a:b"]) == 2
-    error = " ".join(capsys.readouterr().err.split())
-    assert "needs torch; pip install 'dbnet-trt[train]'" in error

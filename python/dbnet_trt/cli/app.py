@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 
 from .. import __version__
 from ..errors import DBNetError, did_you_mean
-from ..extras import EXTRAS, install_hint
+from ..extras import EXTRAS, PACKAGES, install_hint
 from ..images.load import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .console import INTERRUPTED, SUCCESS, err, fail
 
@@ -36,6 +36,9 @@ COMMANDS = {  # name: (where, what it does, an example)
               "dbnet-build ppocrv6-small --precision fp16"),
 }  # fmt: skip
 """Every command, imported when it is called."""
+
+OWN_OPTIONS = ("--help", "-h", "--version")
+"""Options of `dbnet` itself."""
 
 app = App(
     name="dbnet",
@@ -88,8 +91,11 @@ def _with_command(tokens: list[str]) -> list[str]:
         ValueError: They begin with neither a command nor a path.
     """
     first = tokens[0] if tokens else "--help"
-    if first.startswith("-") or first in COMMANDS:
+    if first in COMMANDS or first in OWN_OPTIONS:
         return tokens
+    if first.startswith("-"):
+        suggestion = did_you_mean(first, OWN_OPTIONS)
+        raise ValueError(f"expected a command or a path before the option {first}{suggestion}")
     path = Path(first)
     known = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if known or path.exists() or any(mark in first for mark in ("/", "*", "?", "://")):
@@ -104,9 +110,10 @@ def _missing_library(error: ImportError) -> str | None:
     if not isinstance(missing, ModuleNotFoundError):
         return None
     name = missing.name or str(missing)
-    if name.partition(".")[0] not in EXTRAS:
+    library = name.partition(".")[0]
+    if library not in EXTRAS and library not in PACKAGES:
         return f"this command needs {name}, which is not installed"
-    return f"this command needs {name}; {install_hint(name)}"
+    return f"this command needs {PACKAGES.get(library, name)}; {install_hint(name)}"
 
 
 def _fail_to_write(error: OSError) -> int:

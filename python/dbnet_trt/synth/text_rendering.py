@@ -7,14 +7,16 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PILImage
-from PIL import ImageDraw, ImageFont
 
 from ..data.samples import Polygon
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw, ImageFont
 
 Mask = NDArray[np.uint8]
 
@@ -100,6 +102,8 @@ def _has(file: str, letters: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _load_font(path: str, size_px: int) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
     return ImageFont.truetype(path, size_px)
 
 
@@ -148,6 +152,8 @@ def render_block(
     Returns:
         The mask of the letters, and the outlines of lines and words.
     """
+    from PIL import Image, ImageDraw
+
     font = _load_font(typeface.path, height_px)
     ascent, descent = font.getmetrics()
     pitch = int((ascent + descent) * rng.uniform(0.95, 1.5))
@@ -157,7 +163,7 @@ def render_block(
     margin = max(4, height_px // 3)
     width = int(max(widths)) + 2 * margin
     height = pitch * (len(texts) - 1) + ascent + descent + 2 * margin
-    canvas = PILImage.new("L", (width, height))
+    canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
     alignment = rng.choice((0.0, 0.5, 1.0))
     boxes = []
