@@ -51,7 +51,15 @@ def shared_data() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs in the emulator as slow: compiling it alone takes a minute."""
+    for item in items:
+        if "fake_cuda" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--tensorrt-bindings", help="folder of TensorRT's bindings, see tests/test_tensorrt_api.py"
+        "--tensorrt-bindings",
+        help="folder of TensorRT's bindings, see tests/engines/test_tensorrt_api.py",
     )

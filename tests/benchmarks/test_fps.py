@@ -29,6 +29,8 @@ from model_choice import ModelChoice  # noqa: E402
 from peers import Peer  # noqa: E402
 from scenes import text_scene  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelChoice:

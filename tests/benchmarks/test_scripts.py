@@ -14,6 +14,8 @@ from dbnet_trt import CpuConfig, Detections
 from dbnet_trt.pipeline.postprocess import postprocess
 from fakes.tiny_model import make_model
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 

@@ -99,6 +99,7 @@ def test_sigmoid_and_other_outputs_are_removed(rtx: Any, no_gpu: None, folder: P
     assert "activation float" not in dict(built.layers)
 
 
+@pytest.mark.slow
 def test_plugin_reaches_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exporting = pytest.importorskip("dbnet_trt.network.export")
     seen = []

@@ -14,6 +14,8 @@ from dbnet_trt.building.build import BuildConfig, build_engine
 
 from .conftest import SMALL
 
+pytestmark = pytest.mark.slow
+
 WIDE = dataclasses.replace(
     SMALL, shapes="32x32/736x1280/1536x2048", compute_capability="", check=False
 )

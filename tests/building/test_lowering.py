@@ -144,6 +144,7 @@ def test_only_casts_from_half_become_edges(
     np.testing.assert_allclose(run(network, batch), values if half else values // 1, atol=0.02)
 
 
+@pytest.mark.slow
 def test_checkpoint_in_half_precision(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_without_offsets_it_is_a_convolution() -> None:
     torch.testing.assert_close(layer(x), plain / 2, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     # Sampling is in fp32 on purpose; the numeric gradient needs fp64.
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)

@@ -17,6 +17,8 @@ from dbnet_trt.network.export import export_checkpoint, export_onnx
 
 from .test_dbnet import SWITCHES
 
+pytestmark = pytest.mark.slow
+
 CARD = ModelCard("tiny", channel_order="rgb", output="logit", short_side=64, score_threshold=0.4)
 
 

@@ -20,6 +20,8 @@ from training.scenes import draw_scenes
 
 from .test_export import CARD, lively
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:

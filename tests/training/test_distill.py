@@ -15,6 +15,8 @@ from dbnet_trt.data.open import read_dataset
 from dbnet_trt.data.samples import load_prob_map
 from fakes.engines import GreenOnCpu
 
+pytestmark = pytest.mark.slow
+
 SEEN, UNSEEN, UNSURE = (20, 20, 180, 60), (20, 100, 180, 140), (20, 150, 180, 190)
 
 

@@ -24,6 +24,8 @@ from dbnet_trt.training.train import train
 from .runs import StopError, assert_same_weights, losses, stop_after
 from .scenes import draw_scenes, tiny_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -29,6 +29,8 @@ from dbnet_trt.training.train import learning_rate, train, train_step
 from .runs import StopError, assert_same_weights, losses, stop_after, weights
 from .scenes import draw_scenes, tiny_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:

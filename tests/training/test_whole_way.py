@@ -9,6 +9,8 @@ from dbnet_trt.cli.app import main
 
 from .scenes import FONTS, SIZE
 
+pytestmark = pytest.mark.slow
+
 AS_THEY_ARE = [
     *("--augmentation.crop-size", str(SIZE), "--augmentation.scale", "1", "1"),
     *("--augmentation.max-rotation-deg", "0", "--augmentation.stretch", "1"),
