@@ -27,7 +27,10 @@ def write_results(detector: Detector, folder: Path, results: Path) -> int:
                 failed += 1
                 continue
             texts = [
-                {"score": float(text.score), "quad": text.quad.round(1).tolist()}
+                {
+                    "score": round(float(text.score), 3),
+                    "quad": text.quad.astype(float).round(1).tolist(),
+                }
                 for text in found.in_reading_order()
             ]
             record = {"image": str(path.relative_to(folder)), "texts": texts}
