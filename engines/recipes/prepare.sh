@@ -20,11 +20,11 @@ prepare_lines() {
     [ -f td500/distilled.jsonl ] ||
         python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
     [ -f ic15/distilled.jsonl ] ||
-        python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train" ic15 teacher
+        python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train?stretch" ic15 teacher
     draw scenes "${SCENES:-3000}" line 1
 }
 
 prepare_words() {
-    validation="icdar2015:$data/icdar2015/train#val"
+    validation="icdar2015:$data/icdar2015/train?stretch#val"
     draw words "${SCENES:-2000}" word 2
 }

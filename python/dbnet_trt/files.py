@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic file writes."""
+"""Atomic writes, and reads within limits: bytes, and JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+MAX_BYTES = 64 << 20
+"""Default limit on the size of a file that is read as a whole: 64 MiB. Parsed JSON takes up to 25
+times as much memory."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -32,3 +37,54 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_limited(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file that has at most `max_bytes` bytes.
+
+    Raises:
+        ValueError: It is missing, cannot be read, or is larger; no more than the limit was read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > max_bytes:
+        raise ValueError(f"expected {path} to have at most {max_bytes} bytes; it is larger")
+    return data
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES, expected: str = "JSON") -> Any:
+    """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        max_bytes: Limit on its size.
+        expected: What its contents should be, for the error message.
+
+    Raises:
+        ValueError: It is missing, larger than the limit, nested too deeply, or not JSON; the
+            message has its path and what was expected.
+    """
+    data = read_limited(path, max_bytes=max_bytes)
+    try:
+        return parse_json(data.decode("utf-8-sig"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise ValueError(f"expected {path} to be {expected}; got {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON as its standard has it: NaN and Infinity are refused.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deeply (some 1000 levels).
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name}, which is no JSON number")

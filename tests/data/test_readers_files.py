@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dbnet_trt.data.guess import guess_format
@@ -69,14 +70,14 @@ def test_annotation_that_cannot_be_read_skips_its_image(
     for number in (1, 2):
         write_photo(tmp_path / f"img_{number}.jpg")
         write_lines(tmp_path / f"gt_img_{number}.txt", GOOD)
-    read_bytes = Path.read_bytes
+    open_file = Path.open
 
-    def deny(path: Path) -> bytes:
+    def deny(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.name == "gt_img_1.txt":
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return open_file(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(Path, "open", deny)
     found = READERS["icdar2015"](tmp_path)
     assert [sample.image.name for sample in found.samples] == ["img_2.jpg"]
     (problem,) = found.problems
@@ -120,6 +121,7 @@ def test_image_finder(tmp_path: Path) -> None:
 
 
 POINTS = ",".join(["1"] * 28)
+RELATIVE = "100,50,300,90," + ",".join(f"{x},{y}" for y in (0, 40) for x in range(0, 210, 33))
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,11 @@ POINTS = ",".join(["1"] * 28)
         ("gt/poly_gt_1.txt", "x: [[1 2 3", "totaltext"),
         ("gt/poly_gt_1.mat", "MATLAB 5.0", "totaltext"),
         ("0001001.txt", f"{POINTS},####word", "ctw1500"),
-        ("0001.txt", f"{POINTS},1,1,1,1", "ctw1500"),
+        ("0001.txt", RELATIVE, "ctw1500"),
         ("0001.xml", "<segs>", "ctw1500"),
         ("IMG_1.gt", "0 0 1 2 3 4 0", "td500"),
         ("gt.mat", "MATLAB 5.0", "synthtext"),
-        ("cocotext.v2.json", '{"cats": {}, "imgs": {}}', "cocotext"),
+        ("cocotext.v2.json", '{"anns": {}, "imgs": {}}', "cocotext"),
         ("Label.txt", 'a.jpg\t[{"points": []}]', "paddleocr"),
         ("export.json", "[{", "labelstudio"),
         ("labels.jsonl", "{", "jsonl"),

@@ -72,7 +72,7 @@ def evaluate(
     from ..evaluation.submissions import write_results
 
     options = dataclasses.replace(options, model=model or options.model)
-    form, path, _ = split_name(data)
+    form, path, *_ = split_name(data)
     _check_outputs([json, submission, report], path, Path(options.model or ""))
     chosen = protocol or PROTOCOL_OF.get(form, "icdar2015")
     samples = read_dataset(data).samples

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data set is: samples with their texts, and what is wrong with it.
+"""Data sets: samples with their texts, and problems of their annotation.
 
 Broken annotations become `Problem`s, each with its file and line. So that a network never learns
 that text is background, what is left is used by this rule:
@@ -13,7 +13,7 @@ that text is background, what is left is used by this rule:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ from typing import Any
 from ..errors import ImageError
 from ..images.load import image_size
 from .checks import NoOutlineError, check_text
+from .orientation import fit_orientation, is_upright
 from .samples import Kind, Problem, Sample, Text
+
+BROKEN_DATA = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+"""Errors of code that takes annotations apart which are not as they should be."""
 
 
 @dataclass(slots=True)
 class ImageAnnotation:
-    """One image's annotation while it is read.
+    """The annotation of one image while it is read.
 
     Attributes:
         image: Path of the image file.
@@ -36,7 +40,10 @@ class ImageAnnotation:
         problems: What could not be read.
         complete: Every text has a place.
         prob_map: Path of the sample's probability map, if it has one.
+        part: See `Sample`.
         upright: See `Sample`.
+        shown_size: (height, width) that the labelling tool worked on, where the annotation says
+            it: decides between the image as it is stored and as EXIF turns it.
     """
 
     image: Path
@@ -46,21 +53,23 @@ class ImageAnnotation:
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
     prob_map: Path | None = None
+    part: str = ""
     upright: bool = False
+    shown_size: tuple[int, int] | None = None
 
     def read(self, line: int, parse: Callable[[Any], Text], raw: Any, what: str = "") -> None:
-        """Add the text that `parse` makes of `raw`; its ValueError becomes a problem of the line.
+        """Add the text that `parse` makes of `raw`; an error of it becomes a problem of the line.
 
         Args:
             line: Line in the annotation file, from 1; 0 if it has none.
             parse: Gives the text, or raises one of the errors of broken data.
             raw: The annotation of one text.
-            what: Says which one it is where the line does not.
+            what: Which one it is, where the line does not say.
         """
         prefix = f"{what}: " if what else ""
         try:
             self.texts.append((line, parse(raw)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except BROKEN_DATA as error:
             reason = f"expected a field {error}" if isinstance(error, KeyError) else str(error)
             self.report(line, f"{prefix}{reason}; its image is skipped", "line not understood")
             self.complete = False
@@ -72,14 +81,28 @@ class ImageAnnotation:
 
 @dataclass(slots=True)
 class DataSet:
-    """Samples of one data set, and what is wrong with it."""
+    """Samples of one data set, its problems, and notes on how it was read."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def add(
-        self, annotation: ImageAnnotation, stretch: tuple[float, float] = (1.0, 1.0), part: str = ""
-    ) -> None:
+    def add_all(self, annotations: Iterable[ImageAnnotation], *, upright: bool) -> None:
+        """Add the images of a format that does not say which way up its photos are meant.
+
+        Args:
+            annotations: The images and their texts.
+            upright: Whether they are meant as EXIF turns them, where the labels fit both ways.
+        """
+        listed = list(annotations)
+        labelled = ((each.image, [text for _, text in each.texts]) for each in listed)
+        upright, note = fit_orientation(labelled, upright)
+        self.notes += [note] if note else []
+        for annotation in listed:
+            annotation.upright = upright
+            self.add(annotation)
+
+    def add(self, annotation: ImageAnnotation) -> None:
         """Check an image and its texts, and add what is sound by the rule of this module."""
         self.problems += annotation.problems
         size = self._check_picture(annotation, "image", annotation.image)
@@ -106,10 +129,9 @@ class DataSet:
                 Sample(
                     annotation.image,
                     tuple(texts),
-                    stretch,
-                    part,
-                    annotation.prob_map,
-                    annotation.upright,
+                    part=annotation.part,
+                    prob_map=annotation.prob_map,
+                    upright=annotation.upright,
                 )
             )
 
@@ -122,11 +144,15 @@ class DataSet:
             self._report(annotation, annotation.line, message, "image missing")
             return None
         try:
+            if annotation.shown_size is not None and path == annotation.image:
+                annotation.upright = is_upright(path, annotation.shown_size, annotation.upright)
             return image_size(path, upright=annotation.upright)
         except ImageError as error:
             message = f"expected an image; it {str(error).removeprefix(f'{path} ')}; skipped"
             self.problems.append(Problem(path, 0, message, "image unreadable", annotation.image))
-            return None
+        except ValueError as error:
+            self._report(annotation, annotation.line, str(error), "out of bounds")
+        return None
 
     def _report(self, annotation: ImageAnnotation, line: int, message: str, kind: Kind) -> None:
         self.problems.append(Problem(annotation.file, line, message, kind, annotation.image))

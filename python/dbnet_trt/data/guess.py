@@ -1,36 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which format a data set is in, from its files."""
+"""Guess the format of a data set from its files, where they can be of one format only."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ..files import read_json
 from .readers import READERS
+from .readers.boxes import DOTA_HEADER, parse_dota, parse_yolo
 from .readers.curved import parse_ctw1500
-from .readers.icdar import parse_icdar2013, parse_icdar2015, parse_mlt
+from .readers.icdar import parse_icdar2013, parse_icdar2015, parse_mlt, parse_rctw
+from .readers.polygons import parse_polygon
 from .samples import Text
 
-HEAD_BYTES = 4096
+HEAD_BYTES = 1 << 16
+"""Annotation files of one image are looked at as far as this."""
 
 MAX_FILES = 20
-"""Annotation files of a folder that are looked into."""
+"""Annotation files of a folder that are looked at, evenly spread."""
 
-LABEL_FILES = ("gt.mat", "*.jsonl", "*.json", "*abel*.txt")
+MAX_JSON_BYTES = 1 << 30
+
+LABEL_FILES = ("gt.mat", "*.jsonl", "*.json", "*abel*.txt", "*.xml")
 """Files that annotate a whole folder."""
 
 LINES: dict[str, Callable[[str], Text]] = {
     "mlt": parse_mlt,
+    "rctw": parse_rctw,
     "icdar2013": parse_icdar2013,
     "ctw1500": parse_ctw1500,
     "icdar2015": parse_icdar2015,
+    "dota": parse_dota,
+    "yolo": parse_yolo,
+    "polygons": parse_polygon,
 }
-"""Formats of one text a line, the strictest first."""
+"""Formats of one text per line, the strictest first."""
 
 
 def guess_format(path: Path) -> str:
-    """The format of a file or folder.
+    """Guess the format of a file or folder.
 
     Raises:
         ValueError: None or several fit.
@@ -46,53 +59,138 @@ def guess_format(path: Path) -> str:
 
 
 def _of_file(file: Path) -> list[str]:
-    head = _head(file)
     suffix = file.suffix.lower()
     if suffix == ".mat":
         return ["synthtext"]
     if suffix == ".json":
-        return _of_json(head)
+        return _of_json(file)
     if suffix == ".jsonl":
         return ["jsonl"]
+    head = _head(file)
+    if suffix == ".xml":
+        return ["cvat"] if "<annotations" in head and "<segs>" not in head else []
     return ["paddleocr"] if "\t[" in head else []
 
 
-def _of_json(head: str) -> list[str]:
-    if head.lstrip().startswith("["):
-        return ["labelstudio"]
-    return ["cocotext"] if any(f'"{key}"' in head for key in ("imgs", "anns", "cats")) else []
+def _of_json(file: Path) -> list[str]:
+    try:
+        contents = read_json(file, max_bytes=MAX_JSON_BYTES)
+    except ValueError:  # broken: its reader says how
+        head = _head(file)
+        if head.lstrip().startswith("["):
+            return ["labelstudio"]
+        return [form for form, keys in KEYS.items() if all(f'"{key}"' in head for key in keys)]
+    if isinstance(contents, list):
+        return ["labelstudio"] if all(isinstance(task, dict) for task in contents) else []
+    if not isinstance(contents, dict):
+        return []
+    for form, keys in KEYS.items():
+        if keys <= contents.keys():
+            return [form]
+    return _of_table(list(contents.values()))
+
+
+KEYS = {
+    "cocotext": {"imgs", "anns"},
+    "coco": {"images", "annotations"},
+    "labelme": {"shapes", "imagePath"},
+    "mmocr": {"data_list"},
+    "via": {"_via_img_metadata"},
+}
+"""Keys that tell a JSON file's format."""
+
+
+def _of_table(rows: list[Any]) -> list[str]:
+    """Formats of a JSON file that has one entry for each image."""
+    if rows and all(isinstance(row, dict) for row in rows):
+        if all("polygons" in row for row in rows):
+            return ["doctr"]
+        return ["via"] if all({"filename", "regions"} <= row.keys() for row in rows) else []
+    texts = [text for row in rows if isinstance(row, list) for text in row]
+    is_lsvt = texts and all(isinstance(text, dict) and "points" in text for text in texts)
+    return ["lsvt"] if is_lsvt else []
 
 
 def _of_folder(folder: Path) -> list[str]:
-    single = {
-        form for pattern in LABEL_FILES for file in folder.glob(pattern) for form in _of_file(file)
-    }
+    if any((folder / f"{part}_images").is_dir() for part in ("train", "test")) and any(
+        (folder / f"{part}_gts").is_dir() for part in ("train", "test")
+    ):
+        return ["db"]
+    labels = [file for pattern in LABEL_FILES for file in _some(sorted(folder.glob(pattern)))]
+    single = {form for file in labels for form in _of_file(file)}
     if single:
         return sorted(single)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     by_suffix = defaultdict(list)
-    for path in files:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         by_suffix[path.suffix.lower()].append(path)
-    formats = {form for path in by_suffix[".txt"][:MAX_FILES] for form in _of_text(path)}
+    formats = set(_of_lines(_some(by_suffix[".txt"])))
     if by_suffix[".gt"]:
         formats.add("td500")
     if any("gt_" in path.name for path in by_suffix[".mat"]):
         formats.add("totaltext")
-    if any("<segs>" in _head(path) for path in by_suffix[".xml"][:MAX_FILES]):
+    if any("<segs>" in _head(path) for path in _some(by_suffix[".xml"])):
         formats.add("ctw1500")
+    if any("labelme" in _of_json(path) for path in _some(by_suffix[".json"])):
+        formats.add("labelme")
     return sorted(formats)
 
 
-def _of_text(file: Path) -> list[str]:
-    """The format that the first line fits, the strictest first."""
-    line = _head(file).partition("\n")[0].strip()
+def _of_lines(files: list[Path]) -> list[str]:
+    """Formats that all annotation files fit; of those that read them alike, the strictest."""
+    contents = [_whole_lines(file) for file in files]
+    if any(line.startswith("x:") for lines in contents for line in lines[:1]):
+        return ["totaltext"]
+    readings: dict[str, list[list[Text]]] = {}
     for form, parse in LINES.items():
-        try:
+        read = [_parse_all(lines, form, parse) for lines in contents]
+        fitting = [texts for texts in read if texts]
+        # Files that fit no format are readmes and lists; those of one data set fit the same.
+        if fitting and not any(
+            texts is None and _fits_another(lines)
+            for texts, lines in zip(read, contents, strict=True)
+        ):
+            readings[form] = fitting
+    found: list[str] = []
+    for form, texts in readings.items():
+        if not any(_are_alike(texts, readings[other]) for other in found):
+            found.append(form)
+    return found
+
+
+def _parse_all(lines: list[str], form: str, parse: Callable[[str], Text]) -> list[Text] | None:
+    """The texts of all lines; None if one of them is not in the format."""
+    try:
+        return [
             parse(line)
-        except ValueError:
-            continue
-        return [form]
-    return ["totaltext"] if line.startswith("x:") else []
+            for line in lines
+            if line.strip() and not (form == "dota" and DOTA_HEADER.match(line))
+        ]
+    except (ValueError, IndexError):
+        return None
+
+
+def _fits_another(lines: list[str]) -> bool:
+    return any(_parse_all(lines, form, parse) for form, parse in LINES.items())
+
+
+def _are_alike(one: list[list[Text]], other: list[list[Text]]) -> bool:
+    first, second = ([text for texts in each for text in texts] for each in (one, other))
+    return len(first) == len(second) and all(
+        a.ignore == b.ignore and np.array_equal(a.polygon, b.polygon)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _some(files: list[Path]) -> list[Path]:
+    """At most `MAX_FILES` files, evenly spread."""
+    return files[:: max(len(files) // MAX_FILES, 1)][:MAX_FILES]
+
+
+def _whole_lines(file: Path) -> list[str]:
+    head = _head(file)
+    if len(head) >= HEAD_BYTES // 4:  # perhaps cut inside a line
+        head = head.rpartition("\n")[0]
+    return [line.strip("\r") for line in head.split("\n")]
 
 
 def _head(file: Path) -> str:

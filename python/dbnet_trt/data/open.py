@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open data sets by name: FORMAT:PATH#PART."""
+"""Open data sets by name: FORMAT:PATH?stretch#PART."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from ..images.load import image_size
 from .dataset import DataSet
 from .guess import guess_format
 from .readers import READERS
@@ -14,23 +19,53 @@ from .samples import Sample
 logger = logging.getLogger("dbnet_trt")
 
 VALIDATION_EVERY = 6
-"""Of a data set that is split, every so many-th image is held out for validation."""
+"""Of a data set that is split, one of so many images is held out for validation."""
 
 MAX_LOGGED = 20
 """Problems of a data set that are logged one by one; the rest is counted."""
+
+ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
+"""(height, width) of ICDAR 2015's images, and of those of a copy with another aspect."""
+
+_COPY = re.compile(
+    r"((_(jpe?g|png))?\.rf\.[0-9a-f]+|[ _-]?\(\d+\)|[ _-](copy|aug|flip|rot|crop|v)[ _-]?\d*)+$",
+    re.IGNORECASE,
+)
+"""What tools put behind the names of copies: a (2), a_copy, a_aug3, a_jpg.rf.0123abcd."""
+
+
+class DataName(NamedTuple):
+    """The parts of "FORMAT:PATH?stretch#PART"."""
+
+    format: str
+    """A name in `READERS`."""
+
+    path: Path
+    """File or folder."""
+
+    part: str
+    """"train", "val", "test", or "" for all."""
+
+    stretch: bool = False
+    """Whether images of 960x640 are stretched to ICDAR 2015's 1280x720."""
 
 
 def read_dataset(name: str) -> DataSet:
     """Read "FORMAT:PATH", as in "td500:data/msra_td500/train".
 
-    "PATH" alone will do where the files tell their format. "FORMAT:PATH#train" and "#val" are the
-    parts that the data set itself names, as COCO-Text does; where it names none, "#val" is every
-    sixth image, and "#train" the others. Problems are logged, a few of them in full.
+    "PATH" alone will do where the files can be of one format only. "FORMAT:PATH#train" and "#val"
+    are the parts that the data set itself names, as COCO-Text does. Where it names none, "#val" is
+    one image in six, chosen by a hash of its name, so that removing an image moves no other;
+    "#train" is the others. Copies of one image that are named as such (a (2), a_aug3) stay on one
+    side. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720. Problems
+    are logged, a few of them in full.
 
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
     """
     found = read_as_is(name)
+    for note in found.notes:
+        logger.warning("%s: %s", name, note)
     for problem in found.problems[:MAX_LOGGED]:
         logger.warning("%s", problem)
     if found.problems:
@@ -43,25 +78,36 @@ def read_dataset(name: str) -> DataSet:
 
 
 def read_as_is(name: str) -> DataSet:
-    """Read what `read_dataset` reads, but log nothing, and accept that there is no sample.
+    """Read a data set as `read_dataset` does, but log nothing and accept an empty one.
 
     Raises:
         ValueError: There is no such format or path, or it holds another format.
     """
-    form, path, part = split_name(name)
+    form, path, part, stretch = split_name(name)
     found = READERS[form](path)
+    if stretch:
+        found.samples = [_stretch(sample) for sample in found.samples]
     if part:
         found.samples = _select(found.samples, part)
     return found
 
 
-def split_name(name: str) -> tuple[str, Path, str]:
-    """(format, path, part) of "FORMAT:PATH#PART"; the format is guessed where it is left out.
+def _stretch(sample: Sample) -> Sample:
+    if image_size(sample.image) != ICDAR2015_COPY:
+        return sample
+    height, width = (new / old for new, old in zip(ICDAR2015_SIZE, ICDAR2015_COPY, strict=True))
+    return replace(sample, stretch=(width, height))
+
+
+def split_name(name: str) -> DataName:
+    """Split "FORMAT:PATH?stretch#PART"; the format is guessed where it is left out.
 
     Raises:
         ValueError: There is no such format or path, or the format cannot be told.
     """
     whole, _, part = name.partition("#")
+    stretch = whole.endswith("?stretch")
+    whole = whole.removesuffix("?stretch")
     form, colon, rest = whole.partition(":")
     named = bool(colon) and (form in READERS or not Path(whole).exists())
     path = Path(rest if named else whole).expanduser()  # the shell does not, behind a colon
@@ -72,14 +118,33 @@ def split_name(name: str) -> tuple[str, Path, str]:
         )
     if not (rest if named else whole) or not path.exists():
         raise ValueError(f"there is no {path}; it was named by {name!r}")
-    return form if named else guess_format(path), path, part
+    form = form if named else guess_format(path)
+    if stretch and form != "icdar2015":
+        raise ValueError(f"?stretch goes with icdar2015:PATH only, got {name!r}")
+    return DataName(form, path, part, stretch)
 
 
 def _select(samples: list[Sample], part: str) -> list[Sample]:
+    """The samples of a part: as the data set names it, or by the hash of the image's name."""
     if part == "test" or any(sample.part == "val" for sample in samples):
         return [sample for sample in samples if sample.part == part]
+    samples = [sample for sample in samples if sample.part != "test"]
+    ranks = {key: _rank(key) for key in sorted({_scene_key(sample.image) for sample in samples})}
+    held_out = {key for key, rank in ranks.items() if rank % VALIDATION_EVERY == 0}
+    if not held_out and len(ranks) > 1:  # of a very small set: one in any case
+        held_out = {min(ranks, key=lambda key: ranks[key])}
     return [
-        sample
-        for index, sample in enumerate(samples)
-        if (index % VALIDATION_EVERY == 0) == (part == "val")
+        sample for sample in samples if (_scene_key(sample.image) in held_out) == (part == "val")
     ]
+
+
+def _scene_key(image: Path) -> str:
+    """The name of an image without its suffix and what tools add for copies of it."""
+    stem = image.stem.lower()
+    return _COPY.sub("", stem) or stem
+
+
+def _rank(key: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    )

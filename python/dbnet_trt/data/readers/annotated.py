@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of annotation tools: PaddleOCR's labels, Label Studio's export, and plain JSON Lines."""
+"""PaddleOCR's label files, Label Studio's export, and our own JSON Lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError
+from ...files import parse_json
 from ...images.load import image_size
-from ..dataset import DataSet, ImageAnnotation
+from ..dataset import BROKEN_DATA, DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Sample, Text
-from .files import ImageFinder, only_file, read_text
+from .files import ImageFinder, only_file, point_array, read_labels, read_text
 from .icdar import turned_box
+from .marks import is_ignored, parse_flag
 
 PADDLE_IGNORED = ("###", "*")
+MARKED = (True, 1, "true", "True", "1")
 
-IGNORED_LABEL = re.compile(r"ignore|illegible|unreadable|do.?n.?t.?care|###", re.IGNORECASE)
+MOSTLY_DIFFICULT = 0.5
+"""Share of texts marked difficult from which a warning says so."""
 
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 """Label Studio puts it before the names of uploaded files."""
@@ -37,12 +41,13 @@ def read_jsonl(path: Path) -> DataSet:
     image, as EXIF turns it and as `dbnet detect` gives them. An image may have a "prob_map", the
     path of a grey picture of P to learn in place of the shrunk texts (see `Sample`). This is also
     what `dbnet synth` writes. The path is the file's, or a folder's that holds one such file.
+    The format is defined here; its lines are those of https://jsonlines.org.
     """
     file = only_file(path, "*.jsonl")
     found = DataSet()
     for number, line in _lines(file, found):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             annotation = ImageAnnotation(file.parent / record["image"], file, number, upright=True)
             if "prob_map" in record:
                 annotation.prob_map = file.parent / record["prob_map"]
@@ -68,19 +73,7 @@ def _parse_json_text(text: Any) -> Text:
     ignore = text.get("ignore", False)
     if not isinstance(ignore, bool):  # "false" would be true
         raise ValueError(f'expected "ignore" to be true or false, got {ignore!r}')
-    return Text(parse_points(text["polygon"]), ignore, str(text.get("content", "")))
-
-
-def parse_points(points: Any) -> Polygon:
-    """(K, 2) float64 of [[x, y], ...].
-
-    Raises:
-        ValueError: It is something else.
-    """
-    try:
-        return np.array(points, np.float64).reshape(len(points), 2)
-    except (ValueError, TypeError):
-        raise ValueError(f"expected points [[x, y], ...], got {str(points)[:80]}") from None
+    return Text(point_array(text["polygon"]), ignore, str(text.get("content", "")))
 
 
 def write_jsonl(file: Path, samples: list[Sample]) -> None:
@@ -106,15 +99,17 @@ def read_paddleocr(path: Path) -> DataSet:
 
     Lines are an image's path, a tab, and [{"transcription": "text", "points": [[x, y], ...]}]. The
     path is relative to the file or to the folder above it. `###`, `*` and texts marked difficult
-    are ignored. Points are in pixels of the upright image, as EXIF turns it.
+    are ignored. Points are in pixels of the upright image, as EXIF turns it. Defined at
+    https://github.com/PaddlePaddle/PaddleOCR/blob/main/docs/datasets/ocr_datasets.en.md.
     """
     file = only_file(path, "*abel*.txt")
     found = DataSet()
     images = ImageFinder(file.parent)
+    marked: list[bool] = []
     for number, line in _lines(file, found):
         name, tab, labels = line.partition("\t")
         try:
-            texts = json.loads(labels)
+            texts = parse_json(labels)
             if not tab or not isinstance(texts, list):
                 raise ValueError("no list behind a tab")
         except ValueError as error:
@@ -124,17 +119,24 @@ def read_paddleocr(path: Path) -> DataSet:
         image = images.find(name.strip()) or file.parent / name.strip()
         annotation = ImageAnnotation(image, file, number, upright=True)
         for text in texts:
-            annotation.read(number, _parse_paddle, text)
+            annotation.read(number, parse_paddle, text)
+            marked.append(isinstance(text, dict) and text.get("difficult") in MARKED)
         found.add(annotation)
+    if sum(marked) > MOSTLY_DIFFICULT * len(marked):
+        found.notes.append(
+            f"{sum(marked)} of {len(marked)} texts are marked difficult, and thus ignored; "
+            "PPOCRLabel marks boxes so by a key: set difficult to false where it is a mistake"
+        )
     return found
 
 
-def _parse_paddle(text: Any) -> Text:
+def parse_paddle(text: Any) -> Text:
+    """Parse one text of a label file's list; see `read_paddleocr`."""
     if not isinstance(text, dict) or "points" not in text:
         raise ValueError(f'expected {{"transcription": ..., "points": ...}}, got {str(text)[:80]}')
     content = str(text.get("transcription", ""))
-    ignore = content in PADDLE_IGNORED or bool(text.get("difficult", False))
-    return Text(parse_points(text["points"]), ignore, content)
+    ignore = content in PADDLE_IGNORED or parse_flag(text.get("difficult"), "difficult")
+    return Text(point_array(text["points"]), ignore, content)
 
 
 def read_labelstudio(path: Path) -> DataSet:
@@ -142,13 +144,13 @@ def read_labelstudio(path: Path) -> DataSet:
 
     Images are found by name below the file's folder, also without the prefix that an upload gave
     them. Of several annotations of a task the last that was not cancelled counts. A label such as
-    "ignore", "illegible" or "don't care" makes a text ignored; a text area says what it says.
+    "ignore", "illegible" or "don't care" makes a text ignored; a text area has its transcription.
+    Defined at https://labelstud.io/guide/export and https://labelstud.io/guide/task_format.
 
     Raises:
         ValueError: It is no such export.
     """
-    file = only_file(path, "*.json")
-    tasks = load_json(file, "a list of tasks")
+    file, tasks = read_labels(path, "a list of tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise ValueError(f"expected {file} to be a list of tasks; export as JSON")
     if tasks and not any("annotations" in task for task in tasks):
@@ -158,7 +160,7 @@ def read_labelstudio(path: Path) -> DataSet:
     for task in tasks:
         try:
             _read_task(task, file, images, found)
-        except (KeyError, TypeError, AttributeError) as error:
+        except BROKEN_DATA as error:
             message = f"expected a task with data and results, got {str(task)[:80]} ({error})"
             found.problems.append(Problem(file, 0, f"{message}; skipped", "line not understood"))
     return found
@@ -233,7 +235,7 @@ def _parse_region(size: tuple[int, int], region: list[dict[str, Any]]) -> Text:
         if result.get("image_rotation", 0):
             raise ValueError(f"expected image_rotation 0, got {result['image_rotation']}")
     polygon = _shape(value, np.array(size[::-1]) / 100)
-    return Text(polygon, any(map(IGNORED_LABEL.search, labels)), content)
+    return Text(polygon, is_ignored(*labels), content)
 
 
 def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
@@ -244,25 +246,13 @@ def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
         scale: (2,), pixels in a percent of the width and of the height.
     """
     if "points" in value:
-        return parse_points(value["points"]) * scale
+        return point_array(value["points"]) * scale
     if not {"x", "y", "width", "height"} <= value.keys():
         raise ValueError(f"expected a polygon or a rectangle, got {sorted(value)}")
     x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
     angle = math.radians(float(value.get("rotation", 0)))
     sides = (x * scale[0], y * scale[1], width * scale[0], height * scale[1])
     return turned_box(*sides, angle, about_center=False)
-
-
-def load_json(file: Path, expected: str) -> Any:
-    """The contents of a JSON file.
-
-    Raises:
-        ValueError: It cannot be read.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"expected {file} to be JSON, {expected}; got {error}") from error
 
 
 def _lines(file: Path, found: DataSet) -> Iterator[tuple[int, str]]:

@@ -7,12 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Problem, Text
-from .annotated import load_json
-from .files import ImageFinder, only_file
+from .files import ImageFinder, flat_points, read_labels
 from .icdar import box_corners
 
 TABLES = ("imgs", "anns")
@@ -25,13 +22,14 @@ def read_cocotext(path: Path) -> DataSet:
     `anns` the texts: their outline is `mask` (COCO-Text 2), `points` (TextOCR), or else `bbox`.
     Illegible texts, and those that TextOCR writes as ".", are ignored. Samples carry the `set` of
     their image, so that #train and #val are the data set's own. Images of the set "test" that have
-    no texts were not annotated; they are left out.
+    no texts were not annotated; they are left out. Points are in pixels of the images as they are
+    stored, unless the labels fit only the upright images. Defined at
+    https://bgshih.github.io/cocotext/ and https://textvqa.org/textocr/dataset/.
 
     Raises:
-        ValueError: It is no such file.
+        ValueError: It is another file.
     """
-    file = only_file(path, "*.json")
-    contents = load_json(file, 'with "imgs" and "anns"')
+    file, contents = read_labels(path, 'with "imgs" and "anns"')
     if not isinstance(contents, dict) or not all(map(_is_table, map(contents.get, TABLES))):
         raise ValueError(f'expected {file} to hold "imgs" and "anns", as COCO-Text and TextOCR do')
     found = DataSet()
@@ -44,16 +42,18 @@ def read_cocotext(path: Path) -> DataSet:
         else:
             message = f"annotation {number}: expected an image of imgs, got {owner!r}; dropped"
             found.problems.append(Problem(file, 0, message, "image missing"))
+    annotations = []
     for number, image in contents["imgs"].items():
         part = str(image.get("set", ""))
         if part == "test" and not texts[number]:
             continue
         name = str(image.get("file_name", ""))
-        annotation = ImageAnnotation(images.find(name) or file.parent / name, file)
+        annotation = ImageAnnotation(images.find(name) or file.parent / name, file, part=part)
         for text_number, text in texts[number]:
             what = f"image {number}, annotation {text_number}"
             annotation.read(0, _parse, text, what)
-        found.add(annotation, part=part)
+        annotations.append(annotation)
+    found.add_all(annotations, upright=False)
     return found
 
 
@@ -64,9 +64,7 @@ def _is_table(table: Any) -> bool:
 def _parse(text: dict[str, Any]) -> Text:
     outline = text.get("points") or text.get("mask")
     if outline:
-        if len(outline) % 2:
-            raise ValueError(f"expected pairs of numbers, got {len(outline)} numbers")
-        polygon = np.array(outline, np.float64).reshape(-1, 2)
+        polygon = flat_points(outline)
     else:
         x, y, width, height = (float(value) for value in text["bbox"])
         polygon = box_corners(x, y, x + width, y + height)

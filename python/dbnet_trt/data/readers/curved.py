@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of curved text: Total-Text and CTW1500, in the styles that they were published in."""
+"""Total-Text and CTW1500, data sets of curved text, in each style that was published."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..dataset import DataSet, ImageAnnotation
+from ..lines import is_relative
 from ..samples import Polygon, Text
-from .files import find_annotations, numbers, read_lines, read_text, stem_key
+from .files import find_annotations, numbers, parse_xml, read_lines, read_text, stem_key
 
 TOTALTEXT_RECORD = re.compile(
     r"x:\s*\[\[(?P<x>[^\]]*)\]\],\s*y:\s*\[\[(?P<y>[^\]]*)\]\],\s*"
@@ -33,16 +34,18 @@ def read_totaltext(folder: Path) -> DataSet:
     Expected: Images/Train/img11.jpg with a file poly_gt_img11.txt or poly_gt_img11.mat in any
     folder of the same part, as txt_format/Train or Groundtruth/Polygon/Train; the text files are
     taken where there are both. Name the images: totaltext:data/totaltext/Images/Train. A text that
-    is written or oriented `#` is ignored. Points are in pixels as stored: the EXIF rotation of
-    img651.jpg is not for them, nor for `load_sample_image`.
+    whose transcription or orientation is `#` is ignored. Points are in pixels as stored: the EXIF
+    rotation of img651.jpg is not for them, nor for `load_sample_image`. Defined at
+    https://github.com/cs-chan/Total-Text-Dataset/tree/master/Groundtruth/Text.
     """
     found = DataSet()
-    for annotation in find_annotations(folder, (".txt", ".mat"), found):
+    annotations = list(find_annotations(folder, (".txt", ".mat"), found))
+    for annotation in annotations:
         if annotation.file.suffix.lower() == ".mat":
             _read_totaltext_mat(annotation)
         else:
             _read_totaltext_txt(annotation)
-        found.add(annotation)
+    found.add_all(annotations, upright=False)
     return found
 
 
@@ -68,7 +71,7 @@ def _totaltext_records(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_totaltext(record: str) -> Text:
-    """A text of `x: [[1 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'text']`."""
+    """Parse `x: [[1 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'text']`."""
     match = TOTALTEXT_RECORD.match(record.strip())
     if match is None:
         raise ValueError(
@@ -102,7 +105,7 @@ def _read_totaltext_mat(annotation: ImageAnnotation) -> None:
 
 
 def _parse_row(row: Any) -> Text:
-    """A text of x:, xs, y:, ys, transcription and orientation."""
+    """Parse the columns x:, xs, y:, ys, transcription and orientation."""
     if len(row) < 5:
         raise ValueError(f"expected x:, xs, y:, ys, text and orientation, got {len(row)} columns")
     x, y = (np.asarray(row[column], np.float64).ravel() for column in (1, 3))
@@ -117,15 +120,17 @@ def read_ctw1500(folder: Path) -> DataSet:
     with 0001001.txt (test set: `x1,y1,...,x14,y14,####text`; numbers are padded by zeros), or with
     a .txt of the first edition (32 numbers: a box, then 14 offsets from its top left). As in
     train_images/ with ctw1500_train_labels/ and test_images/ with gt_ctw1500/: name the images,
-    ctw1500:data/ctw1500/train_images. `###` is ignored.
+    ctw1500:data/ctw1500/train_images. `###` is ignored. Points are in pixels of the images as they
+    are stored. Defined at https://github.com/Yuliang-Liu/Curve-Text-Detector.
     """
     found = DataSet()
-    for annotation in find_annotations(folder, (".xml", ".txt"), found, key=_ctw_key):
+    annotations = list(find_annotations(folder, (".xml", ".txt"), found, key=_ctw_key))
+    for annotation in annotations:
         if annotation.file.suffix.lower() == ".xml":
             _read_ctw_xml(annotation)
         else:
             read_lines(annotation, parse_ctw1500)
-        found.add(annotation)
+    found.add_all(annotations, upright=False)
     return found
 
 
@@ -134,15 +139,16 @@ def _ctw_key(path: Path) -> str:
 
 
 def parse_ctw1500(line: str) -> Text:
-    """A text of one line; see `read_ctw1500`."""
+    """Parse one line; see `read_ctw1500`."""
     outline, mark, content = line.partition(",####")
     values = numbers(outline.split(","))
-    if not mark and len(values) == CTW_NUMBERS + 4:
+    if is_relative(line):
         return Text(np.array(values[4:]).reshape(-1, 2) + values[:2])
     if not mark or len(values) != CTW_NUMBERS:
         raise ValueError(
-            f"expected 28 numbers and ####text, or 32 numbers, got {len(values)} numbers"
-            f"{' and ####' if mark else ''}"
+            "expected 28 numbers and ####text, or 32 numbers, a box and offsets in it, got "
+            f"{len(values)} numbers{' and ####' if mark else ''}; "
+            "the format polygons has other lines"
         )
     content = content.strip()
     return Text(np.array(values).reshape(-1, 2), content == "###", content)
@@ -153,10 +159,11 @@ def _read_ctw_xml(annotation: ImageAnnotation) -> None:
     if text is None:
         return
     try:
-        root = ElementTree.fromstring(BARE_AMPERSAND.sub("&amp;", text))
-    except ElementTree.ParseError as error:
-        message = f"expected XML, got {error}; image skipped"
-        annotation.report(error.position[0], message, "annotation unreadable")
+        root = parse_xml(BARE_AMPERSAND.sub("&amp;", text))
+    except ValueError as error:
+        cause = error.__cause__
+        line = cause.position[0] if isinstance(cause, ElementTree.ParseError) else 0
+        annotation.report(line, f"{error}; its image is skipped", "annotation unreadable")
         annotation.complete = False
         return
     for line, box in zip(_lines_of("<box", text), root.iter("box"), strict=False):

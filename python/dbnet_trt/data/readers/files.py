@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a data set: which annotation belongs to which image, and its lines as text."""
+"""Files of data sets: the annotation of each image, and its lines, JSON or XML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
+
+from ...files import read_json, read_limited
 from ...images.load import READ_SUFFIXES
 from ..dataset import DataSet, ImageAnnotation
-from ..samples import Problem, Text
+from ..samples import Polygon, Problem, Text
 
 NOT_IMAGES = re.compile(r"(^|[^a-z])gt([^a-z]|s?$)|ground.?truth", re.IGNORECASE)
 """Folders of pixel masks, which are image files named like the images."""
@@ -21,9 +26,18 @@ INNER = re.compile(r"(?<![a-z])(train|test|val|images?|img)", re.IGNORECASE)
 """Folders inside a data set, beside or above which its annotations may lie."""
 
 
+MAX_ANNOTATION_BYTES = 1 << 30
+"""Limit on the size of an annotation file; the largest that are published have some 400 MB."""
+
+
 def stem_key(path: Path) -> str:
-    """What an image and its annotation have in common: img_1 of img_1.jpg and gt_img_1.txt."""
-    return path.stem.lower().removeprefix("poly_").removeprefix("gt_")
+    """Return what the names of an image and its annotation share.
+
+    That is img_1 of img_1.jpg, gt_img_1.txt and img_1.jpg.txt.
+    """
+    stem = path.stem.lower().removeprefix("poly_").removeprefix("gt_")
+    inner = Path(stem)
+    return inner.stem if inner.suffix in READ_SUFFIXES else stem
 
 
 def find_annotations(
@@ -41,7 +55,7 @@ def find_annotations(
         folder: A data set, one part of it, or the images of one part.
         suffixes: Of annotation files; a later one counts only where there is none of an earlier.
         found: Where problems go.
-        key: What an image and its annotation have in common.
+        key: Gives what the names of an image and its annotation share.
 
     Raises:
         ValueError: There are no images, no annotations, or several parts.
@@ -163,6 +177,24 @@ class ImageFinder:
         """`folder` is where the annotation file lies."""
         self._folder = folder
         self._by_name: dict[str, list[Path]] | None = None
+        self._by_stem: dict[str, list[Path]] | None = None
+
+    def find_stem(self, stem: str) -> Path | None:
+        """The only image of this stem below the folder, or else below the one above.
+
+        Returns:
+            None if there is none, or several.
+        """
+        if self._by_stem is None:
+            self._by_stem = defaultdict(list)
+            for root in (self._folder, self._folder.absolute().parent):
+                for path in _walk(root):
+                    if _is_image(path, root):
+                        self._by_stem[path.stem].append(path)
+                if self._by_stem:
+                    break
+        same = self._by_stem.get(Path(stem).name, [])
+        return same[0] if len(same) == 1 else None
 
     def find(self, name: str) -> Path | None:
         """The image of a name or relative path: in the folder, the one above, or by name below.
@@ -183,13 +215,34 @@ class ImageFinder:
         return same[0] if len(same) == 1 else None
 
 
+def read_folder(
+    folder: Path,
+    parse: Callable[[str], Text],
+    suffixes: tuple[str, ...],
+    found: DataSet,
+) -> Iterator[ImageAnnotation]:
+    """Read a folder with one annotation file per image, one text per line.
+
+    Args:
+        folder: A data set, one part of it, or the images of one part.
+        parse: Makes a text of a line.
+        suffixes: Suffixes of annotation files.
+        found: Where problems of files go.
+
+    Raises:
+        ValueError: There are no images, no annotations, or several parts.
+    """
+    for annotation in find_annotations(folder, suffixes, found):
+        read_lines(annotation, parse)
+        yield annotation
+
+
 def read_text(annotation: ImageAnnotation) -> str | None:
     """The text of an annotation file, in UTF-8 or UTF-16; bytes that are neither are reported."""
     try:
-        raw = annotation.file.read_bytes()
-    except OSError as error:
-        message = f"expected an annotation file, cannot read it: {error.strerror}; image skipped"
-        annotation.report(0, message, "annotation unreadable")
+        raw = read_limited(annotation.file, max_bytes=MAX_ANNOTATION_BYTES)
+    except ValueError as error:
+        annotation.report(0, f"{error}; its image is skipped", "annotation unreadable")
         annotation.complete = False
         return None
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -202,20 +255,30 @@ def read_text(annotation: ImageAnnotation) -> str | None:
         return raw.decode(encoding, errors="replace")
 
 
-def read_lines(annotation: ImageAnnotation, parse: Callable[[str], Text]) -> None:
-    """Add the texts of an annotation file that has one a line, as `parse` reads them."""
+def read_lines(
+    annotation: ImageAnnotation,
+    parse: Callable[[str], Text],
+    skip: re.Pattern[str] | None = None,
+) -> None:
+    """Add the texts of an annotation file that has one per line.
+
+    Args:
+        annotation: The image and its annotation file.
+        parse: Makes a text of a line.
+        skip: Matches the beginning of lines that are no text.
+    """
     text = read_text(annotation) or ""
     # Not splitlines(): it also cuts at form feeds and the like, which occur in transcriptions.
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+        if line.strip() and not (skip and skip.match(line)):
             annotation.read(number, parse, line.strip("\r"))
 
 
 def numbers(fields: Iterable[str]) -> list[float]:
-    """Fields as numbers.
+    """Parse fields as numbers.
 
     Raises:
-        ValueError: One is none.
+        ValueError: One of them is not a number.
     """
     result = []
     for each in fields:
@@ -224,3 +287,61 @@ def numbers(fields: Iterable[str]) -> list[float]:
         except ValueError:
             raise ValueError(f"expected a number, got {each.strip()!r}") from None
     return result
+
+
+def read_labels(path: Path, expected: str) -> tuple[Path, Any]:
+    """Find and read the JSON file of a data set.
+
+    Args:
+        path: The file, or a folder that holds one such file.
+        expected: What its contents should be, for error messages.
+
+    Returns:
+        The file and its contents.
+
+    Raises:
+        ValueError: There is none, there are several, or it cannot be read as JSON.
+    """
+    file = only_file(path, "*.json")
+    return file, read_json(file, max_bytes=MAX_ANNOTATION_BYTES, expected=f"JSON, {expected}")
+
+
+def parse_xml(text: str) -> ElementTree.Element:
+    """Parse XML that defines no entities, whose expansion could take all memory.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if "<!ENTITY" in text:
+        raise ValueError("expected XML without entities of its own, got <!ENTITY")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"expected XML, got {error}") from error
+
+
+def point_array(points: Any) -> Polygon:
+    """Return [[x, y], ...] as (K, 2) float64.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        return np.array(points, np.float64).reshape(len(points), 2)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"expected points [[x, y], ...], got {str(points)[:80]}") from None
+
+
+def flat_points(values: Any) -> Polygon:
+    """Return [x1, y1, ..., xn, yn] as (n, 2) float64.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        array = np.array(values, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"expected numbers x1, y1, ..., got {str(values)[:80]}") from None
+    if array.ndim != 1 or len(array) % 2:
+        raise ValueError(f"expected pairs of numbers, got {np.size(array)} numbers")
+    return array.reshape(-1, 2)

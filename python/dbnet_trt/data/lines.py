@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines x1,y1,...,xn,yn,text: where the outline ends and the transcription begins."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+
+SCRIPTS = (
+    "Arabic",
+    "Latin",
+    "Chinese",
+    "Japanese",
+    "Korean",
+    "Bangla",
+    "Hindi",
+    "Symbols",
+    "Mixed",
+    "None",
+)
+"""Scripts that MLT's lines name before the transcription."""
+
+_FLAG_AND_TEXT = re.compile(r"\s*[01]\s*,\s*[^\s\d.,-]")
+
+
+def split_outline(line: str) -> tuple[list[float], str | None]:
+    """Split a line into the numbers of its outline and its transcription.
+
+    The outline is as long as there are pairs of numbers. A transcription may be a number, and have
+    commas in it: where the last pair of more than four lies further from the other points than
+    these lie apart, it belongs to the transcription, as in 10,10,60,10,60,30,10,30,1,000.
+
+    Returns:
+        The numbers, an even count of them; the transcription, None where there is none.
+    """
+    fields = line.split(",")
+    count = next(
+        (index for index, field in enumerate(fields) if not _NUMBER.fullmatch(field)), len(fields)
+    )
+    count -= count % 2
+    while count > 8 and _is_far([float(field) for field in fields[:count]]):
+        count -= 2
+    numbers = [float(field) for field in fields[:count]]
+    return numbers, ",".join(fields[count:]) if count < len(fields) else None
+
+
+def _is_far(numbers: list[float]) -> bool:
+    """Whether the last point is further from the box around the others than its longer side."""
+    xs, ys = numbers[:-2:2], numbers[1:-2:2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    x, y = numbers[-2:]
+    longer = max(right - left, bottom - top)
+    return max(left - x, x - right, top - y, y - bottom) > longer
+
+
+def split_quad(line: str) -> tuple[list[float], str]:
+    """Split a line x1,y1,...,x4,y4,text into its eight numbers and its transcription.
+
+    Raises:
+        ValueError: It is another line; the message names the formats that have such lines.
+    """
+    expected = "expected x1,y1,...,x4,y4,text"
+    fields = line.split(",", 8)
+    numbers, text = split_outline(line)
+    if len(numbers) > 8:
+        raise ValueError(
+            f"{expected}, got an outline of {len(numbers) // 2} points in {show(line)}; "
+            f"the format {'ctw1500' if _is_ctw1500(text, line) else 'polygons'} has such lines"
+        )
+    if len(numbers) < 8:
+        wrong = next((field.strip() for field in fields[:8] if not _NUMBER.fullmatch(field)), None)
+        if len(fields) < 9 or wrong is None:
+            raise ValueError(f"{expected}, got {len(fields)} fields in {show(line)}")
+        raise ValueError(f"{expected}; expected a number, got {wrong!r}")
+    if text is None:
+        raise ValueError(
+            f"{expected}, got 8 fields in {show(line)}; the format polygons has lines without text"
+        )
+    script, comma, _ = text.partition(",")
+    if comma and script.strip() in SCRIPTS:
+        raise ValueError(f"{expected}, got a script in {show(line)}; the format mlt has such lines")
+    if _FLAG_AND_TEXT.match(text):
+        raise ValueError(
+            f"{expected}, got a flag before the text in {show(line)}; "
+            "the format rctw has such lines"
+        )
+    if text.startswith("####"):
+        raise ValueError(f"{expected}, got #### in {show(line)}; the format ctw1500 has such lines")
+    return numbers, text
+
+
+def _is_ctw1500(text: str | None, line: str) -> bool:
+    return (text or "").startswith("####") or (text is None and is_relative(line))
+
+
+def is_relative(line: str) -> bool:
+    """Whether a line has the 32 numbers of CTW1500's first edition: a box, and offsets in it."""
+    fields = line.split(",")
+    if len(fields) != 32 or not all(_NUMBER.fullmatch(field) for field in fields):
+        return False
+    left, top, right, bottom, *offsets = map(float, fields)
+    inside = [
+        -1 <= x <= right - left + 1 and -1 <= y <= bottom - top + 1
+        for x, y in zip(offsets[::2], offsets[1::2], strict=True)
+    ]
+    return right > left and bottom > top and all(inside)
+
+
+def show(line: str) -> str:
+    """A line as error messages quote it: its first 120 characters."""
+    return repr(line if len(line) <= 120 else f"{line[:120]}...")
