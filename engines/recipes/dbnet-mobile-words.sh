@@ -11,7 +11,7 @@ prepare_words
 # scenes
 run() {
     dbnet train --output "$1" --steps "$2" --preset quick --loss-preset official \
-        --data "icdar2015:$data/icdar2015/train?stretch#train*$3" --data jsonl:words/samples.jsonl \
+        --data "icdar2015:$data/icdar2015/train?stretch&by-position#train*$3" --data jsonl:words/samples.jsonl \
         --validation "$validation" --validate-every 700 --short-side 960 \
         --targets.shrink-ratio 0.5 --targets.min-text-side "$4" --unclip-ratio 1.0 --ema-decay 0.998 "${@:5}"
 }

@@ -16,15 +16,15 @@ draw() {
 
 # td500: lines of text, with the teacher's maps; ic15: the teacher's lines, as ICDAR 2015 has words
 prepare_lines() {
-    validation="td500:$data/msra_td500/train#val"
+    validation="td500:$data/msra_td500/train?by-position#val"
     [ -f td500/distilled.jsonl ] ||
-        python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train#train" td500 own
+        python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train?by-position#train" td500 own
     [ -f ic15/distilled.jsonl ] ||
         python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train?stretch" ic15 teacher
     draw scenes "${SCENES:-3000}" line 1
 }
 
 prepare_words() {
-    validation="icdar2015:$data/icdar2015/train?stretch#val"
+    validation="icdar2015:$data/icdar2015/train?stretch&by-position#val"
     draw words "${SCENES:-2000}" word 2
 }

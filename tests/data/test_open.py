@@ -199,6 +199,20 @@ def test_copies_of_one_image_are_on_one_side(tmp_path: Path) -> None:
     assert len(sides[0]) + len(sides[1]) == 20
 
 
+def test_split_by_position_and_unknown_options(tmp_path: Path) -> None:
+    folder = write_icdar(tmp_path, 13)
+    name = f"icdar2015:{folder}?by-position"
+    assert [len(read_dataset(name + part).samples) for part in ("", "#train", "#val")] == [
+        13,
+        10,
+        3,
+    ]
+    with pytest.raises(ValueError, match=r"expected options \?stretch or \?by-position"):
+        read_dataset(f"icdar2015:{folder}?by-place")
+    odd = write_icdar(tmp_path / "what?", 1)
+    assert read_dataset(f"icdar2015:{odd}").samples
+
+
 def test_a_very_small_set_holds_one_image_out(tmp_path: Path) -> None:
     for count in range(2, 8):
         folder = write_icdar(tmp_path / str(count), count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open data sets by name: FORMAT:PATH?stretch#PART."""
+"""Open data sets by name: FORMAT:PATH?OPTIONS#PART."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ MAX_LOGGED = 20
 ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
 """(height, width) of ICDAR 2015's images, and of those of a copy with another aspect."""
 
+OPTIONS = ("stretch", "by-position")
+"""What may follow the path behind a "?", joined by "&"; see `read_dataset`."""
+
 _COPY = re.compile(
     r"((_(jpe?g|png))?\.rf\.[0-9a-f]+|[ _-]?\(\d+\)|[ _-](copy|aug|flip|rot|crop|v)[ _-]?\d*)+$",
     re.IGNORECASE,
@@ -35,7 +38,7 @@ _COPY = re.compile(
 
 
 class DataName(NamedTuple):
-    """The parts of "FORMAT:PATH?stretch#PART"."""
+    """The parts of "FORMAT:PATH?OPTIONS#PART"."""
 
     format: str
     """A name in `READERS`."""
@@ -46,8 +49,8 @@ class DataName(NamedTuple):
     part: str
     """"train", "val", "test", or "" for all."""
 
-    stretch: bool = False
-    """Whether images of 960x640 are stretched to ICDAR 2015's 1280x720."""
+    options: frozenset[str] = frozenset()
+    """Some of `OPTIONS`."""
 
 
 def read_dataset(name: str) -> DataSet:
@@ -57,8 +60,9 @@ def read_dataset(name: str) -> DataSet:
     are the parts that the data set itself names, as COCO-Text does. Where it names none, "#val" is
     one image in six, chosen by a hash of its name, so that removing an image moves no other;
     "#train" is the others. Copies of one image that are named as such (a (2), a_aug3) stay on one
-    side. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720. Problems
-    are logged, a few of them in full.
+    side. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
+    "PATH?by-position#val" takes every sixth image, as the runs did whose numbers are published.
+    Problems are logged, a few of them in full.
 
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
@@ -83,12 +87,12 @@ def read_as_is(name: str) -> DataSet:
     Raises:
         ValueError: There is no such format or path, or it holds another format.
     """
-    form, path, part, stretch = split_name(name)
+    form, path, part, options = split_name(name)
     found = READERS[form](path)
-    if stretch:
+    if "stretch" in options:
         found.samples = [_stretch(sample) for sample in found.samples]
     if part:
-        found.samples = _select(found.samples, part)
+        found.samples = _select(found.samples, part, by_position="by-position" in options)
     return found
 
 
@@ -100,14 +104,13 @@ def _stretch(sample: Sample) -> Sample:
 
 
 def split_name(name: str) -> DataName:
-    """Split "FORMAT:PATH?stretch#PART"; the format is guessed where it is left out.
+    """Split "FORMAT:PATH?OPTIONS#PART"; the format is guessed where it is left out.
 
     Raises:
         ValueError: There is no such format or path, or the format cannot be told.
     """
     whole, _, part = name.partition("#")
-    stretch = whole.endswith("?stretch")
-    whole = whole.removesuffix("?stretch")
+    whole, options = _split_options(whole)
     form, colon, rest = whole.partition(":")
     named = bool(colon) and (form in READERS or not Path(whole).exists())
     path = Path(rest if named else whole).expanduser()  # the shell does not, behind a colon
@@ -119,16 +122,37 @@ def split_name(name: str) -> DataName:
     if not (rest if named else whole) or not path.exists():
         raise ValueError(f"there is no {path}; it was named by {name!r}")
     form = form if named else guess_format(path)
-    if stretch and form != "icdar2015":
+    if "stretch" in options and form != "icdar2015":
         raise ValueError(f"?stretch goes with icdar2015:PATH only, got {name!r}")
-    return DataName(form, path, part, stretch)
+    return DataName(form, path, part, options)
 
 
-def _select(samples: list[Sample], part: str) -> list[Sample]:
+def _split_options(whole: str) -> tuple[str, frozenset[str]]:
+    """A path and its options; a "?" in the name of a file that exists is no mark of options."""
+    path, mark, listed = whole.rpartition("?")
+    options = frozenset(listed.split("&")) if mark else frozenset()
+    if not mark or (
+        not options <= set(OPTIONS) and Path(whole.partition(":")[2] or whole).exists()
+    ):
+        return whole, frozenset()
+    if not options <= set(OPTIONS):
+        raise ValueError(
+            f"expected options ?{' or ?'.join(OPTIONS)} behind the path, got ?{listed}"
+        )
+    return path, options
+
+
+def _select(samples: list[Sample], part: str, *, by_position: bool = False) -> list[Sample]:
     """The samples of a part: as the data set names it, or by the hash of the image's name."""
     if part == "test" or any(sample.part == "val" for sample in samples):
         return [sample for sample in samples if sample.part == part]
     samples = [sample for sample in samples if sample.part != "test"]
+    if by_position:
+        return [
+            sample
+            for index, sample in enumerate(samples)
+            if (index % VALIDATION_EVERY == 0) == (part == "val")
+        ]
     ranks = {key: _rank(key) for key in sorted({_scene_key(sample.image) for sample in samples})}
     held_out = {key for key, rank in ranks.items() if rank % VALIDATION_EVERY == 0}
     if not held_out and len(ranks) > 1:  # of a very small set: one in any case
