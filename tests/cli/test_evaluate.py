@@ -172,7 +172,7 @@ def test_scoring_of_existing_results(data: Path, capsys: pytest.CaptureFixture[s
     [
         (["eval"], "--data"),
         (["eval", "--data", "icdar2015:none"], "there is no none"),
-        (["eval", "--data", "coco:."], "FORMAT one of"),
+        (["eval", "--data", "cocos:."], "FORMAT one of"),
         (["score", "a", "b"], "--protocol"),
         (["score", "a", "b", "--protocol", "deteval"], "there is no a"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dbnet_trt.evaluation.evaluate import Evaluation, score_image
-from dbnet_trt.evaluation.formats import FORMATS
+from dbnet_trt.evaluation.protocols import PROTOCOLS
 from dbnet_trt.evaluation.submissions import (
     image_number,
     read_results,
@@ -291,7 +291,7 @@ def test_errors_of_the_official_script(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", PROTOCOLS)
 def test_written_results_are_read_again(form: str, tmp_path: Path) -> None:
     quads = [np.array([[i, 0], [i + 10, 0], [i + 10, 7], [i, 7]], float) for i in (1, 40)]
     image = score_image(form, "img_7.jpg", quads, [False] * 2, quads, [0.75, 0.5])

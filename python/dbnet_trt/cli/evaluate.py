@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dbnet_trt")
 
 ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
-CURVED = ("totaltext", "ctw1500")
-"""Protocols of data sets with curved text, which is found as polygons."""
-PROTOCOL_OF: dict[str, ProtocolName] = {
-    "totaltext": "totaltext",
-    "ctw1500": "ctw1500",
-    "icdar2013": "deteval",
-}
-"""Protocol by format of --data; every other format is scored as ICDAR 2015."""
+FormatName = Literal["icdar2015", "totaltext", "ctw1500", "deteval", "polygons", "paddleocr"]
 
 
 def evaluate(
@@ -56,7 +49,8 @@ def evaluate(
     model
         Name of a model, an .onnx file or a .safetensors checkpoint; the default model if left out.
     data
-        FORMAT:PATH of images with ground truth, as in icdar2015:FOLDER.
+        FORMAT:PATH of images with ground truth, as in icdar2015:FOLDER; text is found as polygons
+        where the data set's is curved.
     protocol
         How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
         (ICDAR 2013). That of the data by default.
@@ -68,18 +62,18 @@ def evaluate(
         Write what was found to a zip archive, as the benchmark collects results.
     """
     from ..data.open import read_dataset, split_name
-    from ..evaluation.evaluate import evaluate_samples, write_jsonl
+    from ..evaluation.evaluate import choose_scoring, evaluate_samples, write_jsonl
     from ..evaluation.submissions import write_results
 
     options = dataclasses.replace(options, model=model or options.model)
     form, path, *_ = split_name(data)
     _check_outputs([json, submission, report], path, Path(options.model or ""))
-    chosen = protocol or PROTOCOL_OF.get(form, "icdar2015")
     samples = read_dataset(data).samples
-    detector = options.open_detector(polygons=chosen in CURVED)
+    scoring = choose_scoring([form], samples, protocol)
+    detector = options.open_detector(polygons=scoring.polygons)
     size = options.size(detector.card)
     evaluation = evaluate_samples(
-        detector, _with_progress(samples), chosen, size=size, curve=report is not None
+        detector, _with_progress(samples), scoring.protocol, size=size, curve=report is not None
     )
     with _writing():
         if json is not None:
@@ -101,7 +95,7 @@ def score(
     /,
     *,
     protocol: ProtocolName,
-    format: ProtocolName | None = None,
+    format: FormatName | None = None,
     report: Path | None = None,
     json: Path | None = None,
 ) -> None:
@@ -112,14 +106,15 @@ def score(
     Parameters
     ----------
     gt
-        Ground truth, a folder or a zip archive.
+        Ground truth: a folder, a zip archive, or a label file of PaddleOCR.
     pred
-        Results to score, a folder or a zip archive.
+        Results to score: a folder, a zip archive, or a result file of PaddleOCR.
     protocol
         How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
         (ICDAR 2013).
     format
-        Format of the files in both; the protocol's by default.
+        Format of the files in both; the protocol's by default. polygons is x1,y1,...,xn,yn,text,
+        with any number of points, as the TIoU scripts have Total-Text and CTW1500.
     report
         Write numbers and curve to an HTML file.
     json

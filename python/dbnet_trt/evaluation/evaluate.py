@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocols import PROTOCOLS
+from .protocols import CURVED, PROTOCOL_OF, PROTOCOLS
 from .scores import ImageScore, Polygon, Score
 
 if TYPE_CHECKING:
@@ -24,6 +24,43 @@ if TYPE_CHECKING:
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(18))
 """Score thresholds of a precision-recall curve: 0.1 to 0.95."""
+
+
+CURVED_SHARE = 0.1
+"""Data sets with more texts of more than four points than this are scored by polygons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How detections on data sets are scored."""
+
+    protocol: str
+    """A name in `PROTOCOLS`."""
+
+    polygons: bool
+    """Whether text is found as polygons, else as quads."""
+
+
+def choose_scoring(
+    formats: Iterable[str], samples: Sequence[Sample], protocol: str | None = None
+) -> Scoring:
+    """Choose the protocol of data sets, and whether their text is found as polygons.
+
+    Polygons are for Total-Text and CTW1500, and where more than a tenth of the texts that count
+    have more than four points.
+
+    Args:
+        formats: Names in `READERS`, of the data sets together.
+        samples: Their samples.
+        protocol: The protocol, if it is not to be that of the formats.
+    """
+    chosen = {PROTOCOL_OF.get(form, "icdar2015") for form in formats}
+    if protocol is None:
+        protocol = chosen.pop() if len(chosen) == 1 else "icdar2015"
+    counts = [len(text.polygon) for each in samples for text in each.texts if not text.ignore]
+    curved = sum(count > 4 for count in counts)
+    is_curved = protocol in CURVED or curved > CURVED_SHARE * len(counts)
+    return Scoring(protocol, is_curved and protocol != "deteval")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,10 +215,16 @@ def score_image(
     """Score one image.
 
     Raises:
-        ValueError: There is no such protocol.
+        ValueError: There is no such protocol, or it takes boxes only and the texts are polygons.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    curved = next((len(each) for each in truths if len(each) > 4), None)
+    if protocol == "deteval" and curved is not None:
+        raise ValueError(
+            f"the protocol deteval scores upright boxes, {name} has a text of {curved} "
+            "points; score it by icdar2015, totaltext or ctw1500"
+        )
     return ScoredImage(
         name,
         tuple(truths),

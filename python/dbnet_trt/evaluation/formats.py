@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of ground truth and of results, in the formats of the benchmarks they are named after."""
+"""Lines of ground truth and results, in the formats of benchmarks.
+
+Each is named after its benchmark; `polygons` is x1,y1,...,xn,yn,text of any number of points, as
+https://github.com/Yuliang-Liu/TIoU-metric/tree/master/curved-tiou has it for Total-Text and
+CTW1500. A line that is of another format is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.checks import COORDINATE_LIMIT
+from ..data.lines import is_relative, split_outline, split_quad
 from ..errors import DBNetError
 from .scores import Polygon
 
@@ -91,11 +98,12 @@ def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
 def _lines(content: bytes, parse: Callable[[str], Any]) -> list[Any]:
     texts = []
     # As in the official scripts: UTF-8, with or without a byte order mark, whatever is in texts.
-    for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
+    decoded = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
+    for number, line in enumerate(decoded, start=1):
         if not line.strip():
             continue
         try:
-            texts.append(parse(line.replace("\r", "")))
+            texts.append(parse(line.rstrip("\n").replace("\r", "")))
         except ValueError as error:
             raise BrokenLine(number, str(error)) from error
     return texts
@@ -108,6 +116,8 @@ def _numbers(fields: Sequence[str], expected: str) -> list[float]:
         raise ValueError(f"expected {expected}, got {','.join(fields)!r}") from None
     if not np.isfinite(numbers).all():
         raise ValueError(f"expected {expected}, got a number that is not finite")
+    if not (np.abs(numbers) < COORDINATE_LIMIT).all():
+        raise ValueError(f"expected {expected}, got a number beyond {COORDINATE_LIMIT:g} pixels")
     return numbers
 
 
@@ -115,6 +125,17 @@ def _outline(numbers: Sequence[float], expected: str) -> Outline:
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError(f"expected {expected}, got {len(numbers)} numbers")
     return np.array(numbers, np.float64).reshape(-1, 2)
+
+
+def check_outline(polygon: Outline) -> Outline:
+    """Return a (K, 2) outline if it is one, in pixels of an image.
+
+    Raises:
+        ValueError: It has fewer than 3 points, or numbers that are no place in an image.
+    """
+    if len(polygon) < 3 or not (np.abs(polygon) < COORDINATE_LIMIT).all():
+        raise ValueError(f"expected 3 points or more in pixels, got {str(polygon.tolist())[:80]}")
+    return polygon
 
 
 def _split(line: str, count: int, expected: str) -> tuple[list[float], str | None]:
@@ -127,7 +148,10 @@ def _split(line: str, count: int, expected: str) -> tuple[list[float], str | Non
 
 def _is_ignored(content: str | None, expected: str) -> bool:
     if content is None:
-        raise ValueError(f"expected {expected}, got no text; write ### for one to ignore")
+        raise ValueError(
+            f"expected {expected}, got no text; write ### for one to ignore (the format polygons "
+            "has lines without text)"
+        )
     quoted = re.fullmatch(r'\s*"(.*)"\s*', content)
     return (quoted[1] if quoted else content) == "###"
 
@@ -140,13 +164,26 @@ def _confidence(rest: str | None) -> float | None:
 def _icdar2015_truth(line: str) -> Truth:
     expected = "x1,y1,x2,y2,x3,y3,x4,y4,text"
     numbers, content = _split(line, 8, expected)
-    return Truth(_outline(numbers, expected), _is_ignored(content, expected))
+    ignored = _is_ignored(content, expected)
+    split_quad(line)  # raises where the line is of another format
+    return Truth(_outline(numbers, expected), ignored)
 
 
 def _icdar2015_result(line: str) -> Found:
     expected = "x1,y1,x2,y2,x3,y3,x4,y4 and, if wanted, a confidence and a text"
     numbers, rest = _split(line, 8, expected)
+    if _confidence(rest) is None:
+        _refuse_more_points(line, 4, expected)
     return Found(_outline(numbers, expected), _confidence(rest))
+
+
+def _refuse_more_points(line: str, count: int, expected: str) -> None:
+    numbers, _ = split_outline(line)
+    if len(numbers) > 2 * count:
+        raise ValueError(
+            f"expected {expected}, got an outline of {len(numbers) // 2} points; "
+            "the formats polygons, ctw1500 and totaltext have such lines"
+        )
 
 
 def _box(numbers: Sequence[float]) -> Outline:
@@ -161,22 +198,45 @@ def _box(numbers: Sequence[float]) -> Outline:
 
 def _deteval_truth(line: str) -> Truth:
     expected = "left,top,right,bottom,text"
+    _refuse_quad(line, expected)
     numbers, content = _split(line, 4, expected)
     return Truth(_box(numbers), _is_ignored(content, expected))
 
 
 def _deteval_result(line: str) -> Found:
-    numbers, rest = _split(line, 4, "left,top,right,bottom and, if wanted, a confidence")
+    expected = "left,top,right,bottom and, if wanted, a confidence"
+    _refuse_quad(line, expected)
+    numbers, rest = _split(line, 4, expected)
     return Found(_box(numbers), _confidence(rest))
 
 
+def _refuse_quad(line: str, expected: str) -> None:
+    numbers, _ = split_outline(line)
+    if len(numbers) >= 8:
+        raise ValueError(
+            f"expected {expected}, got an outline of {len(numbers) // 2} points; "
+            "the formats icdar2015, polygons and ctw1500 have such lines"
+        )
+
+
 def _ctw1500_truth(line: str) -> Truth:
-    expected = "x1,y1,x2,y2,...,####text, or a box and 14 points relative to it"
+    expected = "x1,y1,x2,y2,...,####text, or x1,y1,...,text, or a box and 14 points relative to it"
     points, mark, content = line.partition("####")
+    if not mark and not is_relative(line):
+        return _polygons_truth(line)
     numbers = _numbers(points.rstrip().rstrip(",").split(","), expected)
     if not mark and len(numbers) == 32:
         return Truth(np.array(numbers[4:]).reshape(-1, 2) + numbers[:2])
     return Truth(_outline(numbers, expected), content.strip() == "###")
+
+
+def _polygons_truth(line: str) -> Truth:
+    expected = "x1,y1,...,xn,yn,text of 3 points or more"
+    numbers, content = split_outline(line)
+    outline = _outline(_numbers([str(each) for each in numbers], expected), expected)
+    if (content or "").startswith("####"):
+        raise ValueError(f"expected {expected}, got ####; the format ctw1500 has such lines")
+    return Truth(outline, content is not None and _is_ignored(content.strip(), expected))
 
 
 def _ctw1500_result(line: str) -> Found:
@@ -210,7 +270,10 @@ def _totaltext_truths(content: bytes) -> list[Truth]:
         line = text.count("\n", 0, end) + 1
         if match is None:
             got = text[end:].partition("\n")[0]
-            raise BrokenLine(line, f"expected {_TOTALTEXT_LINE}, got {got[:80]!r}")
+            hint = ""
+            if len(split_outline(got)[0]) >= 6:
+                hint = "; the format polygons has such lines (--format polygons, results too)"
+            raise BrokenLine(line, f"expected {_TOTALTEXT_LINE}, got {got[:80]!r}{hint}")
         try:
             x, y = (_numbers(match[name].split(), "whole numbers") for name in ("x", "y"))
             ignored = match["orientation"].strip("u'\" ") == "#"
@@ -249,18 +312,20 @@ def _totaltext_truth(x: list[float], y: list[float], ignored: bool) -> list[Trut
         return []  # a mark that there is text to ignore, without a place
     if len(x) != len(y) or len(x) < 3:
         raise ValueError(f"expected as many x as y, 3 or more, got {len(x)} and {len(y)}")
-    return [Truth(np.array([x, y], np.float64).T, ignored)]
+    return [Truth(check_outline(np.array([x, y], np.float64).T), ignored)]
 
 
 _TRUTHS: dict[str, Callable[[str], Truth]] = {
     "icdar2015": _icdar2015_truth,
     "ctw1500": _ctw1500_truth,
     "deteval": _deteval_truth,
+    "polygons": _polygons_truth,
 }
 _RESULTS: dict[str, Callable[[str], Found]] = {
     "icdar2015": _icdar2015_result,
     "totaltext": _totaltext_result,
     "ctw1500": _ctw1500_result,
     "deteval": _deteval_result,
+    "polygons": _ctw1500_result,
 }
-FORMATS = tuple(_RESULTS)
+FORMATS = (*_RESULTS, "paddleocr")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published protocols that score the detections in one image against its ground truth.
 
-All take outlines in pixels: the truths, one flag a truth that says whether it is to be ignored,
+All take outlines in pixels: the truths, one flag per truth that says whether it is to be ignored,
 and the detections, in the order in which they are to be matched.
 """
 
@@ -106,3 +106,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "deteval": score_deteval,
 }
 """By the names that `dbnet eval --protocol` takes."""
+
+CURVED = ("totaltext", "ctw1500")
+"""Protocols of data sets with curved text, which is found as polygons."""
+
+PROTOCOL_OF = {"totaltext": "totaltext", "ctw1500": "ctw1500", "icdar2013": "deteval"}
+"""Protocol by the format of a data set; every other format is scored as ICDAR 2015."""

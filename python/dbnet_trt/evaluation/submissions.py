@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth and results as the benchmarks publish and collect them: folders or zip archives."""
+"""Ground truth and results of benchmarks: folders, zip archives, or PaddleOCR's files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .archives import read_files
 from .evaluate import Evaluation, score_curve, score_image
 from .formats import FORMATS, BrokenLine, Found, Truth, format_result, parse_results, parse_truths
+from .paddleocr import is_paddleocr, parse_paddle_results, parse_paddle_truths
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -27,8 +29,8 @@ def score_submission(
     have a confidence are matched in its order, others in the order of the file.
 
     Args:
-        truth_path: Folder or zip archive of the ground truth.
-        result_path: Folder or zip archive of the results.
+        truth_path: Folder or zip archive of the ground truth, or a label file of PaddleOCR.
+        result_path: Folder or zip archive of the results, or a result file of PaddleOCR.
         protocol: A name in `PROTOCOLS`.
         form: The format of both, a name in `FORMATS`.
         curve: Score at all score thresholds, too, if all detections have a confidence.
@@ -95,20 +97,32 @@ def _in_order(found: list[Found]) -> list[Found]:
 def read_truths(path: Path, form: str) -> dict[str, tuple[str, list[Truth]]]:
     """Read ground truth: by image, (name of its file, its texts).
 
+    Args:
+        path: Folder or zip archive; or a label file of PaddleOCR, whatever the format.
+        form: A name in `FORMATS`.
+
     Raises:
         ValueError: A file is missing or is not in the format.
     """
     _check_format(form)
+    if is_paddleocr(path, form):
+        return _by_image(path, parse_paddle_truths(path))
     return _read_all(path, lambda content: parse_truths(content, form))
 
 
 def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
     """Read results: by image, (name of its file, its detections).
 
+    Args:
+        path: Folder or zip archive; or a result file of PaddleOCR, whatever the format.
+        form: A name in `FORMATS`.
+
     Raises:
         ValueError: A file is missing or is not in the format.
     """
     _check_format(form)
+    if is_paddleocr(path, form):
+        return _by_image(path, parse_paddle_results(path))
     return _read_all(path, lambda content: parse_results(content, form))
 
 
@@ -134,9 +148,26 @@ def _check_format(form: str) -> None:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {form!r}")
 
 
+def _by_image(
+    path: Path, lines: Iterator[tuple[str, int, list[Any]]]
+) -> dict[str, tuple[str, list[Any]]]:
+    """By image, (where it stands, its texts), of the lines of a file of PaddleOCR."""
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for name, line, texts in lines:
+        image = image_number(PurePosixPath(name).name)
+        if image in found:
+            raise ValueError(
+                f"{path}:{line}: image {image} stands in {found[image][0]} already; remove one"
+            )
+        found[image] = f"{path}:{line}", texts
+    if not found:
+        raise ValueError(f"{path} holds no image")
+    return found
+
+
 def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple[str, list[Any]]]:
     found: dict[str, tuple[str, list[Any]]] = {}
-    for name, content in _files(path):
+    for name, content in read_files(path, _is_annotation):
         image = image_number(name)
         if image in found:
             raise ValueError(
@@ -149,25 +180,6 @@ def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple
     if not found:
         raise ValueError(f"{path} holds no .txt or .mat file; one for each image was expected")
     return found
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the annotation files of a folder or a zip archive."""
-    if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if _is_annotation(file.name):
-                yield file.name, file.read_bytes()
-        return
-    if not path.is_file():
-        raise ValueError(f"there is no {path}; a folder or a zip archive was expected")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                name = PurePosixPath(entry).name
-                if _is_annotation(name):
-                    yield name, archive.read(entry)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from error
 
 
 def _is_annotation(name: str) -> bool:

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ..card import ModelCard
+from ..data.open import split_name
 from ..data.samples import Sample
 from ..detector import Detector
 from ..engines.torch import TorchEngine
 from ..errors import EngineError, TrainingError
-from ..evaluation.evaluate import evaluate_samples
+from ..evaluation.evaluate import Scoring, choose_scoring, evaluate_samples
 from ..files import write_atomically
 from ..network.checkpoints import find_weights, load_weights, save_model
 from ..network.dbnet import DBNet, DBOutput
@@ -143,6 +144,12 @@ class _Run:
     ranks: Ranks
     state: TrainingState
     validation: list[Sample]
+
+    @property
+    def scoring(self) -> Scoring:
+        """The evaluation that `dbnet eval` chooses for the same data."""
+        formats = [split_name(name).format for name in self.config.validation]
+        return choose_scoring(formats, self.validation)
 
     @property
     def saved(self) -> Path:
@@ -372,8 +379,10 @@ def make_card(config: TrainConfig, state: TrainingState) -> ModelCard:
 def _validate(run: _Run, metrics: Metrics) -> None:
     config, state = run.config, run.state
     card = make_card(config, state)
-    detector = Detector(TorchEngine(state.average, card, str(run.ranks.device)))
-    score = evaluate_samples(detector, run.validation).score
+    scoring = run.scoring
+    engine = TorchEngine(state.average, card, str(run.ranks.device))
+    detector = Detector(engine, polygons=scoring.polygons)
+    score = evaluate_samples(detector, run.validation, scoring.protocol).score
     parts = {name: round(getattr(score, name), 5) for name in ("precision", "recall", "f")}
     metrics.append({"step": state.step, "validation": parts})
     metrics.show(detector, run.validation[:NUM_PICTURES], state.step)

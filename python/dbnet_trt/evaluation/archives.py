@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read folders and zip archives of annotation files, within limits.
+
+A small archive may unfold to any size: each file is read up to its limit, and all together up to
+theirs, whatever the archive says of them.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+MAX_FILE_BYTES = 16 << 20
+"""Default limit on an unpacked file: 16 MiB; files of one image have some kilobytes."""
+
+MAX_TOTAL_BYTES = 512 << 20
+"""Default limit on all files of an archive together, unpacked: 512 MiB."""
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,  # encrypted
+    NotImplementedError,  # compressed otherwise
+    OSError,
+    ValueError,
+    OverflowError,
+)
+"""What `zipfile` raises for archives that are damaged, encrypted, or of an unknown kind."""
+
+
+def read_files(
+    path: Path,
+    wanted: Callable[[str], bool],
+    *,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    max_total_bytes: int = MAX_TOTAL_BYTES,
+) -> Iterator[tuple[str, bytes]]:
+    """Read files of a folder or a zip archive, one after the other.
+
+    Args:
+        path: The folder, or the archive, whose folders do not matter.
+        wanted: Whether a file is wanted, by its name.
+        max_file_bytes: Limit on one file.
+        max_total_bytes: Limit on all files of an archive together.
+
+    Yields:
+        Name and content of each file.
+
+    Raises:
+        ValueError: The path is neither, a file cannot be read, or there is more than the limits.
+    """
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            if wanted(file.name) and file.is_file():
+                yield file.name, _read_file(file, max_file_bytes)
+    elif path.is_file():
+        yield from _read_archive(path, wanted, max_file_bytes, max_total_bytes)
+    else:
+        raise ValueError(f"there is no {path}; a folder or a zip archive was expected")
+
+
+def _read_file(file: Path, max_bytes: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
+    return _within(content, max_bytes, str(file))
+
+
+def _read_archive(
+    path: Path, wanted: Callable[[str], bool], max_file_bytes: int, max_total_bytes: int
+) -> Iterator[tuple[str, bytes]]:
+    total = 0
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from error
+    with archive:
+        for entry in archive.infolist():
+            name = PurePosixPath(entry.filename).name
+            if entry.is_dir() or not wanted(name):
+                continue
+            try:
+                with archive.open(entry) as opened:
+                    content = opened.read(max_file_bytes + 1)
+            except _DAMAGE as error:
+                reason = str(error) or type(error).__name__
+                raise ValueError(
+                    f"{path}/{entry.filename} cannot be unpacked: {reason}; pack it again, "
+                    "without a password, by deflate"
+                ) from error
+            total += len(_within(content, max_file_bytes, f"{path}/{entry.filename}"))
+            if total > max_total_bytes:
+                raise ValueError(
+                    f"{path} unfolds to more than {max_total_bytes} bytes, too many for annotations"
+                )
+            yield name, content
+
+
+def _within(content: bytes, max_bytes: int, name: str) -> bytes:
+    if len(content) > max_bytes:
+        raise ValueError(f"{name} has more than {max_bytes} bytes, too many for annotations")
+    return content
