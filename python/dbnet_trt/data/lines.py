@@ -77,17 +77,26 @@ def split_quad(line: str) -> tuple[list[float], str]:
         raise ValueError(
             f"{expected}, got 8 fields in {show(line)}; the format polygons has lines without text"
         )
+    check_text_part(text, expected, line)
+    return numbers, text
+
+
+def check_text_part(text: str, expected: str, line: str) -> None:
+    """Check that no field of another format stands before a line's transcription.
+
+    Raises:
+        ValueError: One does; the message names the format.
+    """
     script, comma, _ = text.partition(",")
     if comma and script.strip() in SCRIPTS:
-        raise ValueError(f"{expected}, got a script in {show(line)}; the format mlt has such lines")
-    if _FLAG_AND_TEXT.match(text):
-        raise ValueError(
-            f"{expected}, got a flag before the text in {show(line)}; "
-            "the format rctw has such lines"
-        )
-    if text.startswith("####"):
-        raise ValueError(f"{expected}, got #### in {show(line)}; the format ctw1500 has such lines")
-    return numbers, text
+        other, what = "mlt", "a script"
+    elif _FLAG_AND_TEXT.match(text):
+        other, what = "rctw", "a flag before the text"
+    elif text.startswith("####"):
+        other, what = "ctw1500", "####"
+    else:
+        return
+    raise ValueError(f"{expected}, got {what} in {show(line)}; the format {other} has such lines")
 
 
 def _is_ctw1500(text: str | None, line: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..dataset import DataSet, ImageAnnotation
-from ..lines import is_relative, show, split_outline
+from ..lines import check_text_part, is_relative, show, split_outline
 from ..samples import Problem, Text
 from .files import flat_points, read_folder, read_lines
 
@@ -35,8 +35,9 @@ def parse_polygon(line: str) -> Text:
     numbers, text = split_outline(line)
     if len(numbers) < 6:
         raise ValueError(f"{expected}, got {len(numbers)} numbers in {show(line)}")
-    if is_relative(line) or (text or "").startswith("####"):
+    if is_relative(line):
         raise ValueError(f"{expected}, got {show(line)}; the format ctw1500 has such lines")
+    check_text_part(text or "", expected, line)
     content = (text or "").strip()
     return Text(flat_points(numbers), content == "###", content)
 

@@ -20,6 +20,8 @@ def read_synthtext(path: Path) -> DataSet:
     strings, each of several words and lines. Needs SciPy; the whole set takes about 7 minutes
     and 4 GB of memory (estimated from 20,000 images).
 
+    Defined at https://www.robots.ox.ac.uk/~vgg/data/scenetext/.
+
     Raises:
         ValueError: There is no gt.mat, or it holds something else.
     """
