@@ -21,7 +21,7 @@ from .samples import Text
 HEAD_BYTES = 1 << 16
 """Annotation files of one image are looked at as far as this."""
 
-MAX_FILES = 20
+MAX_FILES = 200
 """Annotation files of a folder that are looked at, evenly spread."""
 
 MAX_JSON_BYTES = 1 << 30
