@@ -84,7 +84,7 @@ def test_deteval_refuses_curved_texts(tmp_path: Path) -> None:
 
 
 def points(line: str) -> list[list[int]]:
-    return np.array(line.split(","), int).reshape(-1, 2).tolist()  # type: ignore[no-any-return]
+    return np.array(line.split(","), int).reshape(-1, 2).tolist()
 
 
 def test_files_of_paddleocr(tmp_path: Path) -> None:

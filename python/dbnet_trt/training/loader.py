@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.open import read_dataset
+from ..data.packed import PackedSamples
 from ..data.samples import Sample, load_prob_map, load_sample_image
 from ..errors import ImageError, TrainingError
 from .augment import AugmentConfig, augment, cut_prob_map
@@ -40,7 +41,7 @@ class Crop(NamedTuple):
 class Source:
     """Samples of one data set, and its weight."""
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     weight: float
     """Share of the crops that come from this data set, relative to the others."""
 
@@ -60,7 +61,7 @@ def read_sources(names: tuple[str, ...]) -> list[Source]:
             share = 0.0
         if not 0 < share < math.inf:
             raise ValueError(f"expected a weight above 0 after the *, as in {path}*2, got {name!r}")
-        sources.append(Source(read_samples(path), share))
+        sources.append(Source(PackedSamples(read_samples(path)), share))
     return sources
 
 
@@ -118,7 +119,14 @@ class CropStream(Dataset[Crop]):
     def __init__(
         self, sources: list[Source], augmentation: AugmentConfig, targets: TargetConfig, seed: int
     ) -> None:
-        self._sources, self._seed = sources, seed
+        # What each process that makes crops gets: as arrays, a tenth of the memory.
+        self._sources = [
+            each
+            if isinstance(each.samples, PackedSamples)
+            else Source(PackedSamples(each.samples), each.weight)
+            for each in sources
+        ]
+        self._seed = seed
         self._augmentation, self._targets = augmentation, targets
         weights = np.array([source.weight for source in sources], np.float64)
         self._shares = weights / weights.sum()
