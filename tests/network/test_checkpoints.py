@@ -2,9 +2,11 @@
 """Loading of weights of other projects, in their names and shapes."""
 
 import errno
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from dbnet_trt import EngineError
@@ -187,3 +189,70 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
     assert caught.value.filename == str(path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"best": np.float64(0.8)},
+        {"best": np.float32(0.8), "epoch": np.int64(3), "done": np.bool_(True)},
+        {"history": np.zeros((3, 2)), "seeds": np.arange(3, dtype=np.uint32)},
+    ],
+)
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
+def test_what_stands_beside_the_weights(
+    tmp_path: Path, extra: dict[str, object], key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ModelConfig("resnet18", 16)
+    model = randomized(config, 1)
+    torch.save({key: model.state_dict(), **extra}, tmp_path / "a.pth")
+    with caplog.at_level(logging.WARNING, "dbnet_trt"):
+        report = load_weights(DBNet(config), tmp_path / "a.pth")
+    assert report.missing == ()
+    assert caplog.messages == []
+
+
+def test_code_beside_the_weights_is_refused(tmp_path: Path) -> None:
+    objects = np.array([Path("a"), None], dtype=object)
+    torch.save({"state_dict": {}, "objects": objects}, tmp_path / "a.pth")
+    with pytest.raises(EngineError, match="more than tensors"):
+        load_weights(DBNet(ModelConfig("resnet18", 16)), tmp_path / "a.pth")
+
+
+OTHER_NECKS = {
+    "mmocr's DBNet++": ["neck.asf_conv.conv.weight", "neck.asf_attn.channel_wise.0.conv.weight"],
+    "docTR": ["fpn.in_branches.0.0.weight", "fpn.out_branches.0.1.running_mean"],
+    "WenmuZhou": ["neck.reduce_conv_c2.conv.weight", "neck.conv.0.weight"],
+}
+
+
+@pytest.mark.parametrize("project", OTHER_NECKS)
+@pytest.mark.parametrize("fusion", [False, True])
+def test_weights_that_are_not_loaded_are_named(
+    tmp_path: Path, project: str, fusion: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = randomized(ModelConfig("resnet18", 16), 1)
+    others = {name: torch.rand(8) for name in OTHER_NECKS[project]}
+    torch.save({"state_dict": plain.state_dict() | others}, tmp_path / "a.pth")
+    model = DBNet(ModelConfig("resnet18", 16, adaptive_scale_fusion=fusion))
+    with caplog.at_level(logging.WARNING, "dbnet_trt"):
+        load_weights(model, tmp_path / "a.pth")
+    assert f"2 weights of the file are not used: {', '.join(others)}" in caplog.messages[0]
+    assert len(caplog.messages) == 1 + fusion
+    if fusion:
+        assert "of the model stay random: fusion." in caplog.messages[1]
+
+
+def test_a_backbone_with_its_classifier_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = DBNet(ModelConfig("resnet18", 16))
+    state = {
+        name.removeprefix("backbone."): value
+        for name, value in model.state_dict().items()
+        if name.startswith("backbone.")
+    }
+    torch.save(state | {"fc.weight": torch.rand(9), "fc.bias": torch.rand(9)}, tmp_path / "a.pth")
+    with caplog.at_level(logging.WARNING, "dbnet_trt"):
+        load_weights(model, tmp_path / "a.pth")
+    assert caplog.messages == []

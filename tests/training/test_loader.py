@@ -60,7 +60,9 @@ def test_warning_if_validation_images_are_training_images(
     check_texts(read_sources((f"{data}#train",)), validation)
     assert "training images" not in caplog.text
     check_texts(read_sources((data,)), validation)
-    assert f"{len(validation)} of {len(validation)} validation images are also training" in caplog.text
+    assert (
+        f"{len(validation)} of {len(validation)} validation images are also training" in caplog.text
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

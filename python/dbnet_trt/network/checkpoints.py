@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -22,6 +25,8 @@ from ..zoo import MODELS, find_model
 from .config import ModelConfig
 from .dbnet import DBNet
 from .onnx_weights import is_exported, read_exported
+
+logger = logging.getLogger("dbnet_trt")
 
 CONFIG_KEY = "dbnet_trt.model"
 """Key of the model's configuration in a safetensors file's metadata."""
@@ -120,8 +125,12 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
     """Load the weights of a file whose names and shapes fit a model.
 
     Reads our safetensors files, torchvision's backbones, checkpoints of the original DB repository
-    and of mmocr, and ONNX files of our export. Pickles are read with `weights_only=True`. An
-    exported model has lost the statistics of its batch normalisations; see `rebase_norms`.
+    and of mmocr, and ONNX files of our export. Pickles are read with `weights_only=True`, NumPy's
+    numbers and arrays beside the weights included. An exported model has lost the statistics of its
+    batch normalisations; see `rebase_norms`.
+
+    A warning names what a detector's file has that is not loaded, and what the model has that is
+    not in it: the fusion of mmocr's DBNet++, docTR's and WenmuZhou's necks are built otherwise.
 
     Args:
         model: Model to load into.
@@ -152,7 +161,42 @@ def load_weights(model: DBNet, path: Path) -> LoadReport:
         )
     model.load_state_dict(fitting, strict=False)
     missing = tuple(name for name in own if name not in fitting)
-    return LoadReport(tuple(fitting), missing, tuple(unused), tuple(misfits))
+    report = LoadReport(tuple(fitting), missing, tuple(unused), tuple(misfits))
+    _warn_of_rest(path, report)
+    return report
+
+
+def _warn_of_rest(path: Path, report: LoadReport) -> None:
+    """Warn of weights that are left out or stay random; a bare backbone has no other part."""
+    left_out = [name for name in report.unused if not _EXPECTED_REST.search(name)]
+    of_detector = any(name.startswith(("neck.", "prob_head.")) for name in report.loaded)
+    random = [name for name in report.missing if not _EXPECTED_REST.search(name)]
+    if is_exported(path) or not (of_detector or left_out):
+        random = []  # an exported model has no threshold head, a backbone has no other part
+    for names, what in (
+        (left_out, "of the file are not used"),
+        (random, "of the model stay random"),
+    ):
+        if names:
+            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            logger.warning(
+                "%s: %d weights %s: %s%s", path, len(names), what, ", ".join(names[:10]), more
+            )
+
+
+_EXPECTED_REST = re.compile(r"(^|\.)(fc|classifier|head\.fc)\.|num_batches_tracked$")
+
+
+def _numpy_globals() -> list[Any]:
+    """What pickles name for NumPy's numbers and arrays, in NumPy 1 and 2; none runs code."""
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for function, name in ((scalar, "scalar"), (array, "_reconstruct"))
+        for core in ("core", "_core")
+    ]
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    return [*named, np.ndarray, np.dtype, *kinds]
 
 
 def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
@@ -163,7 +207,8 @@ def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except EngineError:
         raise
     except Exception as error:  # torch and pickle raise many types
@@ -175,7 +220,7 @@ def _read_state(path: Path, model: DBNet) -> Mapping[str, Tensor]:
             "state dict of tensors that torch.save wrote, an .onnx file that `dbnet export` "
             "wrote, or the name of a model of this package"
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
