@@ -118,3 +118,34 @@ def test_bad_configuration_and_arguments() -> None:
         _core.draw_targets([BOX], [], (8, 8), 0.4, 0.3, 0.7, 0.5)
     with pytest.raises(ValueError, match="at least 1"):
         _core.draw_targets([BOX], [False], (0, 8), 0.4, 0.3, 0.7, 0.5)
+
+
+DUMBBELL = [(20, 20), (80, 20), (80, 45), (160, 45), (160, 20), (220, 20), (220, 80), (160, 80),
+            (160, 57), (80, 57), (80, 80), (20, 80)]  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+@pytest.mark.parametrize("offset", [(0, 0), (-60, -10), (0.5, 0.25)])
+def test_an_outline_with_a_thin_waist_is_no_two_texts(
+    scale: int, offset: tuple[float, float]
+) -> None:
+    outline = np.array(DUMBBELL, np.float64) * scale + offset
+    size = (100 * scale, 240 * scale)
+    maps = make_targets([outline], [False], size)
+    plain = make_targets_reference([outline], [False], size) if scale == 1 else maps
+    for found in (maps, plain):
+        assert not found.shrink_map.any()
+        assert found.shrink_mask.min() == 0
+    wide = outline.copy()
+    wide[[2, 3], 1] -= 15 * scale  # the waist is as thick as the rest
+    wide[[8, 9], 1] += 15 * scale
+    assert make_targets([wide], [False], size).shrink_map.any()
+
+
+def test_curved_text_is_learnt_whole() -> None:
+    angles = np.linspace(np.pi, 2 * np.pi, 8)
+    arc = np.column_stack([np.cos(angles), np.sin(angles)])
+    outline = np.concatenate([arc * 90, arc[::-1] * 60]) + 100.0
+    maps = make_targets([outline], [False], (120, 200))
+    assert maps.shrink_map.sum() > 500
+    assert maps.shrink_mask.min() == 1

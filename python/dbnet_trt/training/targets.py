@@ -26,6 +26,10 @@ The rectangle around the centres is then as large as the shrunk text on average;
 would be one pixel smaller."""
 
 
+MAX_WINDOW_PX = 1024
+"""Longest side of the window in which an outline is looked at for thin waists."""
+
+
 @dataclass(frozen=True, slots=True)
 class TargetConfig:
     """Parameters of the label maps. The defaults are the paper's."""
@@ -87,7 +91,8 @@ def make_targets(
         config: Ratios and limits.
 
     Returns:
-        The maps. A text that is too small, or vanishes when shrunk, is ignored.
+        The maps. A text that is too small, vanishes when shrunk, or shrinks to several parts, is
+        ignored.
 
     Raises:
         ValueError: An outline has another shape, the number of flags differs, or the size is
@@ -95,7 +100,7 @@ def make_targets(
     """
     outlines = [np.ascontiguousarray(polygon, np.float64) for polygon in polygons]
     ignored = [
-        skip or short_side(outline) < config.min_text_side
+        skip or short_side(outline) < config.min_text_side or comes_apart(outline, config)
         for outline, skip in zip(outlines, ignore, strict=True)
     ]
     maps = _core.draw_targets(
@@ -133,11 +138,39 @@ def make_targets_reference(
         np.zeros(size, np.float32),
         np.zeros(size, np.float32),
     )
-    for polygon, ignored in zip(polygons, ignore, strict=True):
-        _draw(np.asarray(polygon, np.float64), ignored, maps, config)
+    for polygon, skip in zip(polygons, ignore, strict=True):
+        outline = np.asarray(polygon, np.float64)
+        _draw(outline, skip or comes_apart(outline, config), maps, config)
     span = config.thresh_max - config.thresh_min
     thresh_map = (maps.thresh_map * span + config.thresh_min).astype(np.float32)
     return maps._replace(thresh_map=thresh_map)
+
+
+def comes_apart(polygon: Polygon, config: TargetConfig) -> bool:
+    """Whether a (K, 2) outline has a waist so thin that it shrinks to several parts.
+
+    The parts would be learnt as texts of their own. Outlines longer than `MAX_WINDOW_PX` are looked
+    at in less detail.
+    """
+    import cv2
+
+    if len(polygon) < 6 or cv2.isContourConvex(polygon.astype(np.float32)):
+        return False
+    low = np.floor(polygon.min(axis=0))
+    scale = min(1.0, MAX_WINDOW_PX / max(float((polygon.max(axis=0) - low).max()), 1.0))
+    moved = np.ascontiguousarray((polygon - low) * scale)
+    width, height = np.ceil(moved.max(axis=0)).astype(int) + 1
+    maps = _core.draw_targets(
+        [moved],
+        [False],
+        (int(height), int(width)),
+        config.shrink_ratio,
+        config.thresh_min,
+        config.thresh_max,
+        BORDER_PX * scale,
+    )
+    count, _ = cv2.connectedComponents(maps[0].astype(np.uint8), connectivity=8)
+    return count > 2  # one is the background
 
 
 def _draw(polygon: Polygon, ignored: bool, maps: TargetMaps, config: TargetConfig) -> None:
