@@ -13,7 +13,6 @@ from dbnet_trt.data.samples import Problem, Sample, Text, load_sample_image
 from dbnet_trt.errors import ImageError
 from dbnet_trt.images.load import image_size
 from photos import write_lines, write_photo
-from PIL import Image
 
 SIZE = (100, 200)
 GOOD = "10,20,60,20,60,40,10,40,word"
@@ -250,13 +249,6 @@ def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "photos").mkdir()
     assert split_name("td500:~/photos#val")[:3] == ("td500", tmp_path / "photos", "val")
-
-
-def test_an_image_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_photo(tmp_path / "a.png", 60, 100)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    with pytest.raises(ImageError, match=r"a\.png has too many pixels"):
-        image_size(path)
 
 
 def test_format_may_be_left_out(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from ..data.damaged import check_images
 from ..data.open import read_as_is
 from ..data.report import aspect_quantiles, counts, write_report
-from ..data.statistics import Health, find_undecodable, measure_health, spread
+from ..data.statistics import Health, measure_health, spread
 from .console import err, out
 
 MAX_PRINTED = 20
@@ -20,7 +21,7 @@ MAX_PRINTED = 20
 
 app = App(
     name="data",
-    help="Look after data sets.",
+    help="Check data sets.",
     help_epilogue="Example: dbnet data check icdar2015:data/ic15",
 )
 
@@ -35,7 +36,7 @@ def check(
     limit: int | None = None,
     pictures: int = 24,
 ) -> int:
-    """Check a data set: how much there is of what, and what is wrong with it.
+    """Check a data set: count its images and texts, and list its problems.
 
     The exit code is 0 if nothing is wrong, 1 if there are problems or no images, and 2 if it
     cannot be read.
@@ -45,13 +46,14 @@ def check(
     data
         PATH or FORMAT:PATH of a data set, and perhaps #train, #val or #test behind it.
     format
-        Its format, if it cannot be told from the files and is not part of the first argument.
+        Format of the data set, if the first argument does not name it and the files fit several.
     report
         HTML file to write, with pictures; or a folder, for report.html in it.
     limit
-        Decode at most so many images, evenly spread, to find damaged ones; all if left out.
+        Maximum number of images that are decoded to find damaged ones, evenly spread; all if left
+        out.
     pictures
-        At most so many pictures in the report.
+        Maximum number of pictures in the report.
     """
     if pictures < 0 or (limit is not None and limit < 0):
         raise ValueError(f"expected 0 or more, got --pictures {pictures}, --limit {limit}")
@@ -59,9 +61,14 @@ def check(
     found = read_as_is(name)
     looked_at = found.samples if limit is None else spread(found.samples, limit)
     progress = track(
-        looked_at, "decoding", console=err, transient=True, disable=not err.is_terminal
+        check_images(looked_at),
+        "decoding",
+        total=len(looked_at),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
     )
-    found.problems += find_undecodable(progress)
+    found.problems += [problem for problem in progress if problem is not None]
     health = measure_health(found)
     file = report if report.suffix.lower() in (".html", ".htm") else report / "report.html"
     try:
@@ -69,6 +76,8 @@ def check(
     except OSError as error:
         raise ValueError(f"{file} cannot be written: {error.strerror}") from error
     _print(name, health)
+    for note in found.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     out.print(f"report with pictures: {file}", soft_wrap=True, markup=False, highlight=False)
     return 1 if health.problems or not health.num_images else 0
 

@@ -148,7 +148,8 @@ class DataSet:
                 annotation.upright = is_upright(path, annotation.shown_size, annotation.upright)
             return image_size(path, upright=annotation.upright)
         except ImageError as error:
-            message = f"expected an image; it {str(error).removeprefix(f'{path} ')}; skipped"
+            reason = str(error).removeprefix(str(path)).removeprefix(":").strip()
+            message = f"expected an image; {reason}; skipped"
             self.problems.append(Problem(path, 0, message, "image unreadable", annotation.image))
         except ValueError as error:
             self._report(annotation, annotation.line, str(error), "out of bounds")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError
+from ..images.load import load_image
 
 Polygon = NDArray[np.float64]
 
@@ -89,26 +89,18 @@ class Problem:
 
 
 def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 BGR, the image that the texts lie in: not stretched.
+    """Load the image that the texts of a sample lie in, as (H, W, 3) uint8 BGR, not stretched.
 
     Raises:
-        ImageError: It is missing or no image.
+        ImageError: It is missing, damaged, too large, or no image.
     """
-    as_stored = 0 if sample.upright else cv2.IMREAD_IGNORE_ORIENTATION
-    return _load(sample.image, cv2.IMREAD_COLOR | as_stored)
+    return load_image(sample.image, upright=sample.upright)
 
 
 def load_prob_map(path: Path) -> NDArray[np.uint8]:
-    """(h, w) uint8, of a sample's `prob_map`.
+    """Load the probability map of a sample as (h, w) uint8.
 
     Raises:
-        ImageError: It is missing or no image.
+        ImageError: It is missing, damaged, too large, or no image.
     """
-    return _load(path, cv2.IMREAD_GRAYSCALE)
-
-
-def _load(path: Path, flags: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise ImageError(f"{path} cannot be read as an image; remove it from the data set")
-    return np.asarray(image, np.uint8)
+    return np.asarray(cv2.cvtColor(load_image(path), cv2.COLOR_BGR2GRAY), np.uint8)

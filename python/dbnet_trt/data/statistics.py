@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -97,22 +96,6 @@ def ribbon_size(polygon: Polygon) -> tuple[float, float]:
     half, area = cv2.arcLength(points, True) / 2, cv2.contourArea(points)
     root = max(half * half - 4 * area, 0) ** 0.5
     return (half - root) / 2, (half + root) / 2
-
-
-def find_undecodable(samples: Iterable[Sample]) -> list[Problem]:
-    """Decode images, and report those that are cut off or damaged."""
-    from PIL import Image
-
-    problems = []
-    for sample in samples:
-        try:
-            with Image.open(sample.image) as image:
-                image.draft(None, (image.width // 8, image.height // 8))  # JPEG: 1/8 is faster
-                image.load()
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on damaged files
-            message = f"expected a whole image, got one that does not decode: {error}"
-            problems.append(Problem(sample.image, 0, message, "image unreadable", sample.image))
-    return problems
 
 
 def spread(samples: list[Sample], count: int) -> list[Sample]:

@@ -62,6 +62,10 @@ class TrainConfig:
     validation: tuple[str, ...] = ()
     """Data sets to validate on, each as FORMAT:PATH or FORMAT:PATH#val."""
 
+    skip_damaged: bool = False
+    """Whether to leave out images that do not decode; otherwise they end the run before its first
+    step."""
+
     init: Path | None = None
     """Initial weights: a file with an ImageNet backbone, a detector or an exported ONNX model, or
     the name of a model of this package."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.damaged import check_images
 from ..data.open import read_dataset
 from ..data.packed import PackedSamples
 from ..data.samples import Sample, load_prob_map, load_sample_image
@@ -46,11 +47,12 @@ class Source:
     """Share of the crops that come from this data set, relative to the others."""
 
 
-def read_sources(names: tuple[str, ...]) -> list[Source]:
+def read_sources(names: tuple[str, ...], *, skip_damaged: bool = False) -> list[Source]:
     """Read the data sets to train on, each named "FORMAT:PATH" or "FORMAT:PATH*WEIGHT".
 
     Raises:
         ValueError: A data set cannot be read, or its weight is not a number above 0.
+        ImageError: Images are damaged, and not to be skipped.
     """
     sources = []
     for name in names:
@@ -61,17 +63,42 @@ def read_sources(names: tuple[str, ...]) -> list[Source]:
             share = 0.0
         if not 0 < share < math.inf:
             raise ValueError(f"expected a weight above 0 after the *, as in {path}*2, got {name!r}")
-        sources.append(Source(PackedSamples(read_samples(path)), share))
+        sources.append(Source(PackedSamples(read_samples(path, skip_damaged=skip_damaged)), share))
     return sources
 
 
-def read_samples(name: str) -> list[Sample]:
-    """Read the samples of a data set named "FORMAT:PATH", and log their number.
+def read_samples(name: str, *, skip_damaged: bool = False) -> list[Sample]:
+    """Read the samples of a data set, and decode their images once to find damaged ones.
+
+    Damaged images are listed; how many samples there are is logged.
+
+    Args:
+        name: The data set, as "FORMAT:PATH#PART".
+        skip_damaged: Whether to leave damaged images out.
 
     Raises:
-        ValueError: The data set cannot be read.
+        ValueError: It cannot be read, or holds no sample.
+        ImageError: Images are damaged, and not to be skipped.
     """
-    samples = read_dataset(name).samples
+    found = read_dataset(name)
+    results = list(check_images(found.samples))
+    damaged = [problem for problem in found.problems if problem.kind == "image unreadable"]
+    for problem in results:
+        if problem is not None:
+            logger.warning("%s", problem)
+            damaged.append(problem)
+    if damaged and not skip_damaged:
+        raise ImageError(
+            f"{len(damaged)} images of {name} are damaged, as listed above, the first is "
+            f"{damaged[0].file}; mend or remove them, or leave them out with --skip-damaged"
+        )
+    samples = [
+        sample for sample, problem in zip(found.samples, results, strict=True) if problem is None
+    ]
+    if damaged:
+        logger.warning("%s: %d damaged images are left out", name, len(damaged))
+    if not samples:
+        raise ValueError(f"{name} holds no sample with an image that is whole")
     logger.info(
         "%s: %d images, %d texts that are not ignored", name, len(samples), _count_texts(samples)
     )

@@ -63,7 +63,7 @@ NUM_PICTURES = 4
 
 MAY_CHANGE = (
     "output", "validation", "precision", "device", "num_threads", "workers", "compile",
-    "log_every", "checkpoint_every", "validate_every", "short_side", "unclip_ratio",
+    "skip_damaged", "log_every", "checkpoint_every", "validate_every", "short_side", "unclip_ratio",
 )  # fmt: skip
 """Settings that may change when a run is resumed; they do not affect the model that is learnt."""
 
@@ -91,8 +91,11 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     config.output.mkdir(parents=True, exist_ok=True)
-    sources = read_sources(config.data)
-    validation = [sample for name in config.validation for sample in read_samples(name)]
+    skip = config.skip_damaged
+    sources = read_sources(config.data, skip_damaged=skip)
+    validation = [
+        sample for name in config.validation for sample in read_samples(name, skip_damaged=skip)
+    ]
     check_texts(sources, validation)
     config = _with_steps(config, sum(len(source.samples) for source in sources))
     stream = CropStream(sources, config.augmentation, config.targets, config.seed)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find image files that do not decode, before they are learnt as gray background or end a run."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from ..errors import ImageError
+from .samples import Problem, Sample, load_prob_map, load_sample_image
+
+AHEAD = 4
+"""Images per thread that are looked at ahead of the one that is asked for."""
+
+
+def check_images(samples: Iterable[Sample], num_threads: int = 0) -> Iterator[Problem | None]:
+    """Decode the images of samples, and their probability maps, as training will.
+
+    Args:
+        samples: The samples.
+        num_threads: Threads that decode; 0 takes one per core.
+
+    Yields:
+        For each sample, what is wrong with its image, None if nothing is.
+    """
+    count = num_threads or os.cpu_count() or 1
+    waiting: deque[Future[Problem | None]] = deque()
+    with ThreadPoolExecutor(count, thread_name_prefix="check_images") as pool:
+        for sample in samples:
+            waiting.append(pool.submit(_check, sample))
+            if len(waiting) > AHEAD * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _check(sample: Sample) -> Problem | None:
+    file = sample.image
+    try:
+        load_sample_image(sample)
+        if sample.prob_map is not None:
+            file = sample.prob_map
+            load_prob_map(file)
+    except ImageError as error:
+        reason = str(error).removeprefix(f"{file}").removeprefix(":").strip()
+        message = f"expected an image that decodes; {reason}"
+        return Problem(file, 0, message, "image unreadable", sample.image)
+    return None
