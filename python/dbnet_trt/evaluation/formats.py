@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.checks import COORDINATE_LIMIT
+from ..data.dataset import BROKEN_DATA
 from ..data.lines import check_text_part, is_relative, split_outline, split_quad
-from ..errors import DBNetError
+from ..data.mat import load_mat
 from .scores import Polygon
 
 Outline = NDArray[np.float64]
@@ -284,24 +285,17 @@ def _totaltext_truths(content: bytes) -> list[Truth]:
 
 
 def _totaltext_mat(content: bytes) -> list[Truth]:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DBNetError(
-            "ground truth in .mat files needs the package scipy, which is not there; "
-            "pip install 'dbnet-trt[eval]', or take the .txt files of Total-Text"
-        ) from error
     texts = []
     try:
-        rows = loadmat(io.BytesIO(content))["polygt"]
-    except (KeyError, ValueError, TypeError) as error:
+        rows = load_mat(content)["polygt"]
+    except (KeyError, ValueError) as error:
         raise BrokenLine(1, f"expected a MATLAB file with polygt, got {error!r}") from error
     for number, row in enumerate(rows, start=1):
-        x, y = np.ravel(row[1]).tolist(), np.ravel(row[3]).tolist()
-        orientation = "".join(np.ravel(row[5]).tolist()) if len(row) > 5 else ""
         try:
+            x, y = (np.asarray(row[at], np.float64).ravel().tolist() for at in (1, 3))
+            orientation = "".join(map(str, np.ravel(row[5]).tolist())) if len(row) > 5 else ""
             texts += _totaltext_truth(x, y, orientation == "#")
-        except ValueError as error:
+        except BROKEN_DATA as error:
             raise BrokenLine(number, str(error)) from error
     return texts
 

@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...files import read_limited
 from ..dataset import DataSet, ImageAnnotation
 from ..lines import is_relative
+from ..mat import MAX_BYTES, load_mat
 from ..samples import Polygon, Text
 from .files import find_annotations, numbers, parse_xml, read_lines, read_text, stem_key
 
@@ -90,12 +92,10 @@ def _totaltext(x: Polygon, y: Polygon, content: str, orientation: str) -> Text:
 
 
 def _read_totaltext_mat(annotation: ImageAnnotation) -> None:
-    from scipy.io import loadmat
-
     try:
-        contents = loadmat(annotation.file)
+        contents = load_mat(read_limited(annotation.file, max_bytes=MAX_BYTES))
         rows = contents["polygt"] if "polygt" in contents else contents["gt"]
-    except Exception as error:  # whatever SciPy makes of a broken file
+    except (ValueError, KeyError) as error:
         message = f"expected a .mat file with polygt or gt, got {error!r}; image skipped"
         annotation.report(0, message, "annotation unreadable")
         annotation.complete = False

@@ -8,17 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from ...files import read_limited
 from ..dataset import DataSet, ImageAnnotation
+from ..mat import load_mat
 from ..samples import Text
 from .files import only_file
+
+MAX_MAT_BYTES = 4 << 30
+"""Limit on gt.mat, also unpacked."""
 
 
 def read_synthtext(path: Path) -> DataSet:
     """Read SynthText: `gt.mat`, or the folder that it lies in with the image folders 1/ to 200/.
 
     Of gt.mat, `imnames` are the images, `wordBB` their words' corners, (2, 4, N), and `txt` their
-    strings, each of several words and lines. Needs SciPy; the whole set takes about 7 minutes
-    and 4 GB of memory (estimated from 20,000 images).
+    strings, each of several words and lines. The whole set takes minutes and some 4 GB of memory to
+    read.
 
     Defined at https://www.robots.ox.ac.uk/~vgg/data/scenetext/.
 
@@ -29,20 +34,20 @@ def read_synthtext(path: Path) -> DataSet:
     names, boxes, strings = _load(file)
     found = DataSet()
     for image, corners, texts in zip(names, boxes, strings, strict=True):
-        annotation = ImageAnnotation(file.parent / str(np.asarray(image).ravel()[0]), file)
+        name = str(np.asarray(image).ravel()[:1].tolist()[0]) if np.size(image) else ""
+        annotation = ImageAnnotation(file.parent / name, file)
         _read_image(annotation, corners, texts)
         found.add(annotation)
     return found
 
 
 def _load(file: Path) -> tuple[Any, Any, Any]:
-    from scipy.io import loadmat
-
     keys = ["imnames", "wordBB", "txt"]
     try:
-        contents = loadmat(file, variable_names=keys)
+        data = read_limited(file, max_bytes=MAX_MAT_BYTES)
+        contents = load_mat(data, keys, max_bytes=MAX_MAT_BYTES)
         columns = [contents[key].ravel() for key in keys]
-    except Exception as error:  # whatever SciPy makes of a broken file
+    except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"expected {file} to hold {', '.join(keys)}, got {error!r}") from error
     if len({len(column) for column in columns}) != 1:
         raise ValueError(
@@ -54,7 +59,10 @@ def _load(file: Path) -> tuple[Any, Any, Any]:
 
 def _read_image(annotation: ImageAnnotation, corners: Any, strings: Any) -> None:
     words = [word for string in np.ravel(strings) for word in str(string).split()]
-    boxes = np.asarray(corners, np.float64)
+    try:
+        boxes = np.asarray(corners, np.float64)
+    except (ValueError, TypeError):
+        boxes = np.zeros(0)
     if boxes.shape == (2, 4):  # MATLAB drops the last axis where it is 1
         boxes = boxes[:, :, None]
     if boxes.ndim != 3 or boxes.shape[:2] != (2, 4):
