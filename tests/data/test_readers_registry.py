@@ -7,6 +7,7 @@ Each sample set has one photo of 200x120 with an outline that counts and one tha
 import inspect
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -273,6 +274,41 @@ def test_other_formats_are_refused_or_read_alike(form: str, tmp_path: Path) -> N
             for text, expected in zip(sample.texts, right, strict=True):
                 np.testing.assert_allclose(text.polygon, expected.polygon, atol=0.01)
                 assert text.ignore == expected.ignore, (form, other)
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Bytes, numbers and pieces changed, doubled or cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        piece = rng.choice(
+            [b"", b"1e308", b"NaN", b"-1", b"null", b"[]", b"{}", b'"x"', b",", b"\xff", b"9" * 400]
+        )
+        changed[at : at + rng.choice([0, 1, 3, 20])] = piece
+    if rng.random() < 0.2:
+        del changed[rng.randrange(len(changed) + 1) :]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_mutated_annotations_are_read_or_refused(form: str, tmp_path: Path) -> None:
+    WRITERS[form](tmp_path)
+    (file,) = (
+        each
+        for each in tmp_path.rglob("*")
+        if each.is_file() and each.suffix != ".jpg" and "list" not in each.name
+    )
+    whole, rng = file.read_bytes(), random.Random(form)
+    for _ in range(80):
+        file.write_bytes(mutate(whole, rng))
+        for name in (f"{form}:{tmp_path}", str(tmp_path)):
+            try:
+                found = read_as_is(name)
+            except ValueError:
+                continue
+            for sample in found.samples:
+                for text in sample.texts:
+                    assert np.abs(text.polygon).max() < 1e6
 
 
 def test_turned_boxes_of_cvat(tmp_path: Path) -> None:
