@@ -39,6 +39,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; a name that no file can have, as a too long one, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_limited(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file that has at most `max_bytes` bytes.
 

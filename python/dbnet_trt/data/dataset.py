@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
+from ..files import is_file
 from ..images.load import image_size
 from .checks import NoOutlineError, check_text
 from .orientation import fit_orientation, is_upright
@@ -139,7 +140,7 @@ class DataSet:
         self, annotation: ImageAnnotation, what: str, path: Path
     ) -> tuple[int, int] | None:
         """(height, width) of a picture; None, and a problem, where it cannot be had."""
-        if not path.is_file():
+        if not is_file(path):
             message = f"expected the {what} {path}, found none; skipped"
             self._report(annotation, annotation.line, message, "image missing")
             return None

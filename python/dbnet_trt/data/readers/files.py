@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import read_json, read_limited
+from ...files import is_file, read_json, read_limited
 from ...images.load import READ_SUFFIXES
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
@@ -25,6 +26,9 @@ PART = re.compile(r"(?<![a-z])(train|test|val)", re.IGNORECASE)
 INNER = re.compile(r"(?<![a-z])(train|test|val|images?|img)", re.IGNORECASE)
 """Folders inside a data set, beside or above which its annotations may lie."""
 
+
+MAX_NUMBER = 1e9
+"""Numbers beyond this are no place in an image; sums and products of others do not overflow."""
 
 MAX_ANNOTATION_BYTES = 1 << 30
 """Limit on the size of an annotation file; the largest that are published have some 400 MB."""
@@ -205,7 +209,7 @@ class ImageFinder:
         if not name:
             return None
         for root in (self._folder, self._folder.parent):
-            if (root / name).is_file():
+            if is_file(root / name):
                 return root / name
         if self._by_name is None:
             self._by_name = defaultdict(list)
@@ -278,14 +282,17 @@ def numbers(fields: Iterable[str]) -> list[float]:
     """Parse fields as numbers.
 
     Raises:
-        ValueError: One of them is not a number.
+        ValueError: One of them is not a number, or one that is no place in an image.
     """
     result = []
     for each in fields:
         try:
-            result.append(float(each))
+            value = float(each)
         except ValueError:
-            raise ValueError(f"expected a number, got {each.strip()!r}") from None
+            value = math.nan
+        if not abs(value) < MAX_NUMBER:
+            raise ValueError(f"expected a number, got {each.strip()[:40]!r}")
+        result.append(value)
     return result
 
 
@@ -327,9 +334,16 @@ def point_array(points: Any) -> Polygon:
         ValueError: It is something else.
     """
     try:
-        return np.array(points, np.float64).reshape(len(points), 2)
+        array = np.array(points, np.float64).reshape(len(points), 2)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"expected points [[x, y], ...], got {str(points)[:80]}") from None
+    return _check_numbers(array)
+
+
+def _check_numbers(array: Polygon) -> Polygon:
+    if not (np.abs(array) < MAX_NUMBER).all():
+        raise ValueError(f"expected an outline in pixels, got {str(array.tolist())[:80]}")
+    return array
 
 
 def flat_points(values: Any) -> Polygon:
@@ -344,4 +358,4 @@ def flat_points(values: Any) -> Polygon:
         raise ValueError(f"expected numbers x1, y1, ..., got {str(values)[:80]}") from None
     if array.ndim != 1 or len(array) % 2:
         raise ValueError(f"expected pairs of numbers, got {np.size(array)} numbers")
-    return array.reshape(-1, 2)
+    return _check_numbers(array.reshape(-1, 2))

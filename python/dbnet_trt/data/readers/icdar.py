@@ -17,7 +17,7 @@ import numpy as np
 from ..dataset import DataSet
 from ..lines import SCRIPTS, show, split_outline, split_quad
 from ..samples import Polygon, Text
-from .files import numbers, read_folder
+from .files import MAX_NUMBER, numbers, read_folder
 
 ICDAR2013_LINE = re.compile(
     r'^\s*(-?[\d.]+)[,\s]\s*(-?[\d.]+)[,\s]\s*(-?[\d.]+)[,\s]\s*(-?[\d.]+)[,\s]\s*"(.*)"\s*$'
@@ -148,7 +148,13 @@ def turned_box(
         height: Height in pixels.
         angle: Angle in radians.
         about_center: Whether to turn about its centre, else about its top left corner.
+
+    Raises:
+        ValueError: A number is no place in an image.
     """
+    values = (x, y, width, height, angle)
+    if not all(abs(value) < MAX_NUMBER for value in values):
+        raise ValueError(f"expected a box in pixels, got {values}")
     sine, cosine = math.sin(angle), math.cos(angle)
     corners = box_corners(x, y, x + width, y + height)
     pivot = corners.mean(axis=0) if about_center else corners[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...files import is_file
 from ..dataset import DataSet, ImageAnnotation
 from ..lines import check_text_part, is_relative, show, split_outline
 from ..samples import Problem, Text
@@ -88,7 +89,7 @@ def _read_part(root: Path, part: str, found: DataSet) -> Iterator[ImageAnnotatio
     for name in names:
         stem = Path(name).stem
         choices = [gts / f"{name}.txt", gts / f"gt_{stem}.txt", gts / f"{stem}.txt"]
-        file = next((choice for choice in choices if choice.is_file()), None)
+        file = next((choice for choice in choices if is_file(choice)), None)
         if file is None:
             message = f"expected the annotation {choices[0]}, found none; skipped"
             found.problems.append(

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import read_json, read_limited
+from ...files import is_file, read_json, read_limited
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
 from .coco import size_of
@@ -69,7 +69,7 @@ def _read_labelme(
 ) -> ImageAnnotation:
     name = name.replace("\\", "/")  # written on Windows
     named = [file.parent / name, file.parent / Path(name).name]
-    image = next((choice for choice in named if choice.is_file()), named[0])
+    image = next((choice for choice in named if is_file(choice)), named[0])
     annotation = ImageAnnotation(image, file, upright=True)
     annotation.shown_size = size_of(contents.get("imageHeight"), contents.get("imageWidth"))
     for index, shape in enumerate(shapes):
