@@ -2,6 +2,7 @@
 """Ground truth and results of any number of points, and what is refused as another format's."""
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_files_of_paddleocr(tmp_path: Path) -> None:
     [
         ("img_1.jpg\t" + "[" * 100_000, ":2: expected path<tab>.*nested too deeply"),
         ('img_1.jpg\t[{"points": [[1, 2]]}]', ":2: .*3 points or more"),
-        ('img_1.jpg\t[{"points": [[1, 2], [3, 4], [5, 1e308]]}]', ":2: .*3 points or more"),
+        ('img_1.jpg\t[{"points": [[1, 2], [3, 4], [5, 1e308]]}]', ":2: .*an outline in pixels"),
         ("img_1.jpg\t[NaN]", ":2: .*NaN, which is no JSON number"),
         ("img_2.jpg\t[]", ":2: image 2 stands in .*:1 already"),
     ],
@@ -120,6 +121,55 @@ def test_broken_files_of_paddleocr(tmp_path: Path, line: str, message: str) -> N
     results.write_text(f"img_2.jpg\t[]\n{line}\n", "utf-8")
     with pytest.raises(ValueError, match=message):
         score_submission(gt, results, "icdar2015", "icdar2015")
+
+
+LINES = {
+    "icdar2015": (f"{SMALL},word\n{QUAD},###\n", f"{SMALL},0.9\n{QUAD}\n"),
+    "polygons": (f"{CURVE},word\n{QUAD}\n", f"{CURVE}\n{QUAD},0.5\n"),
+    "ctw1500": (f"{CURVE},####word\n{QUAD},CARE\n", f"{CURVE},0.7\n{QUAD}\n"),
+    "deteval": ("10,10,90,40,word\n20,50,90,80,###\n", "10,10,90,40\n20,50,90,80\n"),
+    "totaltext": (
+        "x: [[10 90 90 10]], y: [[10 10 40 40]], ornt: [u'h'], transcriptions: [u'a']\n",
+        "10,10,10,90,40,90,40,10\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", LINES)
+def test_mutated_files_are_scored_or_refused(tmp_path: Path, form: str) -> None:
+    rng = random.Random(form)
+    pieces = (
+        b"",
+        b"1e308",
+        b"nan",
+        b"-1e5",
+        b",",
+        b",,",
+        b"#",
+        b"\xff\x00",
+        b"[[",
+        b"\n",
+        b"9" * 400,
+    )
+    folders = [write(tmp_path / name, **{f"{name}_1": ""}) for name in ("gt", "res")]
+    num_scored, messages = 0, []
+    for _ in range(150):
+        for folder, line in zip(folders, LINES[form], strict=True):
+            data = bytearray(line.encode())
+            for _ in range(rng.randint(0, 2)):
+                at = rng.randrange(len(data) + 1)
+                data[at : at + rng.randint(0, 4)] = rng.choice(pieces)
+            (folder / f"{folder.name}_1.txt").write_bytes(data)
+        try:
+            score = score_submission(*folders, form, form).score if form != "polygons" else None
+            score = score or score_submission(*folders, "icdar2015", form).score
+        except ValueError as error:
+            messages.append(str(error))
+            continue
+        num_scored += 1
+        assert 0 <= score.f <= 1
+    assert num_scored > 10
+    assert all("_1.txt" in message or "upright boxes" in message for message in messages)
 
 
 def sample(*counts: int) -> Sample:
