@@ -151,18 +151,18 @@ def test_mutated_files_are_scored_or_refused(tmp_path: Path, form: str) -> None:
         b"\n",
         b"9" * 400,
     )
-    folders = [write(tmp_path / name, **{f"{name}_1": ""}) for name in ("gt", "res")]
+    gt, res = (write(tmp_path / name, **{f"{name}_1": ""}) for name in ("gt", "res"))
     num_scored, messages = 0, []
     for _ in range(150):
-        for folder, line in zip(folders, LINES[form], strict=True):
+        for folder, line in zip((gt, res), LINES[form], strict=True):
             data = bytearray(line.encode())
             for _ in range(rng.randint(0, 2)):
                 at = rng.randrange(len(data) + 1)
                 data[at : at + rng.randint(0, 4)] = rng.choice(pieces)
             (folder / f"{folder.name}_1.txt").write_bytes(data)
         try:
-            score = score_submission(*folders, form, form).score if form != "polygons" else None
-            score = score or score_submission(*folders, "icdar2015", form).score
+            protocol = "icdar2015" if form == "polygons" else form
+            score = score_submission(gt, res, protocol, form).score
         except ValueError as error:
             messages.append(str(error))
             continue

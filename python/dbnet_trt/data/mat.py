@@ -54,7 +54,7 @@ def load_mat(
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
         raise ValueError("expected a MATLAB file of level 5, saved with -v7 or -v6")
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     left = max_bytes
     for kind, body in _elements(memoryview(data)[_HEADER_BYTES:], order):
         packed = kind == _COMPRESSED
