@@ -68,7 +68,7 @@ def test_jsonl_with_prob_maps(tmp_path: Path) -> None:
     assert len(messages) == 2
     assert "expected the map" in messages[0]
     assert "none.png" in messages[0]
-    assert "not an image" in messages[1]
+    assert messages[1].startswith("expected an image; ")
     write_jsonl(file, found.samples)
     assert READERS["jsonl"](file).samples == found.samples
 

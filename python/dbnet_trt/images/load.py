@@ -35,7 +35,7 @@ EXIF_LYING = range(5, 9)
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
 
-def load_image(source: ImageSource) -> Image:
+def load_image(source: ImageSource, *, upright: bool = True) -> Image:
     """An image as (H, W, 3) uint8 BGR.
 
     Args:
@@ -43,6 +43,8 @@ def load_image(source: ImageSource) -> Image:
             file or its bytes, whose EXIF orientation is followed; a PIL image; or an `Nv12Frame`.
             Alpha is ignored; 16-bit files are brought to 8 bits. An array that is BGR already is
             not copied.
+        upright: Whether to turn files as their EXIF orientation says; otherwise pixels come as
+            stored.
 
     Raises:
         ImageError: The file is missing or broken, or the array is no image.
@@ -57,7 +59,7 @@ def load_image(source: ImageSource) -> Image:
     if isinstance(source, str) and re.match(r"\w+://", source):
         raise ImageError(f"{source} is not on this machine; download it and give its bytes")
     if isinstance(source, (str, os.PathLike)):
-        return _decode(_read(Path(source)), str(source))
+        return _decode(_read(Path(source)), str(source), upright)
     if any(kind.__module__.startswith("PIL.") for kind in type(source).__mro__):
         return _from_pil(source)
     hint = "; detect_batch takes many" if isinstance(source, (list, tuple)) else ""
@@ -117,7 +119,7 @@ def _read(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _decode(data: bytes, name: str) -> Image:
+def _decode(data: bytes, name: str, upright: bool = True) -> Image:
     import cv2
 
     if not data:
@@ -125,7 +127,8 @@ def _decode(data: bytes, name: str) -> Image:
     if _is_cut_off(data):
         raise ImageError(f"{name}: the file is cut off before its end; copy or download it again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         reason = "it has too many pixels" if "MAX_IMAGE" in str(error) else str(error)
         raise ImageError(f"{name}: the image cannot be decoded: {reason}") from error
