@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of outlines: which text can be learnt, is ignored, or makes its image unusable."""
+"""Check outlines: which texts are used, ignored or dropped, and which make an image unusable."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 from .samples import Kind, Polygon, Text
 
 OUTSIDE_LIMIT = 0.1
-"""Text may reach so far out of its image, in the image's width or height: annotators overshoot."""
+"""Share of the image's width or height by which text may reach out of it: annotators overshoot."""
 
 COORDINATE_LIMIT = 1e6
-"""Pixels from the image's corner; what is further away, or not a number, is no place."""
+"""Coordinates beyond this, in pixels, and those that are not numbers are refused."""
 
 
 class NoOutlineError(ValueError):
-    """A text is annotated, but not where it is."""
+    """A text has no usable outline."""
 
 
 def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kind]:
-    """Check that the outline of a text is one.
+    """Check the outline of a text.
 
     Args:
-        text: The text, its polygon of any shape.
+        text: The text, with a polygon of any shape.
         size: (height, width) of its image.
 
     Returns:
-        The text to use, or None if it covers no pixel; what is wrong, "" if nothing is; and the
-        kind of that problem.
+        The text to use, or None if it covers no pixel; its problem, "" if there is none; and the
+        kind of the problem.
 
     Raises:
-        NoOutlineError: There are fewer than 3 points, or numbers that are none.
+        NoOutlineError: It has fewer than 3 points, or coordinates that are not numbers.
     """
     polygon = text.polygon
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
@@ -65,7 +65,7 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
 
 
 def crosses_itself(polygon: Polygon) -> bool:
-    """Whether two edges of a (K, 2) outline properly cross; touching is no crossing."""
+    """Return whether two edges of a (K, 2) outline cross; touching does not count."""
     # The quick way out for most outlines; a longer one may turn one way only and wind twice.
     if len(polygon) <= 4 and cv2.isContourConvex(polygon.astype(np.float32)):
         return False
@@ -73,7 +73,7 @@ def crosses_itself(polygon: Polygon) -> bool:
     along = end - start
 
     def side(points: Polygon) -> NDArray[np.float64]:
-        """[i, j]: on which side of edge i point j lies."""
+        """Side of edge i on which point j lies, at [i, j]."""
         offset = points[None] - start[:, None]
         cross = along[:, None, 0] * offset[..., 1] - along[:, None, 1] * offset[..., 0]
         return np.asarray(np.sign(cross), np.float64)
@@ -87,7 +87,7 @@ def _show(text: Text) -> str:
 
 
 def clip_polygon(polygon: Polygon, size: int) -> Polygon:
-    """The part of a (K, 2) outline inside the square from 0 to `size` - 1; (0, 2) if none."""
+    """Clip a (K, 2) outline to the square from 0 to `size` - 1; (0, 2) if nothing is left."""
     limit = size - 1.0
     for axis, sign, bound in ((0, 1, 0.0), (0, -1, -limit), (1, 1, 0.0), (1, -1, -limit)):
         if len(polygon) == 0:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets: samples with their texts, and problems of their annotation.
 
-Broken annotations become `Problem`s, each with its file and line. So that a network never learns
-that text is background, what is left is used by this rule:
+Broken annotations become `Problem`s with file and line. So that a network never learns text as
+background, the rest is used by these rules:
 
-- a text whose outline cannot be right, but whose place is known (its edges cross, it reaches far
-  out of the image), is kept as an ignored region;
+- a text whose outline is wrong but whose place is known (its edges cross, it reaches far out of
+  the image) is kept as an ignored region;
 - a text that covers no pixel (no area, wholly outside the image) is dropped;
 - an image with a text that cannot be placed (a line that cannot be read, fewer than 3 points) is
   skipped as a whole, and so is one without annotation or with an unreadable file.
@@ -36,10 +36,10 @@ class ImageAnnotation:
     Attributes:
         image: Path of the image file.
         file: The annotation file.
-        line: Where the image's annotation begins in it; 0 if it is a file of its own.
-        texts: What was found, each with its line in the file.
-        problems: What could not be read.
-        complete: Every text has a place.
+        line: Line where the image's annotation begins; 0 if the image has a file of its own.
+        texts: Texts found, each with its line in the file.
+        problems: Problems of what could not be read.
+        complete: Whether every text has a place.
         prob_map: Path of the sample's probability map, if it has one.
         part: See `Sample`.
         upright: See `Sample`.
@@ -76,7 +76,7 @@ class ImageAnnotation:
             self.complete = False
 
     def report(self, line: int, message: str, kind: Kind) -> None:
-        """Note a problem of the annotation file."""
+        """Add a problem of the annotation file."""
         self.problems.append(Problem(self.file, line, message, kind, self.image))
 
 
@@ -104,7 +104,7 @@ class DataSet:
             self.add(annotation)
 
     def add(self, annotation: ImageAnnotation) -> None:
-        """Check an image and its texts, and add what is sound by the rule of this module."""
+        """Check an image and its texts, and add them by the rules of this module."""
         self.problems += annotation.problems
         size = self._check_picture(annotation, "image", annotation.image)
         if size is None:
@@ -139,7 +139,7 @@ class DataSet:
     def _check_picture(
         self, annotation: ImageAnnotation, what: str, path: Path
     ) -> tuple[int, int] | None:
-        """(height, width) of a picture; None, and a problem, where it cannot be had."""
+        """Return (height, width) of a picture, or add a problem and return None."""
         if not is_file(path):
             message = f"expected the {what} {path}, found none; skipped"
             self._report(annotation, annotation.line, message, "image missing")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The health of a data set as one HTML file, with pictures of its images and outlines."""
+"""Report on a data set as one HTML file, with pictures of its images and outlines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .samples import Sample, load_sample_image
 from .statistics import Health, spread
 
 PICTURE_SIDE = 1024
-"""Long side of the pictures, in pixels."""
+"""Maximum long side of the pictures, in pixels."""
 
 COUNTED, IGNORED = (0, 200, 0), (0, 140, 255)
-"""BGR: green, and orange."""
+"""Colours of outlines, BGR: green and orange."""
 
 MAX_LISTED = 200
-"""Problems, images without text, and names that the file lists."""
+"""Maximum number of problems, images without text, and names in the report."""
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem;
@@ -43,14 +43,14 @@ figcaption { font-size: 13px; overflow-wrap: anywhere; }
 
 
 def write_report(file: Path, name: str, health: Health, samples: list[Sample], count: int) -> None:
-    """Write one HTML file that needs no other.
+    """Write the report, an HTML file with its pictures inside.
 
     Args:
-        file: Where to; its folder is made.
-        name: The data set's.
-        health: What there is to say.
-        samples: The data set's.
-        count: At most so many pictures; up to half are of images with problems.
+        file: File to write; its folder is made if it is missing.
+        name: Name of the data set.
+        health: Counts and problems of the data set.
+        samples: Samples of the data set.
+        count: Maximum number of pictures; up to half are of images with problems.
     """
     chosen = choose_samples(health, samples, count)
     figures = "\n".join(_figure(sample, health) for sample in chosen)
@@ -74,7 +74,7 @@ def write_report(file: Path, name: str, health: Health, samples: list[Sample], c
 
 
 def choose_samples(health: Health, samples: list[Sample], count: int) -> list[Sample]:
-    """Samples to show: of those with problems up to half of `count`, and others evenly spread."""
+    """Choose samples to show: up to half with problems, the others evenly spread."""
     troubled = {problem.image for problem in health.problems}
     first = spread([sample for sample in samples if sample.image in troubled], (count + 1) // 2)
     others = [sample for sample in samples if sample.image not in troubled]
@@ -82,7 +82,10 @@ def choose_samples(health: Health, samples: list[Sample], count: int) -> list[Sa
 
 
 def draw_sample(sample: Sample, side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 BGR: the image in its right aspect with its outlines, long side `side`.
+    """Draw the outlines of a sample on its image, in the right aspect.
+
+    Returns:
+        (h, w, 3) uint8 BGR, its long side at most `side` pixels.
 
     Raises:
         ImageError: The image cannot be read.
@@ -127,7 +130,7 @@ def _tables(health: Health) -> str:
 
 
 def counts(health: Health) -> list[tuple[str, int | str]]:
-    """What there is: (what, how many)."""
+    """Rows of the table of counts: (what, how many)."""
     share = 100 * health.num_ignored / max(health.num_texts, 1)
     return [
         ("images", health.num_images),
@@ -140,7 +143,7 @@ def counts(health: Health) -> list[tuple[str, int | str]]:
 
 
 def aspect_quantiles(health: Health) -> list[tuple[str, str]]:
-    """How long texts are: (share of the texts, their length over their height at most)."""
+    """Rows of the table of aspects: (share of the texts, their greatest length over height)."""
     if not len(health.aspects):
         return []
     return [

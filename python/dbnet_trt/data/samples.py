@@ -34,8 +34,8 @@ class Text:
 
     Attributes:
         polygon: (K, 2) float64, K >= 3, (x, y) in pixels of the sample's image.
-        ignore: It does not count.
-        content: What it says, "" if not known.
+        ignore: Whether it is neither learnt nor scored.
+        content: Its transcription, "" if not known.
     """
 
     polygon: Polygon
@@ -45,16 +45,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its text.
+    """One image with its texts.
 
     Attributes:
         image: Path of the image file.
         texts: Its texts.
-        stretch: Factors (x, y) that give the image the aspect it was taken in.
-        part: "train", "val" or "test" where the data set's own file says so, else "".
-        prob_map: Path of a grey picture of P over the whole image, 0 to 255, of any size, such as
-            another detector's: learnt in place of the shrunk texts.
-        upright: The image is meant as EXIF turns it, else as it is stored.
+        stretch: Factors (x, y) that restore the aspect that the image was taken in.
+        part: "train", "val" or "test" where the data set itself says so, else "".
+        prob_map: Path of a grey picture of a probability map over the whole image, 0 to 255, of any
+            size, such as another detector's: learnt in place of the shrunk texts.
+        upright: Whether the texts are in pixels of the image as EXIF turns it, else as stored.
     """
 
     image: Path
@@ -67,14 +67,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an annotation, and where.
+    """A problem of an annotation or image, and its place.
 
     Attributes:
-        file: The annotation file, or the image if that is what is wrong.
-        line: Line in it from 1; 0 where a line says nothing, as in JSON and .mat files.
-        message: What was expected, and what came.
-        kind: What the problem is counted under.
-        image: The image that is concerned, where that is known.
+        file: The annotation file, or the image if that has the problem.
+        line: Line in the file from 1; 0 where there are no lines, as in JSON and .mat files.
+        message: What was expected, and what was found.
+        kind: Kind of the problem, for counts.
+        image: The image concerned, where it is known.
     """
 
     file: Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How healthy a data set is: how much there is of what, and what is wrong with it."""
+"""Statistics of a data set: counts, text sizes and problems."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from .dataset import DataSet
 from .samples import Polygon, Problem, Sample
 
 HEIGHT_BOUNDS = (8, 16, 32, 64, 128)
-"""Between the rows of the table of heights, in pixels."""
+"""Limits between the rows of the table of heights, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What there is in a data set.
+    """Counts, text sizes and problems of a data set.
 
     Attributes:
-        num_images: Images that can be used.
-        num_texts: Their texts, the ignored ones too.
-        num_ignored: Texts that do not count.
-        heights: (N,) float64, of texts that count, in pixels of the image in its right aspect.
-        aspects: (N,) float64, their length over their height.
+        num_images: Number of images that can be used.
+        num_texts: Number of their texts, ignored ones included.
+        num_ignored: Number of ignored texts.
+        heights: (N,) float64, heights of texts that are not ignored, in pixels of the image in its
+            right aspect.
+        aspects: (N,) float64, length over height of the same texts.
         empty: Images without text.
-        same_name: Files by a name that several of them have, each counted once.
-        problems: What is wrong.
+        same_name: Files that share a name, by that name.
+        problems: Problems of images and annotations.
     """
 
     num_images: int
@@ -45,12 +46,12 @@ class Health:
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
-        """Problems by kind, the most frequent first."""
+        """Number of problems of each kind, the most frequent first."""
         return Counter(str(problem.kind) for problem in self.problems).most_common()
 
     @property
     def height_table(self) -> list[tuple[str, int]]:
-        """Texts that count by height: (range in pixels, how many)."""
+        """Rows of the table of text heights: (range in pixels, number of texts)."""
         counts = np.bincount(
             np.digitize(self.heights, HEIGHT_BOUNDS), minlength=len(HEIGHT_BOUNDS) + 1
         )
@@ -63,7 +64,7 @@ class Health:
 
 
 def measure_health(found: DataSet) -> Health:
-    """Count what is in a data set."""
+    """Compute the statistics of a data set."""
     sizes = [
         ribbon_size(text.polygon * sample.stretch)
         for sample in found.samples
@@ -99,7 +100,7 @@ def ribbon_size(polygon: Polygon) -> tuple[float, float]:
 
 
 def spread(samples: list[Sample], count: int) -> list[Sample]:
-    """At most `count` samples, evenly spread."""
+    """Choose at most `count` samples, evenly spread."""
     if count >= len(samples):
         return samples
     places = np.linspace(0, len(samples) - 1, count).round().astype(int)

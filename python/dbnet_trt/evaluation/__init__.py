@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of detectors by the published protocols, and of results that others submitted."""
+"""Score detectors, and results in files, by the published protocols."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two published kinds of DetEval, which know split and merged texts.
+"""The two published variants of DetEval, which match split and merged texts.
 
 Wolf and Jolion, "Object count/area graphs for the evaluation of object detection and segmentation
 algorithms". Recall here is the share of a truth that a detection covers, precision the share of a
-detection that lies in the truth; both are (N, M), a row a truth and a column a detection.
+detection that lies in the truth; both are (N, M), one row per truth and one column per detection.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .geometry import buffered, overlaps, ratio, shoelace
 from .scores import ImageScore, Polygon, Score
 
 SPLIT_CREDIT = 0.8
-"""For a text found in pieces, and in Total-Text for texts found as one, instead of 1."""
+"""Credit, instead of 1, of a text found in pieces, and in Total-Text of merged texts."""
 
 FloatArray = NDArray[np.float64]
 
 
 class _Tally:
-    """The matches of one image so far."""
+    """Matches of one image so far."""
 
     def __init__(self, ignored_truths: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> None:
         self.truth_free, self.free = ~ignored_truths, ~ignored

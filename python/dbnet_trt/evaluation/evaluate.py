@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a detector on a data set, by the published protocols."""
+"""Score a detector on a data set, by the published protocols."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def choose_scoring(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredImage:
-    """One image: what is in it, what was found, and what a protocol says of it."""
+    """Ground truth, detections and score of one image."""
 
     name: str
-    """Name of the image file, or what the annotation calls the image."""
+    """Name of the image file, or its name in the annotation."""
 
     truths: tuple[Polygon, ...]
     """N outlines (K, 2) in pixels."""
 
     ignore: tuple[bool, ...]
-    """N flags: not to be scored."""
+    """N flags; ignored texts are not scored."""
 
     detections: tuple[Polygon, ...]
     """M outlines (K, 2) in pixels, in the order in which they are matched."""
@@ -83,30 +83,30 @@ class ScoredImage:
     """M scores, or None where the results have none."""
 
     result: ImageScore
-    """What the protocol says."""
+    """Score by the protocol."""
 
     sample: Sample | None = None
-    """Where the image lies; outlines are in pixels of the image after its stretch."""
+    """Sample of the image; outlines are in pixels of the image after its stretch."""
 
     @property
     def num_missed(self) -> int:
-        """Texts that were not found."""
+        """Number of texts that were not found."""
         return self.result.score.num_truths - len(self.result.truth_hits)
 
     @property
     def num_false(self) -> int:
-        """Detections that are wrong."""
+        """Number of detections that are wrong."""
         return self.result.score.num_detections - len(self.result.detection_hits)
 
     def above(self, threshold: float) -> list[int]:
-        """Indices of the detections whose confidence is at least this; all where there is none."""
+        """Indices of the detections with at least this confidence; all if they have none."""
         if self.confidences is None:
             return list(range(len(self.detections)))
         sure = np.array(self.confidences, np.float32) >= np.float32(threshold)  # as the detector
         return np.flatnonzero(sure).tolist()
 
     def to_json(self) -> str:
-        """One line of JSON: scores, and of each outline what became of it."""
+        """Return one line of JSON: scores, and the result of each outline."""
         result = self.result
         truths = [
             {"polygon": _points(polygon), "ignore": skip, "found": index in result.truth_hits}
@@ -132,24 +132,24 @@ class Evaluation:
     """A name in `PROTOCOLS`."""
 
     images: tuple[ScoredImage, ...]
-    """Each image's part."""
+    """Scores of the images."""
 
     curve: tuple[tuple[float, Score], ...] = ()
-    """(score threshold, score with it), ascending; empty where it was not asked for."""
+    """(score threshold, score at it), ascending; empty if it was not requested."""
 
     @property
     def score(self) -> Score:
-        """Over all images."""
+        """Score over all images."""
         return sum((image.result.score for image in self.images), Score())
 
     def worst(self, count: int) -> list[ScoredImage]:
-        """At most `count` images with errors, those with most texts missed or wrong first."""
+        """Return at most `count` images with errors, those with most errors first."""
         wrong = [image for image in self.images if image.num_missed + image.num_false]
         return sorted(wrong, key=lambda image: -image.num_missed - image.num_false)[:count]
 
 
 def detection_result(result: ImageScore, index: int) -> str:
-    """What became of a detection: "hit", "false" or "ignored"."""
+    """Return the result of a detection: "hit", "false" or "ignored"."""
     if index in result.detection_ignored:
         return "ignored"
     return "hit" if index in result.detection_hits else "false"
@@ -168,11 +168,11 @@ def evaluate_samples(
     Outlines are scored in whole pixels, as the formats of the data sets have them.
 
     Args:
-        detector: On any engine.
-        samples: Images and their text.
+        detector: A detector on any engine.
+        samples: Images and their texts.
         protocol: A name in `PROTOCOLS`.
-        size: How large images enter the network; the detector's by default.
-        curve: Score at all of `CURVE_THRESHOLDS`, too.
+        size: How large images enter the network; by default as the detector has it.
+        curve: Whether to score at all of `CURVE_THRESHOLDS` as well.
 
     Raises:
         ValueError: There is no such protocol.
@@ -237,7 +237,7 @@ def score_image(
 
 
 def rescored(image: ScoredImage, protocol: str, threshold: float) -> ScoredImage:
-    """The same image without the detections below a threshold."""
+    """Score the same image without the detections below a threshold."""
     kept = image.above(threshold)
     detections = tuple(image.detections[index] for index in kept)
     confidences = image.confidences
@@ -248,7 +248,7 @@ def rescored(image: ScoredImage, protocol: str, threshold: float) -> ScoredImage
 
 
 def score_curve(images: Sequence[ScoredImage], protocol: str) -> tuple[tuple[float, Score], ...]:
-    """(threshold, score over all images) at each of `CURVE_THRESHOLDS`."""
+    """Return (threshold, score over all images) at each of `CURVE_THRESHOLDS`."""
     return tuple(
         (at, sum((rescored(each, protocol, at).result.score for each in images), Score()))
         for at in CURVE_THRESHOLDS
@@ -256,7 +256,7 @@ def score_curve(images: Sequence[ScoredImage], protocol: str) -> tuple[tuple[flo
 
 
 def stretched(image: NDArray[np.uint8], factors: tuple[float, float]) -> NDArray[np.uint8]:
-    """A (H, W, 3) uint8 image, resized by factors (x, y)."""
+    """Resize a (H, W, 3) uint8 image by factors (x, y)."""
     if factors == (1.0, 1.0):
         return image
     width, height = round(image.shape[1] * factors[0]), round(image.shape[0] * factors[1])
@@ -264,7 +264,7 @@ def stretched(image: NDArray[np.uint8], factors: tuple[float, float]) -> NDArray
 
 
 def write_jsonl(path: Path, evaluation: Evaluation) -> None:
-    """Write one line of JSON an image.
+    """Write one line of JSON per image.
 
     Raises:
         OSError: The file cannot be written.

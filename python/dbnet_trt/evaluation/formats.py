@@ -34,7 +34,7 @@ class Truth:
     """(K, 2) outline (x, y) in pixels."""
 
     ignore: bool = False
-    """Not to be scored."""
+    """Whether it is not scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class Found:
     """(K, 2) outline (x, y) in pixels."""
 
     confidence: float | None = None
-    """In [0, 1], where the file has it."""
+    """Confidence in [0, 1], if the file has it."""
 
 
 class BrokenLine(ValueError):
@@ -57,7 +57,7 @@ class BrokenLine(ValueError):
 
 
 def parse_truths(content: bytes, form: str) -> list[Truth]:
-    """The texts of one file of ground truth.
+    """Parse one file of ground truth.
 
     Raises:
         BrokenLine: It is not in the format, a name in `FORMATS`.
@@ -66,7 +66,7 @@ def parse_truths(content: bytes, form: str) -> list[Truth]:
 
 
 def parse_results(content: bytes, form: str) -> list[Found]:
-    """The detections of one results file, in its order.
+    """Parse one results file; its order is kept.
 
     Raises:
         BrokenLine: It is not in the format, a name in `FORMATS`.
@@ -75,7 +75,7 @@ def parse_results(content: bytes, form: str) -> list[Found]:
 
 
 def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
-    """One line of a results file, in whole pixels.
+    """Format one line of a results file, in whole pixels.
 
     Raises:
         ValueError: The format takes four corners only, and there are others.
@@ -140,7 +140,7 @@ def check_outline(polygon: Outline) -> Outline:
 
 
 def _split(line: str, count: int, expected: str) -> tuple[list[float], str | None]:
-    """The first `count` numbers of a line, and what follows them after a comma."""
+    """Split a line into its first `count` numbers and the rest behind a comma."""
     fields = line.split(",", count)
     if len(fields) < count:
         raise ValueError(f"expected {expected}, got {len(fields)} fields")
@@ -260,7 +260,7 @@ _TOTALTEXT_LINE = "x: [[...]], y: [[...]], ornt: [u'...'], transcriptions: [u'..
 
 
 def _totaltext_truths(content: bytes) -> list[Truth]:
-    """Texts of a poly_gt_imgN.mat or of a .txt of the same; numbers may wrap into a next line."""
+    """Parse a poly_gt_imgN.mat or .txt file, where numbers may go on in the next line."""
     if content.startswith(b"MATLAB"):
         return _totaltext_mat(content)
     text = content.decode("utf-8-sig", "replace").replace("\r", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Areas of polygons and of what they share, for the protocols. Needs shapely."""
+"""Areas of polygons and of their overlaps, for the protocols. Needs shapely."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..errors import DBNetError
 from .scores import Polygon
 
 Region = Any
-"""A shapely geometry: the area that an outline stands for."""
+"""Makes a shapely geometry of the area inside an outline."""
 
 FloatArray = NDArray[np.float64]
 
 
 def shoelace(polygon: Polygon) -> float:
-    """|sum of x_i y_(i+1) - x_(i+1) y_i| / 2, in square pixels.
+    """Return the area of a (K, 2) outline, |sum of x_i y_(i+1) - x_(i+1) y_i| / 2, in pixels.
 
     Of an outline that crosses itself, loops of opposite direction cancel out.
     """
@@ -30,7 +30,7 @@ def shoelace(polygon: Polygon) -> float:
 
 
 def even_odd(polygon: Polygon) -> Region:
-    """What an outline surrounds an odd number of times; the loops of a crossing one all count."""
+    """Area that a (K, 2) outline surrounds an odd number of times; all loops count."""
     shapely = _shapely()
     shape = shapely.Polygon(polygon)
     if shape.is_valid:
@@ -47,12 +47,12 @@ def even_odd(polygon: Polygon) -> Region:
 
 
 def buffered(polygon: Polygon) -> Region:
-    """An outline mended by a buffer of zero; of a crossing one, some loops are lost."""
+    """Area of a (K, 2) outline mended by a buffer of zero; some loops may be lost."""
     return _shapely().Polygon(polygon).buffer(0)
 
 
 def valid_only(polygon: Polygon) -> Region:
-    """The inside of an outline; nothing if it crosses or touches itself."""
+    """Area inside a (K, 2) outline; empty if it crosses or touches itself."""
     shape = _shapely().Polygon(polygon)
     return shape if shape.is_valid else _shapely().Polygon()
 
@@ -60,7 +60,7 @@ def valid_only(polygon: Polygon) -> Region:
 def overlaps(
     truths: Sequence[Polygon], detections: Sequence[Polygon], region: Callable[[Polygon], Region]
 ) -> FloatArray:
-    """(N, M) areas in square pixels that N truths share with M detections.
+    """Return the (N, M) areas, in square pixels, of the overlaps of N truths and M detections.
 
     Args:
         truths: N outlines.
@@ -80,7 +80,7 @@ def _regions(polygons: Sequence[Polygon], region: Callable[[Polygon], Region]) -
 
 
 def ratio(part: FloatArray | float, whole: FloatArray | float) -> FloatArray:
-    """part / whole, broadcast; 0 where whole is 0."""
+    """Return part / whole, broadcast; 0 where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
 

@@ -16,10 +16,10 @@ from .geometry import even_odd, overlaps, ratio, shoelace, valid_only
 from .scores import ImageScore, Polygon, Score
 
 MIN_IOU = 0.5
-"""A match has a greater intersection over union than this."""
+"""Intersection over union above which a text and a detection match."""
 
 MAX_IGNORED = 0.5
-"""A detection of which a greater part than this lies in one text to ignore does not count."""
+"""Share of a detection inside one ignored text above which it is ignored as well."""
 
 
 def score_icdar2015(
@@ -63,9 +63,9 @@ def score_ctw1500(
 ) -> ImageScore:
     """Score one image by the protocol of CTW1500, which is PASCAL VOC's on polygons.
 
-    Each detection, in its order (the surest first), is held against the text with which it has
-    the greatest IoU. If that is greater than 0.5, the detection is right, wrong if another had
-    the text before, and does not count if the text is to be ignored. Otherwise it is wrong.
+    Each detection, in its order (the most confident first), is compared with the text with which
+    it has the greatest IoU. If that is greater than 0.5, the detection is ignored if the text is,
+    wrong if another detection had the text before, and right otherwise. If not, it is wrong.
 
     An outline that crosses itself matches nothing; if it is a detection, it does not count.
 
@@ -105,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "ctw1500": score_ctw1500,
     "deteval": score_deteval,
 }
-"""By the names that `dbnet eval --protocol` takes."""
+"""Protocols by the names that `dbnet eval --protocol` takes."""
 
 CURVED = ("totaltext", "ctw1500")
 """Protocols of data sets with curved text, which is found as polygons."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation as one HTML file that needs nothing else: numbers, curve, worst images, JSON."""
+"""Report of an evaluation as one HTML file: numbers, curve, worst images, JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .scores import Polygon, Score
 
 NUM_WORST = 24
 MAX_SIDE_PX = 960
-"""Longest side of a picture in the gallery."""
+"""Maximum long side of a picture in the gallery, in pixels."""
 
 JPEG_QUALITY = 80
 
@@ -45,7 +45,7 @@ _KEY = (
 def render_report(
     evaluation: Evaluation, facts: Mapping[str, str], threshold: float | None = None
 ) -> str:
-    """An HTML document; pictures are in it, nothing is loaded from elsewhere.
+    """Render an HTML document with its pictures inside.
 
     Args:
         evaluation: What to show.
@@ -102,7 +102,7 @@ def _table(facts: Mapping[str, str]) -> str:
 
 
 def _curve(curve: Sequence[tuple[float, Score]], result: Score, threshold: float | None) -> str:
-    """Recall to the right, precision upwards, both 0 to 1, in a square of 400 by 400."""
+    """Draw the precision-recall curve in a square of 400 by 400."""
 
     def place(score: Score) -> str:
         return f"{50 + 400 * score.recall:.1f},{410 - 400 * score.precision:.1f}"
@@ -157,7 +157,7 @@ def _picture(image: ScoredImage) -> str:
 
 
 def _backdrop(image: ScoredImage) -> tuple[float, float, float, float, str]:
-    """Left, top, width, height of the picture in pixels of the image, and the photo itself."""
+    """Return left, top, width, height of the picture in pixels of the image, and the photo."""
     if image.sample is None:
         corners = np.concatenate([np.zeros((1, 2)), *image.truths, *image.detections])
         (left, top), (right, bottom) = corners.min(axis=0) - 10, corners.max(axis=0) + 10

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a protocol says of one image, and of many."""
+"""Scores of one image and of many."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ class Score:
     """Precision, recall and their harmonic mean, from sums over images."""
 
     recall_hits: float = 0.0
-    """Credit on the side of the ground truth."""
+    """Sum of the credits for texts found, the numerator of recall."""
 
     num_truths: int = 0
-    """Texts that were to be found."""
+    """Number of texts to find."""
 
     precision_hits: float = 0.0
-    """Credit on the side of the detections."""
+    """Sum of the credits for right detections, the numerator of precision."""
 
     num_detections: int = 0
-    """Detections that count."""
+    """Number of detections that are not ignored."""
 
     @property
     def precision(self) -> float:
-        """Share of the detections that are right; 0 if there is none."""
+        """Share of the detections that are right; 0 if there are none."""
         return self.precision_hits / self.num_detections if self.num_detections else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the texts that were found; 0 if there is none."""
+        """Share of the texts that were found; 0 if there are none."""
         return self.recall_hits / self.num_truths if self.num_truths else 0.0
 
     @property
     def f(self) -> float:
-        """2 P R / (P + R)."""
+        """Harmonic mean of precision and recall, 2 P R / (P + R)."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total else 0.0
 
@@ -58,10 +58,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """One image's part of a score."""
+    """Score of one image, and the matches behind it."""
 
     score: Score
-    """Its sums."""
+    """Sums over the texts and detections of the image."""
 
     truth_hits: tuple[int, ...]
     """Indices of the texts that were found, ascending."""
@@ -70,4 +70,4 @@ class ImageScore:
     """Indices of the detections that are right, ascending."""
 
     detection_ignored: tuple[int, ...]
-    """Indices of the detections that do not count, ascending."""
+    """Indices of the ignored detections, ascending."""

@@ -73,7 +73,7 @@ def score_submission(
 
 
 def _warn_of_refusal(results: dict[str, tuple[str, list[Found]]]) -> None:
-    """Say which results the official script would not take; their score here is no official one."""
+    """Warn of results that the official script refuses."""
     for file, found in results.values():
         for each in found:
             x, y = each.polygon.T

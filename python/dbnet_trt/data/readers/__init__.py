@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of data sets, each for the files as they are published or exported."""
+"""Readers of data sets, one per format, for the files as they are published or exported."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ READERS: dict[str, Callable[[Path], DataSet]] = {
     "labelstudio": read_labelstudio,
     "jsonl": read_jsonl,
 }
-"""Each reads a path, and raises ValueError where that does not hold its format."""
+"""Readers by format; each takes a path and raises ValueError if it holds another format."""

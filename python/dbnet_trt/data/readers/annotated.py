@@ -31,7 +31,7 @@ MOSTLY_DIFFICULT = 0.5
 """Share of texts marked difficult from which a warning says so."""
 
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
-"""Label Studio puts it before the names of uploaded files."""
+"""Prefix that Label Studio adds to the names of uploaded files."""
 
 
 def read_jsonl(path: Path) -> DataSet:
@@ -190,7 +190,7 @@ def _read_task(task: dict[str, Any], file: Path, images: ImageFinder, found: Dat
 
 
 def _shown_size(image: Path, results: list[dict[str, Any]]) -> tuple[tuple[int, int], bool]:
-    """(height, width) of an image as the labelling tool showed it, and whether it followed EXIF."""
+    """Return (height, width) in the labelling tool, and whether it followed EXIF."""
     try:
         stored, upright = image_size(image), image_size(image, upright=True)
     except ImageError:  # reported when the sample is added
@@ -219,7 +219,7 @@ def _find_task_image(data: dict[str, Any], images: ImageFinder) -> Path | None:
 
 
 def _parse_region(size: tuple[int, int], region: list[dict[str, Any]]) -> Text:
-    """A text of the results that share an id: a shape, perhaps labels and a transcription.
+    """Parse the results that share an id: a shape, perhaps labels and a transcription.
 
     `size` is the (height, width) of the image in pixels.
     """
@@ -239,11 +239,11 @@ def _parse_region(size: tuple[int, int], region: list[dict[str, Any]]) -> Text:
 
 
 def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
-    """(K, 2) float64 in pixels, a polygon or rectangle whose numbers are in percent.
+    """Return a polygon or rectangle given in percent as (K, 2) float64 in pixels.
 
     Args:
-        value: Label Studio's.
-        scale: (2,), pixels in a percent of the width and of the height.
+        value: The shape, as Label Studio writes it.
+        scale: (2,), pixels per percent of the width and of the height.
     """
     if "points" in value:
         return point_array(value["points"]) * scale
@@ -256,7 +256,7 @@ def _shape(value: dict[str, Any], scale: NDArray[np.float64]) -> Polygon:
 
 
 def _lines(file: Path, found: DataSet) -> Iterator[tuple[int, str]]:
-    """(number, line) of each line that is not blank."""
+    """Yield (number, line) of each line that is not blank."""
     annotation = ImageAnnotation(file, file)
     text = read_text(annotation) or ""
     found.problems += annotation.problems

@@ -57,7 +57,7 @@ def _read_totaltext_txt(annotation: ImageAnnotation) -> None:
 
 
 def _totaltext_records(text: str) -> Iterator[tuple[int, str]]:
-    """(line, record) of each text: NumPy broke the long ones into several lines."""
+    """Yield (line, record) of each text; long ones are broken into several lines."""
     record: list[str] = []
     first = 0
     for number, line in enumerate(text.split("\n"), start=1):
@@ -171,7 +171,7 @@ def _read_ctw_xml(annotation: ImageAnnotation) -> None:
 
 
 def _lines_of(mark: str, text: str) -> list[int]:
-    """The lines, from 1, that a mark stands in, once for each time."""
+    """Line numbers, from 1, of each occurrence of a mark."""
     return [text.count("\n", 0, match.start()) + 1 for match in re.finditer(re.escape(mark), text)]
 
 

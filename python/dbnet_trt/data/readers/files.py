@@ -19,12 +19,12 @@ from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
 
 NOT_IMAGES = re.compile(r"(^|[^a-z])gt([^a-z]|s?$)|ground.?truth", re.IGNORECASE)
-"""Folders of pixel masks, which are image files named like the images."""
+"""Folders of pixel masks, whose files are named like the images."""
 
 PART = re.compile(r"(?<![a-z])(train|test|val)", re.IGNORECASE)
 
 INNER = re.compile(r"(?<![a-z])(train|test|val|images?|img)", re.IGNORECASE)
-"""Folders inside a data set, beside or above which its annotations may lie."""
+"""Folders inside a data set; its annotations may lie beside or above them."""
 
 
 MAX_NUMBER = 1e9
@@ -57,8 +57,8 @@ def find_annotations(
 
     Args:
         folder: A data set, one part of it, or the images of one part.
-        suffixes: Of annotation files; a later one counts only where there is none of an earlier.
-        found: Where problems go.
+        suffixes: Suffixes of annotation files, the preferred first.
+        found: Data set that problems are added to.
         key: Gives what the names of an image and its annotation share.
 
     Raises:
@@ -95,7 +95,7 @@ def find_annotations(
 
 
 def _find_orphans(annotations: list[Path], used: set[Path]) -> list[Problem]:
-    """Annotations that have no image: files named and kept like the others, so no readme."""
+    """Find annotations without an image: files named and placed like the others, so no readme."""
     kinds = {(path.parent, "gt_" in path.name) for path in used}
     return [
         Problem(path, 0, "expected an image that is named alike, found none", "image missing")
@@ -115,7 +115,7 @@ def _is_image(path: Path, root: Path) -> bool:
 
 
 def _part_of(path: Path) -> str:
-    """train, test or val, if the nearest folder that names a part says so, else ""."""
+    """Return train, test or val if the nearest folder that names a part says so, else ""."""
     for name in reversed(path.parts):
         match = PART.search(name)
         if match:
@@ -137,7 +137,7 @@ def _only_part(images: list[Path], folder: Path) -> str:
 def _find_annotations(
     roots: list[Path], suffixes: tuple[str, ...], part: str, has_image: Callable[[Path], bool]
 ) -> list[Path]:
-    """The annotations of this part below the first of the folders that has some."""
+    """Find the annotations of this part below the first of the folders that has some."""
     for root in roots:
         files = _walk(root)
         for suffix in suffixes:
@@ -160,7 +160,7 @@ def _find_annotations(
 
 
 def only_file(path: Path, pattern: str) -> Path:
-    """The file of labels: the path itself, or the only one of this pattern in the folder.
+    """Find the file of labels: the path itself, or the only one of this pattern in the folder.
 
     Raises:
         ValueError: There is none, or there are several.
@@ -175,7 +175,7 @@ def only_file(path: Path, pattern: str) -> Path:
 
 
 class ImageFinder:
-    """Finds the images that an annotation file names, wherever they were unpacked."""
+    """Finds the images that an annotation file names, wherever they lie."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is where the annotation file lies."""
@@ -184,7 +184,7 @@ class ImageFinder:
         self._by_stem: dict[str, list[Path]] | None = None
 
     def find_stem(self, stem: str) -> Path | None:
-        """The only image of this stem below the folder, or else below the one above.
+        """Find the only image of this stem below the folder, or else below the one above.
 
         Returns:
             None if there is none, or several.
@@ -201,7 +201,7 @@ class ImageFinder:
         return same[0] if len(same) == 1 else None
 
     def find(self, name: str) -> Path | None:
-        """The image of a name or relative path: in the folder, the one above, or by name below.
+        """Find an image by name or relative path: in the folder, the one above, or by name below.
 
         Returns:
             None if there is none, or several of that name below the folder.
@@ -231,7 +231,7 @@ def read_folder(
         folder: A data set, one part of it, or the images of one part.
         parse: Makes a text of a line.
         suffixes: Suffixes of annotation files.
-        found: Where problems of files go.
+        found: Data set that problems of files are added to.
 
     Raises:
         ValueError: There are no images, no annotations, or several parts.
@@ -242,7 +242,7 @@ def read_folder(
 
 
 def read_text(annotation: ImageAnnotation) -> str | None:
-    """The text of an annotation file, in UTF-8 or UTF-16; bytes that are neither are reported."""
+    """Read an annotation file in UTF-8 or UTF-16; bytes that are neither become a problem."""
     try:
         raw = read_limited(annotation.file, max_bytes=MAX_ANNOTATION_BYTES)
     except ValueError as error:

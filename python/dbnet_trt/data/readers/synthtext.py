@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SynthText: 858,750 rendered images, all annotated in one .mat file."""
+"""SynthText: 858,750 rendered images, annotated in one .mat file."""
 
 from __future__ import annotations
 
