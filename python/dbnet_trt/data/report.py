@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..files import write_atomically
 from .samples import Sample, load_sample_image
 from .statistics import Health, spread
 
@@ -51,13 +52,14 @@ def write_report(file: Path, name: str, health: Health, samples: list[Sample], c
         health: Counts and problems of the data set.
         samples: Samples of the data set.
         count: Maximum number of pictures; up to half are of images with problems.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     chosen = choose_samples(health, samples, count)
     figures = "\n".join(_figure(sample, health) for sample in chosen)
     title = f"Data set {escape(name)}"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>
 <body><h1>{title}</h1>
 {_tables(health)}
@@ -68,9 +70,8 @@ def write_report(file: Path, name: str, health: Health, samples: list[Sample], c
 <p><span class="counted">Green</span> outlines count,
 <span class="ignored">orange</span> ones are ignored.</p>
 <div class="sheet">{figures}</div></body></html>
-""",
-        encoding="utf-8",
-    )
+"""
+    write_atomically(file, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def choose_samples(health: Health, samples: list[Sample], count: int) -> list[Sample]:

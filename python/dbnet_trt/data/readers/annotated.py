@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError
-from ...files import parse_json
+from ...files import parse_json, write_atomically
 from ...images.load import image_size
 from ..dataset import BROKEN_DATA, DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Sample, Text
@@ -77,21 +77,32 @@ def _parse_json_text(text: Any) -> Text:
 
 
 def write_jsonl(file: Path, samples: list[Sample]) -> None:
-    """Write samples as `read_jsonl` reads them."""
-    with file.open("w", encoding="utf-8") as lines:
-        for sample in samples:
-            texts = [
-                {
-                    "polygon": text.polygon.round(2).tolist(),
-                    "ignore": text.ignore,
-                    "content": text.content,
-                }
-                for text in sample.texts
-            ]
-            record = {"image": sample.image.relative_to(file.parent).as_posix(), "texts": texts}
-            if sample.prob_map is not None:
-                record["prob_map"] = sample.prob_map.relative_to(file.parent).as_posix()
-            lines.write(json.dumps(record) + "\n")
+    """Write samples as `read_jsonl` reads them, whole or not at all.
+
+    Args:
+        file: File to write; images and probability maps lie below its folder.
+        samples: The samples.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as lines:
+            lines.writelines(_to_json(sample, file.parent) + "\n" for sample in samples)
+
+    write_atomically(file, write)
+
+
+def _to_json(sample: Sample, folder: Path) -> str:
+    texts = [
+        {"polygon": text.polygon.round(2).tolist(), "ignore": text.ignore, "content": text.content}
+        for text in sample.texts
+    ]
+    record = {"image": sample.image.relative_to(folder).as_posix(), "texts": texts}
+    if sample.prob_map is not None:
+        record["prob_map"] = sample.prob_map.relative_to(folder).as_posix()
+    return json.dumps(record)
 
 
 def read_paddleocr(path: Path) -> DataSet:
