@@ -106,3 +106,14 @@ def test_an_archive_that_unfolds_to_400_mb_takes_little_memory(tmp_path: Path) -
     assert code == 2
     assert grown_mb < 100
     assert "too many for annotations" in " ".join(done.stderr.split())
+
+
+def test_the_limit_can_be_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = pack(tmp_path / "good.zip", LINE.encode())
+    large = pack(tmp_path / "large.zip", LINE.encode() + b"\n" * (1 << 20))
+    run = ["score", str(good), str(large), "--protocol", "icdar2015", "--max-unpacked-mb"]
+    assert main([*run, "31"]) == 2
+    assert "--max-unpacked-mb" in capsys.readouterr().err
+    assert main([*run, "64"]) == 0
+    assert "F 1.00000" in capsys.readouterr().out
+    assert main([*run, "0"]) == 2

@@ -98,6 +98,7 @@ def score(
     format: FormatName | None = None,
     report: Path | None = None,
     json: Path | None = None,
+    max_unpacked_mb: int = 512,
 ) -> None:
     """Score results that exist already.
 
@@ -119,12 +120,23 @@ def score(
         Write numbers and curve to an HTML file.
     json
         Write one line of JSON per image.
+    max_unpacked_mb
+        Maximum size of each archive, unpacked, in MiB; one file of it may have a 32nd.
     """
     from ..evaluation.evaluate import write_jsonl
     from ..evaluation.submissions import score_submission
 
     _check_outputs([json, report], gt, pred)
-    evaluation = score_submission(gt, pred, protocol, format or protocol, curve=report is not None)
+    if max_unpacked_mb < 1:
+        raise ValueError(f"expected --max-unpacked-mb of 1 or more, got {max_unpacked_mb}")
+    evaluation = score_submission(
+        gt,
+        pred,
+        protocol,
+        format or protocol,
+        curve=report is not None,
+        max_bytes=max_unpacked_mb << 20,
+    )
     if json is not None:
         with _writing():
             write_atomically(json, lambda path: write_jsonl(path, evaluation))

@@ -14,11 +14,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-MAX_FILE_BYTES = 16 << 20
-"""Default limit on an unpacked file: 16 MiB; files of one image have some kilobytes."""
-
 MAX_TOTAL_BYTES = 512 << 20
 """Default limit on all files of an archive together, unpacked: 512 MiB."""
+
+FILES_PER_TOTAL = 32
+"""Part of the limit on all files that one file may have."""
+
+MAX_FILE_BYTES = MAX_TOTAL_BYTES // FILES_PER_TOTAL
+"""Default limit on an unpacked file: 16 MiB; files of one image have some kilobytes."""
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -100,12 +103,16 @@ def _read_archive(
             total += len(_within(content, max_file_bytes, f"{path}/{entry.filename}"))
             if total > max_total_bytes:
                 raise ValueError(
-                    f"{path} unfolds to more than {max_total_bytes} bytes, too many for annotations"
+                    f"{path} unfolds to more than {max_total_bytes} bytes, too many for "
+                    "annotations; raise the limit (--max-unpacked-mb) if it is right"
                 )
             yield name, content
 
 
 def _within(content: bytes, max_bytes: int, name: str) -> bytes:
     if len(content) > max_bytes:
-        raise ValueError(f"{name} has more than {max_bytes} bytes, too many for annotations")
+        raise ValueError(
+            f"{name} has more than {max_bytes} bytes, too many for annotations; raise "
+            "the limit (--max-unpacked-mb) if it is right"
+        )
     return content

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .archives import read_files
+from .archives import FILES_PER_TOTAL, MAX_TOTAL_BYTES, read_files
 from .evaluate import Evaluation, score_curve, score_image
 from .formats import FORMATS, BrokenLine, Found, Truth, format_result, parse_results, parse_truths
 from .paddleocr import is_paddleocr, parse_paddle_results, parse_paddle_truths
@@ -21,7 +21,13 @@ logger = logging.getLogger("dbnet_trt")
 
 
 def score_submission(
-    truth_path: Path, result_path: Path, protocol: str, form: str, *, curve: bool = False
+    truth_path: Path,
+    result_path: Path,
+    protocol: str,
+    form: str,
+    *,
+    curve: bool = False,
+    max_bytes: int = MAX_TOTAL_BYTES,
 ) -> Evaluation:
     """Score results against ground truth.
 
@@ -33,13 +39,15 @@ def score_submission(
         result_path: Folder or zip archive of the results, or a result file of PaddleOCR.
         protocol: A name in `PROTOCOLS`.
         form: The format of both, a name in `FORMATS`.
-        curve: Score at all score thresholds, too, if all detections have a confidence.
+        curve: Whether to score at all score thresholds as well, if all detections have a
+            confidence.
+        max_bytes: Limit on each archive, unpacked; one file of it may have a 32nd.
 
     Raises:
         ValueError: A file is missing, is not in the format, or belongs to no image.
     """
-    truths = read_truths(truth_path, form)
-    results = read_results(result_path, form)
+    truths = read_truths(truth_path, form, max_bytes=max_bytes)
+    results = read_results(result_path, form, max_bytes=max_bytes)
     for image, (file, _) in results.items():
         if image not in truths:
             raise ValueError(
@@ -94,12 +102,15 @@ def _in_order(found: list[Found]) -> list[Found]:
     return [found[index] for index in order]
 
 
-def read_truths(path: Path, form: str) -> dict[str, tuple[str, list[Truth]]]:
+def read_truths(
+    path: Path, form: str, *, max_bytes: int = MAX_TOTAL_BYTES
+) -> dict[str, tuple[str, list[Truth]]]:
     """Read ground truth: by image, (name of its file, its texts).
 
     Args:
         path: Folder or zip archive; or a label file of PaddleOCR, whatever the format.
         form: A name in `FORMATS`.
+        max_bytes: Limit on an archive, unpacked; one file of it may have a 32nd.
 
     Raises:
         ValueError: A file is missing or is not in the format.
@@ -107,15 +118,18 @@ def read_truths(path: Path, form: str) -> dict[str, tuple[str, list[Truth]]]:
     _check_format(form)
     if is_paddleocr(path, form):
         return _by_image(path, parse_paddle_truths(path))
-    return _read_all(path, lambda content: parse_truths(content, form))
+    return _read_all(path, lambda content: parse_truths(content, form), max_bytes)
 
 
-def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
+def read_results(
+    path: Path, form: str, *, max_bytes: int = MAX_TOTAL_BYTES
+) -> dict[str, tuple[str, list[Found]]]:
     """Read results: by image, (name of its file, its detections).
 
     Args:
         path: Folder or zip archive; or a result file of PaddleOCR, whatever the format.
         form: A name in `FORMATS`.
+        max_bytes: Limit on an archive, unpacked; one file of it may have a 32nd.
 
     Raises:
         ValueError: A file is missing or is not in the format.
@@ -123,7 +137,7 @@ def read_results(path: Path, form: str) -> dict[str, tuple[str, list[Found]]]:
     _check_format(form)
     if is_paddleocr(path, form):
         return _by_image(path, parse_paddle_results(path))
-    return _read_all(path, lambda content: parse_results(content, form))
+    return _read_all(path, lambda content: parse_results(content, form), max_bytes)
 
 
 def write_results(path: Path, evaluation: Evaluation) -> None:
@@ -165,9 +179,12 @@ def _by_image(
     return found
 
 
-def _read_all(path: Path, read: Callable[[bytes], list[Any]]) -> dict[str, tuple[str, list[Any]]]:
+def _read_all(
+    path: Path, read: Callable[[bytes], list[Any]], max_bytes: int
+) -> dict[str, tuple[str, list[Any]]]:
     found: dict[str, tuple[str, list[Any]]] = {}
-    for name, content in read_files(path, _is_annotation):
+    limits = {"max_file_bytes": max_bytes // FILES_PER_TOTAL, "max_total_bytes": max_bytes}
+    for name, content in read_files(path, _is_annotation, **limits):
         image = image_number(name)
         if image in found:
             raise ValueError(
