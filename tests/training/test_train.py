@@ -214,6 +214,7 @@ def test_initial_weights_of_another_network(
     config = tiny_run(data, tmp_path, init=tmp_path / "resnet18.pth")
     with pytest.raises(EngineError, match="no weight of the backbone mobilenetv2; set model"):
         training.begin(config, ALONE)
+    caplog.clear()
     training.begin(dataclasses.replace(config, model=other.config), ALONE)
     assert "WARNING" not in caplog.text
 
