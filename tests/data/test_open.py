@@ -198,6 +198,21 @@ def test_copies_of_one_image_are_on_one_side(tmp_path: Path) -> None:
     assert len(sides[0]) + len(sides[1]) == 20
 
 
+def test_photos_numbered_in_a_row_are_on_one_side_on_request(tmp_path: Path) -> None:
+    for number in range(1000, 1120):
+        write_photo(tmp_path / f"IMG_{number}.png", 8, 8)
+        write_lines(tmp_path / f"IMG_{number}.txt", "0,0,7,0,7,7,0,7,word")
+    parts = [
+        {sample.image.stem for sample in read_dataset(f"icdar2015:{tmp_path}{part}").samples}
+        for part in ("?by-series#train", "?by-series#val", "#val")
+    ]
+    assert len(parts[0]) + len(parts[1]) == 120
+    tens = [{name[:-1] for name in part} for part in parts]
+    assert tens[1]
+    assert not tens[0] & tens[1]
+    assert {name[:-1] for name in parts[2]} & tens[0]  # not so by default
+
+
 def test_split_by_position_and_unknown_options(tmp_path: Path) -> None:
     folder = write_icdar(tmp_path, 13)
     name = f"icdar2015:{folder}?by-position"
@@ -206,7 +221,7 @@ def test_split_by_position_and_unknown_options(tmp_path: Path) -> None:
         10,
         3,
     ]
-    with pytest.raises(ValueError, match=r"expected options \?stretch or \?by-position"):
+    with pytest.raises(ValueError, match=r"expected options \?stretch or \?by-series or"):
         read_dataset(f"icdar2015:{folder}?by-place")
     odd = write_icdar(tmp_path / "what?", 1)
     assert read_dataset(f"icdar2015:{odd}").samples

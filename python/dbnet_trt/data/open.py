@@ -27,7 +27,7 @@ MAX_LOGGED = 20
 ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
 """(height, width) of ICDAR 2015's images, and of those of a copy with another aspect."""
 
-OPTIONS = ("stretch", "by-position")
+OPTIONS = ("stretch", "by-series", "by-position")
 """What may follow the path behind a "?", joined by "&"; see `read_dataset`."""
 
 _COPY = re.compile(
@@ -35,6 +35,9 @@ _COPY = re.compile(
     re.IGNORECASE,
 )
 """What tools put behind the names of copies: a (2), a_copy, a_aug3, a_jpg.rf.0123abcd."""
+
+
+_LAST_DIGIT = re.compile(r"(?<=\d)\d$")
 
 
 class DataName(NamedTuple):
@@ -60,7 +63,8 @@ def read_dataset(name: str) -> DataSet:
     are the parts that the data set itself names, as COCO-Text does. Where it names none, "#val" is
     one image in six, chosen by a hash of its name, so that removing an image moves no other;
     "#train" is the others. Copies of one image that are named as such (a (2), a_aug3) stay on one
-    side. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
+    side, and with "PATH?by-series#val" those numbered in a row, ten by ten, as photos of one scene
+    often are. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
     "PATH?by-position#val" takes every sixth image, as the runs did whose numbers are published.
     Problems are logged, a few of them in full.
 
@@ -92,7 +96,7 @@ def read_as_is(name: str) -> DataSet:
     if "stretch" in options:
         found.samples = [_stretch(sample) for sample in found.samples]
     if part:
-        found.samples = _select(found.samples, part, by_position="by-position" in options)
+        found.samples = _select(found.samples, part, options)
     return found
 
 
@@ -142,30 +146,38 @@ def _split_options(whole: str) -> tuple[str, frozenset[str]]:
     return path, options
 
 
-def _select(samples: list[Sample], part: str, *, by_position: bool = False) -> list[Sample]:
-    """The samples of a part: as the data set names it, or by the hash of the image's name."""
+def _select(samples: list[Sample], part: str, options: frozenset[str]) -> list[Sample]:
+    """Select the samples of a part, as the data set names it or by the hash of image names."""
     if part == "test" or any(sample.part == "val" for sample in samples):
         return [sample for sample in samples if sample.part == part]
     samples = [sample for sample in samples if sample.part != "test"]
-    if by_position:
+    if "by-position" in options:
         return [
             sample
             for index, sample in enumerate(samples)
             if (index % VALIDATION_EVERY == 0) == (part == "val")
         ]
-    ranks = {key: _rank(key) for key in sorted({_scene_key(sample.image) for sample in samples})}
+    keys = [_scene_key(sample.image, in_series="by-series" in options) for sample in samples]
+    ranks = {key: _rank(key) for key in sorted(set(keys))}
     held_out = {key for key, rank in ranks.items() if rank % VALIDATION_EVERY == 0}
     if not held_out and len(ranks) > 1:  # of a very small set: one in any case
         held_out = {min(ranks, key=lambda key: ranks[key])}
     return [
-        sample for sample in samples if (_scene_key(sample.image) in held_out) == (part == "val")
+        sample
+        for sample, key in zip(samples, keys, strict=True)
+        if (key in held_out) == (part == "val")
     ]
 
 
-def _scene_key(image: Path) -> str:
-    """The name of an image without its suffix and what tools add for copies of it."""
+def _scene_key(image: Path, *, in_series: bool = False) -> str:
+    """Return what the names of images of one scene share.
+
+    That is the name without its suffix and what tools add for copies; of photos in series, also
+    without the last digit of the number at its end.
+    """
     stem = image.stem.lower()
-    return _COPY.sub("", stem) or stem
+    stem = _COPY.sub("", stem) or stem
+    return _LAST_DIGIT.sub("", stem) if in_series else stem
 
 
 def _rank(key: str) -> int:
