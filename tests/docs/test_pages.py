@@ -2,6 +2,7 @@
 """The pages of docs/ say what the code says."""
 
 import ast
+import json
 import re
 import runpy
 from pathlib import Path
@@ -97,11 +98,11 @@ def test_every_command_is_on_a_page() -> None:
 def test_every_model_is_listed() -> None:
     for name in MODELS:
         assert f"`{name}`" in page("models.md"), name
-        assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8"), name
+        assert f"`{name}`" in page("../README.md"), name
 
 
 def test_the_table_of_models_shows_their_own_sizes() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = page("../README.md")
     for name, model in MODELS.items():
         (row,) = re.findall(rf"^\| `{name}`.*$", readme, re.MULTILINE)
         cells = [cell.strip() for cell in row.split("|")]
@@ -122,6 +123,30 @@ def test_fields_of_a_card_are_as_they_are_called() -> None:
     assert fields <= set(ModelCard.__dataclass_fields__)
 
 
+def test_the_scores_of_models_are_those_of_their_cards() -> None:
+    for text in (page("../README.md"), page("models.md")):
+        for name, model in MODELS.items():
+            (row,) = re.findall(
+                rf"^\| `{name}`.*$", text.partition("Choose by need")[0], re.MULTILINE
+            )
+            score = row.split("|")[3].strip()
+            told = model.card.source + model.card.scores
+            assert re.search(rf"[Bb]lind.*F {score}|F {score}.*blind", told), f"{name}: {score}"
+
+
+def test_the_times_of_peers_are_those_of_the_run() -> None:
+    results = ROOT / "benchmarks" / "results" / "epyc-avx2-2core"
+    run = json.loads((results / "compare.json").read_text(encoding="utf-8"))
+    ratios = run["comparison"]["geometric_mean_ratios"]
+    readme = page("../README.md")
+    rows = dict(re.findall(r"^\| (.+) \| (\d\.\d\d) \|$", readme, re.MULTILINE))
+    told = {float(each) for each in rows.values()}
+    ours = {name for name in ratios if name.startswith("dbnet_trt")}
+    assert told == {ratio for name, ratio in ratios.items() if name not in ours}
+    for ratio in ratios.values():
+        assert f"| {ratio:g} |" in page("accuracy.md")
+
+
 def test_the_readme_is_short() -> None:
-    words = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    words = page("../README.md").split()
     assert len(words) <= MAX_README_WORDS
