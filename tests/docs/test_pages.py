@@ -89,6 +89,15 @@ def test_the_architecture_page_names_every_room(drawing: dict[str, Any]) -> None
                 assert re.search(rf"`{re.escape(room)}(/|\.py)?`", text), room
 
 
+def test_snippets_are_run_or_say_why_not() -> None:
+    for path in (ROOT / "README.md", *DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        languages = set(re.findall(r"^```(.+)$", text, re.MULTILINE))
+        assert languages <= {"python", "bash"}, f"{path}: only these are run"
+        skips = re.findall(r"<!-- skip: (.*) -->", text)
+        assert all(re.fullmatch(r'next ".+"', skip) for skip in skips), path
+
+
 def test_every_command_is_on_a_page() -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
     for command in COMMANDS:
