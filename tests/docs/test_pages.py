@@ -89,6 +89,17 @@ def test_the_architecture_page_names_every_room(drawing: dict[str, Any]) -> None
                 assert re.search(rf"`{re.escape(room)}(/|\.py)?`", text), room
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "engines/README.md"]
+)
+def test_links_lead_somewhere(name: str) -> None:
+    """MkDocs looks at those of docs/."""
+    file = ROOT / name
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", text)
+    assert [link for link in links if not (file.parent / link).exists()] == []
+
+
 def test_snippets_are_run_or_say_why_not() -> None:
     for path in (ROOT / "README.md", *DOCS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
