@@ -12,6 +12,7 @@ import dbnet_trt
 import pytest
 from dbnet_trt.card import ModelCard
 from dbnet_trt.cli.app import COMMANDS
+from dbnet_trt.data.open import OPTIONS
 from dbnet_trt.data.readers import READERS
 from dbnet_trt.zoo import MODELS
 
@@ -133,6 +134,11 @@ def test_the_table_of_models_shows_their_own_sizes() -> None:
 def test_every_format_is_listed() -> None:
     for name in READERS:
         assert f"`{name}`" in page("training.md"), name
+
+
+def test_every_option_of_a_data_set_is_listed() -> None:
+    for name in OPTIONS:
+        assert f"?{name}" in page("training.md"), name
 
 
 def test_fields_of_a_card_are_as_they_are_called() -> None:
