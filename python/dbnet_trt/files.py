@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +13,9 @@ from typing import Any, NoReturn
 MAX_BYTES = 64 << 20
 """Default limit on the size of a file that is read as a whole: 64 MiB. Parsed JSON takes up to 25
 times as much memory."""
+
+TEMPORARY_NAME_LENGTH = 50
+"""Characters, of up to 4 bytes, of a file's name that its temporary file has."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -21,16 +25,21 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         path: File to write; its folder is created if missing.
         write: Function that fills the temporary file whose path it gets.
 
+    A link is followed: the file that it points to is replaced.
+
     Raises:
         OSError: The file cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    # Names have at most 255 bytes: the temporary one is not longer than the final one may be.
+    owner = f"{os.getpid()}.{threading.get_native_id()}"
+    temporary = target.with_name(f".{target.name[:TEMPORARY_NAME_LENGTH]}.{owner}")
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         if error.errno:
             error.filename = str(path)  # in place of the temporary file; a full disk names none

@@ -9,7 +9,8 @@ import PIL.Image
 import pytest
 from dbnet_trt import ImageError
 from dbnet_trt.images import load
-from dbnet_trt.images.load import load_image
+from dbnet_trt.images.decode import HEADER_BYTES, MAX_PIXELS, check_file
+from dbnet_trt.images.load import image_size, load_image
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_bgr_array_is_not_copied(photo: np.ndarray) -> None:
 
 def test_other_arrays(photo: np.ndarray) -> None:
     gray = photo[:, :, 0]
-    alpha = np.dstack([photo, gray])
+    opaque = np.dstack([photo, np.full_like(gray, 77)])
     expected = np.repeat(gray[:, :, None], 3, axis=2)
     np.testing.assert_array_equal(load_image(gray), expected)
     np.testing.assert_array_equal(load_image(gray[:, :, None]), expected)
-    np.testing.assert_array_equal(load_image(alpha), photo)
+    np.testing.assert_array_equal(load_image(opaque), photo)
 
 
 def test_arrays_that_are_not_contiguous(photo: np.ndarray) -> None:
@@ -220,3 +221,124 @@ def test_find_sources(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="holds no image"):
         load.find_sources([str(tmp_path / "empty")])
+
+
+# ---- files of others -----------------------------------------------------------------------------
+
+
+def pages(kind: str, count: int) -> bytes:
+    target = io.BytesIO()
+    first, *others = (PIL.Image.new("RGB", (40, 30), (60 * i, 9, 9)) for i in range(count))
+    first.save(target, kind, save_all=True, append_images=others)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "AVIF"])
+def test_pages_left_out_are_named(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scan"
+    path.write_bytes(pages(kind, 3))
+    assert load_image(path).shape == (30, 40, 3)
+    (record,) = caplog.records
+    assert f"{path} has 3 pages or frames" in record.getMessage()
+    assert "2 are left out" in record.getMessage()
+
+
+def test_one_page_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("TIFF", "GIF", "WEBP", "PNG"):
+        load_image(pages(kind, 1))
+    assert caplog.records == []
+
+
+def test_frames_of_a_pil_image(caplog: pytest.LogCaptureFixture) -> None:
+    with PIL.Image.open(io.BytesIO(pages("GIF", 3))) as image:
+        load_image(image)
+        assert "only the first of the PIL image's 3 frames" in caplog.text
+        caplog.clear()
+        image.seek(1)
+        load_image(image)
+        assert caplog.text == ""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_are_those_of_the_pixels(
+    photo: np.ndarray, kind: str, orientation: int, tmp_path: Path
+) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo"
+    PIL.Image.fromarray(photo).save(path, kind, exif=exif)
+    for upright in (False, True):
+        image = load_image(path, upright=upright)
+        assert image_size(path, upright=upright) == image.shape[:2]
+    if kind != "TIFF":  # which its decoder turns in either case
+        assert image_size(path) == (40, 60)
+    assert image_size(path, upright=True) == ((60, 40) if orientation > 4 else (40, 60))
+
+
+def test_size_that_stands_at_the_end(rng: np.random.Generator, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    path.write_bytes(encode(rng.integers(0, 256, (700, 500, 3), dtype=np.uint8), ".tif"))
+    assert path.stat().st_size > 2 * HEADER_BYTES
+    assert image_size(path) == (700, 500)
+
+
+def test_limit_can_be_raised(photo: np.ndarray, tmp_path: Path) -> None:
+    data = encode(photo)
+    with pytest.raises(ImageError, match=r"60x40 are too many pixels, at most 2399.*--max-pixels"):
+        load_image(data, max_pixels=2399)
+    np.testing.assert_array_equal(load_image(data, max_pixels=2400), photo)
+    with pytest.raises(ImageError, match="60x40 are too many pixels"):
+        load_image(PIL.Image.fromarray(photo), max_pixels=2399)
+
+
+def test_limit_is_pillows() -> None:
+    assert PIL.Image.MAX_IMAGE_PIXELS is not None
+    assert pytest.approx(2 * PIL.Image.MAX_IMAGE_PIXELS, abs=2) == MAX_PIXELS
+
+
+def test_paths_that_no_file_can_have(photo: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\\0b.jpg cannot be read"):
+        load_image("a\0b.jpg")
+    with pytest.raises(ImageError, match="cannot be written"):
+        load.write_image(tmp_path / "a\0b.png", photo)
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image("a" * 5000)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file")
+def test_endless_file() -> None:
+    with pytest.raises(ImageError, match="not an image"):
+        load_image("/dev/zero")
+
+
+def test_check_file_finds_what_is_damaged(photo: np.ndarray, tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png"):
+        data = encode(photo, suffix)
+        path = tmp_path / f"whole{suffix}"
+        path.write_bytes(data)
+        assert (check_file(path).width, check_file(path).height) == (60, 40)
+        cut = tmp_path / f"cut{suffix}"
+        cut.write_bytes(data[:-20])
+        with pytest.raises(ImageError, match=f"cut{suffix}: the file is cut off"):
+            check_file(cut)
+
+
+def test_picture_stays_where_the_new_one_cannot_be_written(
+    photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.png"
+    load.write_image(path, photo)
+
+    def fill_the_disk(target: Path, data: bytes) -> None:
+        with target.open("wb") as file:
+            file.write(memoryview(data)[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(ImageError, match=r"out.png cannot be written: No space left"):
+        load.write_image(path, 255 - photo)
+    np.testing.assert_array_equal(load_image(path), photo)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decode image files: the header first, then limits, then the pixels."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from .alpha import flatten, mark_transparent_gray
+from .formats import png
+from .formats.dispatch import check_whole, is_known, read_header
+from .formats.header import ImageHeader
+
+logger = logging.getLogger("dbnet_trt")
+
+MAX_PIXELS = 178_956_970
+"""Width x height of the largest image that is decoded: Pillow's limit, 512 MiB of BGR. Formats
+whose decoders take more memory per pixel have a half (WebP, progressive JPEG) or a quarter of it
+(GIF, JPEG 2000, AVIF, HDR)."""
+
+SIGNATURE_BYTES = 64
+"""Of a file, read before the rest to see whether it is an image."""
+
+HEADER_BYTES = 1 << 18
+"""Of a file, in which most formats have said their size."""
+
+# For orientations 2 to 8: whether rows and columns are swapped, then the flip (as in cv2.flip).
+_TURNS: dict[int, tuple[bool, int | None]] = {
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
+}
+
+
+def decode(
+    data: bytes, name: str, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+        upright: Whether to follow the EXIF orientation; otherwise pixels come as stored. (TIFF is
+            turned in either case, by its decoder.)
+        max_pixels: Limit on width x height, checked before anything is decoded.
+
+    Returns:
+        (H, W, 3) uint8, BGR; transparent pixels on a ground that contrasts with the others.
+
+    Raises:
+        ImageError: The file is cut off, damaged, too large, or of a kind that is not read.
+    """
+    header = _read_header(data, name, max_pixels)
+    _check_whole(data, name, header)
+    if header.num_pages > 1:
+        logger.warning(
+            "%s has %d pages or frames; only the first is read, %d are left out: split the file "
+            "to read them",
+            name,
+            header.num_pages,
+            header.num_pages - 1,
+        )
+    if header.kind == "PNG":
+        data = png.without_texts(data)
+    if header.has_alpha:
+        return _decode_with_alpha(data, name, header, upright)
+    return np.asarray(_decode(data, name, _flags(upright)), np.uint8)
+
+
+def check_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Check an image file without decoding it, and return its header.
+
+    Finds files that are missing, cut off, too large, or of a kind that is not read; damage among
+    the compressed pixels shows only when they are decoded.
+
+    Raises:
+        ImageError: The file is one of these.
+    """
+    data = read_file(path, max_pixels)
+    header = _read_header(data, str(path), max_pixels)
+    _check_whole(data, str(path), header)
+    return header
+
+
+def read_file_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Read the header of an image file, in most formats without the rest of the file.
+
+    Raises:
+        ImageError: The file is missing, no image, or one that is not read.
+    """
+    try:
+        return _read_header(read_file(path, num_bytes=HEADER_BYTES), str(path), MAX_PIXELS)
+    except ImageError:  # what it says may lie further back
+        return _read_header(read_file(path), str(path), MAX_PIXELS)
+
+
+def read_file(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, num_bytes: int | None = None
+) -> bytes:
+    """Read a file, or its first bytes, if it begins like an image.
+
+    Raises:
+        ImageError: It does not, it cannot be read, or it is larger than an image of `max_pixels`.
+    """
+    max_bytes = 8 * max_pixels + (64 << 20)  # four channels of 16 bits, and what comes beside them
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(SIGNATURE_BYTES)
+            if data and not is_known(data):
+                raise ImageError(f"{path}: {describe_other(data)}")
+            data += file.read((num_bytes or max_bytes + 1) - len(data))
+    except FileNotFoundError:
+        raise ImageError(f"there is no file {path}") from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{_shown(path)} cannot be read: {reason}") from error
+    if len(data) > max_bytes:
+        raise ImageError(
+            f"{path} has more than {max_bytes} bytes, too many for an image; raise max_pixels "
+            "(--max-pixels) if it is one"
+        )
+    return data
+
+
+def describe_other(data: bytes) -> str:
+    """Say what a file is that OpenCV does not read, and what to do with it."""
+    if data.startswith(b"%PDF"):
+        return "a PDF; turn its pages into images first, with `pdftoppm -r 150 -png` for example"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"mif1", b"msf1"):
+        return "HEIC, which OpenCV does not read; open it with pillow-heif and give the PIL image"
+    return (
+        "not an image, or one of a kind that OpenCV does not read "
+        "(JPEG, PNG, WebP, BMP and TIFF of 8 or 16 bits are read)"
+    )
+
+
+def check_num_pixels(width: int, height: int, name: str, max_pixels: int, weight: int = 1) -> None:
+    """Check an image's size against the limit.
+
+    Raises:
+        ImageError: It has more pixels.
+    """
+    limit = max_pixels // weight
+    if width * height > limit:
+        raise ImageError(
+            f"{name}: {width}x{height} are too many pixels, at most {limit} are decoded; "
+            "raise max_pixels (--max-pixels) if you trust the file"
+        )
+
+
+def _read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    try:
+        header = read_header(data)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    if header is None:
+        raise ImageError(f"{name}: {describe_other(data)}")
+    check_num_pixels(header.width, header.height, name, max_pixels, header.weight)
+    return header
+
+
+def _check_whole(data: bytes, name: str, header: ImageHeader) -> None:
+    try:
+        check_whole(data, header)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+
+
+def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
+    import cv2
+
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        reason = str(error)
+        if "MAX_IMAGE" in reason:
+            reason = "OpenCV has a limit of its own; set OPENCV_IO_MAX_IMAGE_PIXELS to raise it"
+        raise ImageError(f"{name}: the image cannot be decoded: {reason}") from error
+    if image is None:
+        raise ImageError(f"{name}: the image cannot be decoded; it is damaged or cut off")
+    return np.asarray(image)
+
+
+def _decode_with_alpha(data: bytes, name: str, header: ImageHeader, upright: bool) -> NDArray[Any]:
+    """Decode an image whose pixels may be transparent; opaque ones come as `_decode` gives them."""
+    import cv2
+
+    image = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    if header.transparent_gray is not None and image.ndim == 2:
+        image = mark_transparent_gray(image, header.transparent_gray)
+    if image.ndim == 3 and image.shape[2] == 4:
+        if image.dtype == np.uint16:
+            image = (image >> 8).astype(np.uint8)
+        alpha = image[:, :, 3]
+        if image.dtype == np.uint8 and alpha.min() != alpha.max():
+            flat = flatten(image)
+            is_turned = header.kind == "TIFF"  # by the decoder
+            return _turn(flat, header.orientation) if upright and not is_turned else flat
+    del image
+    return _decode(data, name, _flags(upright))
+
+
+def _flags(upright: bool) -> int:
+    import cv2
+
+    return cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn an image as its EXIF orientation says."""
+    import cv2
+
+    if orientation not in _TURNS:
+        return image
+    is_swapped, flip = _TURNS[orientation]
+    turned = cv2.transpose(image) if is_swapped else image
+    return np.asarray(turned if flip is None else cv2.flip(turned, flip), np.uint8)
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    """A path for a message, also one that no file can have."""
+    return str(path).replace("\0", "\\0")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TIFF and BigTIFF: the directories of all pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import ImageError
+from .header import EXIF_ORIENTATION, ImageHeader, unpack
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+MAX_PAGES = 10_000
+"""Pages that are counted."""
+
+MAX_SAMPLES = 16
+"""Channels per pixel; OpenCV reads up to 4."""
+
+_WIDTH, _HEIGHT, _BITS, _SAMPLES = 256, 257, 258, 277
+_TILE_WIDTH, _TILE_HEIGHT, _EXTRA = 322, 323, 338
+_WANTED = (_WIDTH, _HEIGHT, _BITS, EXIF_ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA)
+_TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Sizes of fields, which differ between TIFF and BigTIFF."""
+
+    order: str
+    is_big: bool
+
+    @property
+    def count(self) -> str:
+        return f"{self.order}{'Q' if self.is_big else 'H'}"
+
+    @property
+    def offset(self) -> str:
+        return f"{self.order}{'Q' if self.is_big else 'I'}"
+
+    @property
+    def count_bytes(self) -> int:
+        return 8 if self.is_big else 2
+
+    @property
+    def entry_bytes(self) -> int:
+        return 20 if self.is_big else 12
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Read the sizes of all pages, and alpha and orientation of the first.
+
+    Raises:
+        ImageError: A directory lies outside of the file, or they run in a circle.
+    """
+    layout = _Layout("<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+"))
+    (at,) = unpack(layout.offset, data, 8 if layout.is_big else 4)
+    pages: list[dict[int, int]] = []
+    seen: set[int] = set()
+    while at and len(pages) < MAX_PAGES:
+        if at in seen:
+            raise ImageError("the pages of the TIFF run in a circle")
+        seen.add(at)
+        try:
+            fields, at = _read_directory(data, layout, at)
+        except ImageError:
+            if not pages:
+                raise
+            break  # of the pages that are left only the first is decoded
+        pages.append(fields)
+    if not pages:
+        raise ImageError("the TIFF holds no image")
+    first = pages[0]
+    samples = first.get(_SAMPLES, 1)
+    if samples > MAX_SAMPLES:
+        raise ImageError(f"the TIFF has {samples} channels per pixel; 1 to 4 are read")
+    largest = max(pages, key=lambda page: _side(page, _WIDTH) * _side(page, _HEIGHT))
+    return ImageHeader(
+        "TIFF",
+        _side(largest, _WIDTH),
+        _side(largest, _HEIGHT),
+        samples == 4 and first.get(_EXTRA, 0) in (1, 2),
+        len(pages),
+        first.get(EXIF_ORIENTATION, 1),
+        weight=max(1, samples * first.get(_BITS, 1) // 32),
+    )
+
+
+def _side(page: dict[int, int], tag: int) -> int:
+    """A side of a page or of its tiles, whichever is larger: whole tiles are decoded."""
+    tile = _TILE_WIDTH if tag == _WIDTH else _TILE_HEIGHT
+    return max(page.get(tag, 0), page.get(tile, 0))
+
+
+def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[dict[int, int], int]:
+    """The wanted fields of a page, and where the next page's are."""
+    (count,) = unpack(layout.count, data, at)
+    at += layout.count_bytes
+    end = at + count * layout.entry_bytes
+    (following,) = unpack(layout.offset, data, end) if end < len(data) else (0,)
+    fields: dict[int, int] = {}
+    for entry in range(at, min(end, at + 4096 * layout.entry_bytes), layout.entry_bytes):
+        tag, kind, number = unpack(f"{layout.order}HH{layout.offset[1]}", data, entry)
+        if tag in _WANTED and kind in _TYPES:
+            fields[tag] = _read_value(data, layout, entry, kind, number)
+    return fields, following
+
+
+def _read_value(data: bytes, layout: _Layout, entry: int, kind: int, number: int) -> int:
+    """The first value of a field."""
+    code, size = _TYPES[kind]
+    at = entry + (12 if layout.is_big else 8)
+    if number * size > (8 if layout.is_big else 4):
+        (at,) = unpack(layout.offset, data, at)
+    return unpack(f"{layout.order}{code}", data, at)[0]
