@@ -25,6 +25,22 @@ def test_defaults_are_read_as_params() -> None:
         ({"mean": 0.5}, "mean must have 3"),
         ({"std": (float("nan"), 1.0, 1.0)}, "std must have 3"),
         ({"std": (0.0, 1.0, 1.0)}, "std must not be 0"),
+        ({"std": None}, "std must have 3"),
+        ({"mean": ("0", 1, 2)}, "mean must have 3"),
+        ({"scale": float("nan")}, "scale must be"),
+        ({"scale": float("inf")}, "scale must be"),
+        ({"scale": 0}, "scale must be"),
+        ({"scale": None}, "scale must be"),
+        ({"scale": "1"}, "scale must be"),
+        ({"scale": [1, 2]}, "scale must be"),
+        ({"scale": 1e300}, "numbers of float32"),
+        ({"std": (1e-300, 1, 1)}, "numbers of float32"),
+        ({"license": 3}, "license must be a text"),
+        ({"sha256": None}, "sha256 must be a text"),
+        ({"input_name": ["x"]}, "input_name must be a text"),
+        ({"short_side": 10**9}, "short_side must be at most 32768"),
+        ({"unclip_ratio": 1e39}, "unclip_ratio must lie between"),
+        ({"max_candidates": 2**31}, "max_candidates must be a whole number between"),
         ({"channel_order": "gbr"}, "channel_order must be"),
         ({"text_level": "letters"}, "text_level must be"),
         ({"output": "map"}, "output must be"),
@@ -41,6 +57,12 @@ def test_values_are_checked(fields: dict[str, object], message: str) -> None:
     ("text", "message"),
     [
         ("{", "must be JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"name": "a", "scale": NaN}', "NaN is not a number of JSON"),
+        ('{"name": "a", "scale": 1e999}', "scale must be a finite number"),
+        ('{"name": "a", "unclip_ratio": "x"}', "unclip_ratio must be a number"),
+        ('{"name": 3}', "name must be a text"),
+        ("null", "JSON object"),
         ("[]", "JSON object"),
         ('{"mean": [0, 0, 0]}', '"name"'),
         ('{"name": "a", "binary_treshold": 0.3}', 'did you mean "binary_threshold"'),
@@ -62,3 +84,17 @@ def test_reading_a_file(tmp_path: Path) -> None:
     card = dataclasses.replace(ModelCard(name="a"), sha256="00")
     path.write_text(card.to_json(), encoding="utf-8")
     assert read_card(path) == card
+
+
+def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    for data, message in (
+        (b"\xff\xfe\x00", r"card\.json must be JSON in UTF-8"),
+        (b"[" * 200_000, r"card\.json must be JSON, is nested too deeply"),
+        (b" " * (1 << 20) + b"{}", "has more than 1048576 bytes"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(EngineError, match=message):
+            read_card(path)
+    path.write_bytes(b"\xef\xbb\xbf" + ModelCard(name="a").to_json().encode())
+    assert read_card(path).name == "a"  # editors of Windows write a mark at the start

@@ -312,3 +312,82 @@ def test_backends_agree_on_the_demo_photo(pretrained: Detector) -> None:
 def test_default_model_on_a_real_photo(pretrained: Detector, shared_data: Path) -> None:
     found = pretrained.detect(shared_data / "icdar2015" / "test_open" / "images" / "img_96.jpg")
     assert len(found) >= 5
+
+
+# ---- arguments and networks that are wrong -------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, float("nan"), True, "2", None])
+def test_batch_size_is_a_whole_number(detector: Detector, batch_size: Any) -> None:
+    with pytest.raises(ValueError, match="batch_size must be a whole number"):
+        detector.detect_batch([scene()], batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_candidates": 2**31}, "max_candidates must be a whole number"),
+        ({"unclip_ratio": 1e39}, "unclip_ratio must lie between 0 and 1000"),
+        ({"max_pixels": 0}, "max_pixels must be a whole number"),
+        ({"max_pixels": 1.5}, "max_pixels must be a whole number"),
+    ],
+)
+def test_options_beyond_their_range(
+    detector: Detector, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        detector.detect(scene(), **options)
+
+
+def test_largest_unclip_ratio_gives_finite_corners(detector: Detector) -> None:
+    found = detector.detect(scene(), unclip_ratio=1000, max_candidates=2**31 - 1)
+    assert len(found) == 2
+    assert np.isfinite(found.quads).all()
+
+
+def test_absurd_threads_and_sizes() -> None:
+    wrong: Any
+    for wrong in (-1, 10**6, 1.5, True):
+        with pytest.raises(ValueError, match="num_threads must be a whole number between 0"):
+            CpuConfig(num_threads=wrong)
+    with pytest.raises(ValueError, match="short_side must be at most 32768 pixels"):
+        SizePolicy(10**6)
+
+
+def test_limit_on_pixels_of_all_calls_and_of_one(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a.onnx")
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), scene())
+    detector = Detector(model, max_pixels=100)
+    with pytest.raises(ImageError, match="200x120 are too many pixels, at most 100"):
+        detector.detect(path)
+    assert len(detector.detect(path, max_pixels=24_000)) == 2
+    assert len(detector.detect(scene())) == 2  # arrays are there already
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_texts_beyond_the_limit_are_one_warning(
+    detector: Detector, polygons: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    every = detector.detect(scene(num_texts=3), polygons=polygons)
+    assert len(detector.detect(scene(num_texts=3), max_candidates=3, polygons=polygons)) == 3
+    assert caplog.records == []
+    for _ in range(2):
+        found = detector.detect(scene(num_texts=3), max_candidates=2, polygons=polygons)
+        np.testing.assert_array_equal(found.quads, every.quads[:2])
+    (record,) = caplog.records
+    assert "more than 2 texts" in record.getMessage()
+    assert "--max-candidates" in record.getMessage()
+
+
+@pytest.mark.parametrize("options", [{}, {"polygons": True}, {"prob_map": True}])
+def test_network_that_gives_nan(tmp_path: Path, options: Any) -> None:
+    detector = Detector(make_model(tmp_path / "a.onnx", weight=float("nan")))
+    with pytest.raises(EngineError, match=r'"tiny" gave NaN'):
+        detector.detect(scene(), **options)
+
+
+def test_infinite_logits_are_certain_and_no_error(tmp_path: Path) -> None:
+    detector = Detector(make_model(tmp_path / "a.onnx", weight=3e38))
+    bright = scene()
+    assert len(detector.detect(bright)) == 2

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import EngineError, did_you_mean
+from .json_text import MAX_CARD_BYTES, parse_json, read_json
 from .settings import (
     BINARY_THRESHOLD,
     LONG_SIDE_LIMIT,
@@ -115,21 +116,30 @@ class ModelCard:
     """Scores of the weights on public data, each with the command that measures it."""
 
     sha256: str = ""
-    """SHA-256 of the ONNX file; "" if the card is inside the file, or if it is unknown."""
+    """SHA-256 of the ONNX file and of the weights beside it; "" if the card is inside the file, or if
+    it is unknown."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.type == "str" and not isinstance(getattr(self, field.name), str):
+                raise ValueError(f"{field.name} must be a text, got {getattr(self, field.name)!r}")
         for name in ("mean", "std"):
-            given = getattr(self, name)
-            values = tuple(map(float, given if hasattr(given, "__iter__") else (given,)))
-            if len(values) != 3 or not all(map(math.isfinite, values)):
-                raise ValueError(f"{name} must have 3 numbers, one per channel, got {given}")
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
         if 0 in self.std:
             raise ValueError(f"std must not be 0, got {self.std}")
+        if not _is_number(self.scale) or not math.isfinite(self.scale) or self.scale == 0:
+            raise ValueError(f"scale must be a finite number other than 0, got {self.scale!r}")
         _check_choice("text_level", self.text_level, get_args(TextLevel))
         _check_choice("channel_order", self.channel_order, get_args(ChannelOrder))
         _check_choice("output", self.output, get_args(Output))
         _ = self.size_policy, self.postprocess_params  # these check the fields they read
+        with np.errstate(over="ignore"):
+            normalization = self.normalization
+        if not np.isfinite([normalization.multiplier, normalization.offset]).all():
+            raise ValueError(
+                f"scale / std and mean / std must be numbers of float32, got scale {self.scale}, "
+                f"mean {self.mean}, std {self.std}"
+            )
 
     @property
     def size_policy(self) -> SizePolicy:
@@ -162,16 +172,21 @@ class ModelCard:
         """Read a card from JSON text.
 
         Raises:
-            ValueError: The text is not JSON, lacks a name, has an unknown field, or a value is out
-                of range.
-            TypeError: A value has the wrong type.
+            ValueError: It is not JSON, lacks a name, has a field that no card has, or a value of
+                the wrong kind.
         """
-        try:
-            fields: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a model card must be JSON: {error}") from None
+        return cls.from_fields(parse_json(text, "a model card"))
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> ModelCard:
+        """Read a card from a JSON object.
+
+        Raises:
+            ValueError: As `from_json`.
+        """
         if not isinstance(fields, dict) or "name" not in fields:
             raise ValueError('a model card must be a JSON object with at least a "name"')
+        fields = dict(fields)
         if "finds" in fields:  # inside the weights of dbnet-mobile*, dbnet-r18
             fields["text_level"] = str(fields.pop("finds")).removesuffix("s")
         known = [field.name for field in dataclasses.fields(cls)]
@@ -179,7 +194,10 @@ class ModelCard:
             if name not in known:
                 hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
                 raise ValueError(f"a model card has no field {name!r}{hint}")
-        return cls(**fields)
+        try:
+            return cls(**fields)
+        except TypeError as error:  # a threshold that is no number
+            raise ValueError(str(error)) from None
 
 
 def read_card(path: Path) -> ModelCard:
@@ -189,9 +207,21 @@ def read_card(path: Path) -> ModelCard:
         EngineError: The file cannot be read, or is not a card.
     """
     try:
-        return ModelCard.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as error:
+        return ModelCard.from_fields(read_json(path, MAX_CARD_BYTES))
+    except (OSError, ValueError) as error:
         raise EngineError(f"{path} is not a model card: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _three_numbers(name: str, given: Any) -> tuple[float, ...]:
+    values = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else (given,)
+    finite = len(values) == 3 and all(_is_number(each) and math.isfinite(each) for each in values)
+    if not finite:
+        raise ValueError(f"{name} must have 3 numbers, one per channel, got {given}")
+    return tuple(map(float, values))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,16 +10,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Unpack
 
+import numpy as np
+
 from .card import ModelCard
 from .detections import Detections
 from .engines import DeviceEngine, Engine
 from .errors import ImageError, did_you_mean
+from .images.decode import MAX_PIXELS
 from .images.gpu_memory import stream_handle
 from .images.load import ImageSource
 from .images.nv12 import Nv12Frame
 from .opening import make_runner, open_model
 from .pipeline.batching import Batches
 from .pipeline.gpu import GpuRunner, GpuUsage
+from .pipeline.scale_warning import ScaleWarning
 from .settings import (
     CpuConfig,
     DetectOptions,
@@ -82,6 +86,8 @@ class Detector:
         logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(options, self.card.size_policy)
         self._params = _override(self.card.postprocess_params, options)
+        self._max_pixels = _choose_max_pixels(options, MAX_PIXELS)
+        self._scale_warning = ScaleWarning()
 
     @property
     def card(self) -> ModelCard:
@@ -133,7 +139,7 @@ class Detector:
             TypeError: `image` is not an image, or there is no such option.
         """
         batches = self._batches(options, 1)
-        batches.add(self._runner.load(image, stream_handle(options.get("stream"))))
+        self._add(batches, image, options)
         (found,) = batches.finish()
         return found
 
@@ -202,14 +208,14 @@ class Detector:
             TypeError: `images` is a single image or contains something else, or there is no such
                 option.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        is_whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+        if not is_whole or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
         _check_many(images)
         batches = self._batches(options, batch_size)
-        handle = stream_handle(options.get("stream"))
         for index, image in enumerate(images):
             try:
-                batches.add(self._runner.load(image, handle))
+                self._add(batches, image, options)
             except ImageError as error:
                 raise ImageError(f"image {index} of the batch: {error}") from error
         batches.flush()
@@ -230,6 +236,15 @@ class Detector:
             EngineError: The network failed, or the GPU ran out of memory or was lost.
         """
         return ticket.collect()
+
+    def _add(self, batches: Batches, source: ImageSource, options: DetectOptions) -> None:
+        """Load an image into the batches."""
+        stream = stream_handle(options.get("stream"))
+        max_pixels = _choose_max_pixels(options, self._max_pixels)
+        image = self._runner.load(source, stream, max_pixels)
+        size = _choose_size(options, self._size)
+        self._scale_warning.check(size.plan(*image.shape[:2]), size)
+        batches.add(image)
 
     def _batches(self, options: DetectOptions, batch_size: int) -> Batches:
         _check_options(options, DetectOptions)
@@ -281,6 +296,15 @@ def _choose_size(options: DetectorOptions, default: SizePolicy) -> SizePolicy:
             f"size must be a SizePolicy, as in SizePolicy(short_side=736), got {size!r}"
         )
     return size or default
+
+
+def _choose_max_pixels(options: DetectorOptions, default: int) -> int:
+    limit = options.get("max_pixels")
+    if limit is None:
+        return default
+    if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
+        raise ValueError(f"max_pixels must be a whole number, 1 or more, got {limit!r}")
+    return int(limit)
 
 
 def _override(params: PostprocessParams, options: DetectorOptions) -> PostprocessParams:

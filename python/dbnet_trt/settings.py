@@ -23,6 +23,20 @@ SHORT_SIDE = 736
 LONG_SIDE_LIMIT = 4096
 """Default limit on the long side in pixels. Source: our choice; it bounds memory."""
 
+MAX_ENLARGEMENT = 4
+"""Times that a small image is enlarged at most: lines of 20 to 90 pixels, drawn and cut out, were
+one outline at 1 to 4 times; at 6 to 23 times ever more broke into 2 to 6 parts or were lost
+(ppocrv6-small, dbnet-mobile)."""
+
+MAX_SIDE = 32768
+"""Largest side of a network's input, in pixels: its pixels are counted in 32 bits."""
+
+MAX_UNCLIP_RATIO = 1000.0
+"""Largest r', far beyond any use; corners stay finite."""
+
+MAX_THREADS = 1024
+"""Largest number of threads of a network."""
+
 BINARY_THRESHOLD = 0.3
 """Default binarization threshold. Source: PaddleOCR and the authors' code; the paper says 0.2."""
 
@@ -35,6 +49,9 @@ UNCLIP_RATIO = 1.5
 
 MAX_CANDIDATES = 1000
 """Default maximum number of detections. Source: PaddleOCR and the authors' code."""
+
+MAX_CANDIDATES_LIMIT = 2**31 - 1
+"""Largest limit on texts: the compiled core counts in 32 bits."""
 
 Backend = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -58,7 +75,8 @@ class SizePolicy:
     """Size of images in the network. The aspect ratio is kept."""
 
     short_side: int = SHORT_SIDE
-    """Short side of the resized image, in pixels; images are scaled up or down to it."""
+    """Short side of the resized image, in pixels; images are scaled up (4 times at most) or down
+    to it."""
 
     long_side_limit: int = LONG_SIDE_LIMIT
     """Maximum long side of the resized image, in pixels; it takes precedence over short_side."""
@@ -71,6 +89,8 @@ class SizePolicy:
                 raise ValueError(
                     f"{name} must be a whole number of pixels, 1 or more, got {value!r}"
                 )
+            if value > MAX_SIDE:
+                raise ValueError(f"{name} must be at most {MAX_SIDE} pixels, got {value}")
             object.__setattr__(self, name, int(value))
 
     def plan(self, height: int, width: int) -> ResizePlan:
@@ -80,11 +100,16 @@ class SizePolicy:
             height: Height of the image in pixels, 1 or more.
             width: Width of the image in pixels, 1 or more.
         """
-        factor = self.short_side / min(height, width)
+        factor = min(self.short_side / min(height, width), MAX_ENLARGEMENT)
         if max(height, width) * factor > self.long_side_limit:
             factor = self.long_side_limit / max(height, width)
         resized = (max(1, round(height * factor)), max(1, round(width * factor)))
         return ResizePlan((height, width), resized, (round_up(resized[0]), round_up(resized[1])))
+
+    def bounds_enlargement(self, height: int, width: int) -> bool:
+        """Whether an image of this size is enlarged less than `short_side` asks for."""
+        wanted = self.short_side / min(height, width)
+        return wanted > MAX_ENLARGEMENT and max(height, width) * wanted <= self.long_side_limit
 
 
 def round_up(side: int) -> int:
@@ -121,11 +146,16 @@ class PostprocessParams:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        if not 0 <= self.unclip_ratio < float("inf"):
-            raise ValueError(f"unclip_ratio must be 0 or more, got {self.unclip_ratio}")
-        if not (self.max_candidates >= 1 and float(self.max_candidates).is_integer()):
+        if not 0 <= self.unclip_ratio <= MAX_UNCLIP_RATIO:
             raise ValueError(
-                f"max_candidates must be a whole number, 1 or more, got {self.max_candidates}"
+                f"unclip_ratio must lie between 0 and {MAX_UNCLIP_RATIO:.0f}, "
+                f"got {self.unclip_ratio}"
+            )
+        limit = MAX_CANDIDATES_LIMIT
+        if not (1 <= self.max_candidates <= limit and float(self.max_candidates).is_integer()):
+            raise ValueError(
+                f"max_candidates must be a whole number between 1 and {limit}, "
+                f"got {self.max_candidates}"
             )
 
 
@@ -154,6 +184,10 @@ class DetectorOptions(PostprocessOptions, total=False):
 
     size: SizePolicy | None
     """Size of images in the network."""
+
+    max_pixels: int | None
+    """Limit on width x height of image files and PIL images, checked before they are decoded:
+    178,956,970 where left out, as Pillow has it."""
 
 
 class DetectOptions(DetectorOptions, total=False):
@@ -189,8 +223,7 @@ class CpuConfig:
                     f"{name} must be one of {', '.join(choices)}, got {value!r}"
                     f"{did_you_mean(value, choices)}"
                 )
-        if self.num_threads < 0:
-            raise ValueError(f"num_threads must be 0 (all cores) or more, got {self.num_threads}")
+        _check_whole("num_threads", self.num_threads, 0, MAX_THREADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +240,16 @@ class GpuConfig:
     max_memory_mb: int = 4096
     """Maximum GPU memory of these shapes in MiB, without the network's own; a single shape may
     exceed it."""
+
+    def __post_init__(self) -> None:
+        _check_whole("max_shapes", self.max_shapes, 1, 2**31 - 1)
+        _check_whole("max_memory_mb", self.max_memory_mb, 0, 2**31 - 1)
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or not least <= int(value) <= most:  # type: ignore[call-overload]
+        raise ValueError(f"{name} must be a whole number between {least} and {most}, got {value!r}")
 
 
 def check_device(device: str) -> str:

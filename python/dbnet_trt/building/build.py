@@ -18,8 +18,8 @@ from ..cache import cache_folder, prune_cache
 from ..card import ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
-from ..engines.engine_card import EngineCard, Shape, card_path
-from ..engines.tensorrt import BACKENDS, HostEngine, engine_from_bytes, load_library
+from ..engines.engine_card import BACKENDS, EngineCard, Shape, card_path
+from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically
 from ..settings import MULTIPLE, SizePolicy

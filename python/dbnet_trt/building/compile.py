@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engines.engine_card import Shape
-from ..engines.tensorrt import BACKENDS, load_library, make_logger
+from ..engines.engine_card import BACKENDS, Shape
+from ..engines.tensorrt import load_library, make_logger
 from ..errors import BuildError
 from ..files import write_atomically
 from .lowering import OnnxNetwork

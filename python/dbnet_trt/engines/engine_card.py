@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine was built from, with, and for: the card beside each engine file."""
+"""The card beside each engine file: its source, the library that built it, its GPUs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..card import ModelCard
 from ..errors import EngineError
+from ..json_text import MAX_CARD_BYTES, parse_json, read_json
 
 Shape = tuple[int, int, int]
 """(batch, height, width) of a network's input."""
 
+BACKENDS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+"""Names of the libraries in Python, and in prose."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineCard:
-    """What an engine holds, and where it runs."""
+    """Contents of an engine file, and where it runs."""
 
     model: ModelCard
     """What the network needs and gives."""
@@ -27,7 +32,7 @@ class EngineCard:
     """The library that built it and runs it: "tensorrt" or "tensorrt_rtx"."""
 
     version: str
-    """Of that library, exactly."""
+    """Exact version of that library."""
 
     compute_capabilities: tuple[str, ...]
     """The GPUs it runs on, as in ("8.6", "8.9")."""
@@ -39,7 +44,7 @@ class EngineCard:
     """The smallest, the best and the largest input, each (batch, height, width)."""
 
     sha256: str
-    """Of the engine file."""
+    """SHA-256 of the engine file."""
 
     def to_json(self) -> str:
         """The card as JSON text."""
@@ -47,22 +52,44 @@ class EngineCard:
 
     @classmethod
     def from_json(cls, text: str) -> EngineCard:
-        """The card of a JSON text.
+        """Read a card from JSON text.
 
         Raises:
-            ValueError: It is no JSON or no card.
+            ValueError: It is not JSON, or not such a card.
         """
-        fields: Any = json.loads(text)
+        return cls.from_fields(parse_json(text, "an engine card"))
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> EngineCard:
+        """Read a card from a JSON object.
+
+        Raises:
+            ValueError: It is not such a card.
+        """
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(fields, dict) or set(fields) != names:
             raise ValueError(f"an engine card has the fields {', '.join(sorted(names))}")
-        fields["model"] = ModelCard.from_json(json.dumps(fields["model"]))
-        fields["compute_capabilities"] = tuple(fields["compute_capabilities"])
-        smallest, best, largest = (tuple(map(int, shape)) for shape in fields["shapes"])
-        return cls(**{**fields, "shapes": (smallest, best, largest)})
+        try:
+            smallest, best, largest = (_shape(shape) for shape in fields["shapes"])
+            capabilities = tuple(fields["compute_capabilities"])
+            if not all(re.fullmatch(r"\d{1,2}\.\d", each) for each in capabilities):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                "an engine card has three shapes (batch, height, width) and compute capabilities, "
+                f"got {fields['shapes']!r} and {fields['compute_capabilities']!r}"
+            ) from None
+        for name in ("backend", "version", "precision", "sha256"):
+            if not isinstance(fields[name], str):
+                raise ValueError(f"{name} must be a text, got {fields[name]!r}")
+        if fields["backend"] not in BACKENDS:
+            raise ValueError(f"backend must be {' or '.join(BACKENDS)}, got {fields['backend']!r}")
+        model = ModelCard.from_fields(fields["model"])
+        parts = {"model": model, "compute_capabilities": capabilities}
+        return cls(**{**fields, **parts, "shapes": (smallest, best, largest)})
 
     def check(self, engine: str, version: str, compute_capability: str) -> None:
-        """See whether the engine runs with a library and on a GPU.
+        """Check that the engine runs with a library and on a GPU.
 
         Args:
             engine: The engine's name, for the message.
@@ -85,31 +112,36 @@ class EngineCard:
             )
 
 
+def _shape(values: Any) -> Shape:
+    batch, height, width = values
+    return int(batch), int(height), int(width)
+
+
 def sm_name(compute_capability: str) -> str:
     """ "sm_86" for "8.6"."""
     return f"sm_{compute_capability.replace('.', '')}"
 
 
 def card_path(engine: Path) -> Path:
-    """Where the card of an engine file lies."""
+    """Path of the card of an engine file."""
     return engine.with_name(f"{engine.name}.json")
 
 
 def read_engine_card(engine: Path) -> EngineCard:
-    """The card of an engine file.
+    """Read the card of an engine file.
 
     Raises:
         EngineError: There is none, or it is broken.
     """
     path = card_path(engine)
     try:
-        return EngineCard.from_json(path.read_text(encoding="utf-8"))
+        return EngineCard.from_fields(read_json(path, MAX_CARD_BYTES))
     except FileNotFoundError:
         raise EngineError(
             f"{engine} has no card: {path.name} must lie beside it and say what the engine needs; "
             "copy it along, or run dbnet-build again"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise EngineError(
             f"{path} is not an engine card ({error}); run dbnet-build again"
         ) from error

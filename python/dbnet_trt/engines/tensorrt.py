@@ -21,12 +21,9 @@ from ..errors import EngineError
 from ..extras import install_hint
 from ..settings import device_ordinal
 from .cuda_driver import Device, DeviceMemory
-from .engine_card import EngineCard, Shape, read_engine_card
+from .engine_card import BACKENDS, EngineCard, Shape, read_engine_card
 
 logger = logging.getLogger("dbnet_trt")
-
-BACKENDS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-"""Names of the libraries in Python, and in prose."""
 
 MAX_SHAPES = 8
 """Input shapes that a `HostEngine` keeps ready; the one used longest ago goes first."""

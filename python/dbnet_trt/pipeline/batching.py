@@ -6,19 +6,21 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..detections import Detections
+from ..images.decode import MAX_PIXELS
 from ..settings import PostprocessParams, ResizePlan, SizePolicy
 
 
 class Runner(Protocol):
     """Detection of text in batches, on the CPU or the GPU."""
 
-    def load(self, source: Any, stream: int | None) -> Any:
+    def load(self, source: Any, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Any:
         """Load an image; an array in GPU memory stays there.
 
         Args:
             source: Image, as `Detector.detect` takes it.
             stream: Handle of the CUDA stream that writes an array in GPU memory; None takes the
                 array's own.
+            max_pixels: Limit on width x height of an image file or PIL image.
 
         Returns:
             An image for `submit`, with a `shape` that begins with height and width.

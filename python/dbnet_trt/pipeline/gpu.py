@@ -14,11 +14,13 @@ import numpy as np
 from .. import _core
 from ..detections import Detections
 from ..engines import DeviceEngine
+from ..images.decode import MAX_PIXELS
 from ..images.gpu_memory import DeviceImage, is_on_device, read_device_image
 from ..images.load import Image, load_image
 from ..images.nv12 import Nv12Frame, Nv12Image, read_nv12
 from ..settings import GpuConfig, PostprocessParams, ResizePlan
-from .postprocess import core_params, postprocess, with_maps
+from .postprocess import check_maps, core_params, postprocess, with_maps
+from .text_limit import TextLimit
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -96,6 +98,8 @@ class GpuRunner:
         self._is_half = engine.output_is_half
         self._logits = card.output == "logit"
         self._ordinal = device
+        self._name = card.name
+        self._limit = TextLimit()
         normalization = card.normalization
         core_config = _core.PipelineConfig(
             device=device,
@@ -110,13 +114,16 @@ class GpuRunner:
         )
         self._pipeline = _core.Pipeline(_NetworkCallbacks(engine), core_config)
 
-    def load(self, source: Any, stream: int | None) -> LoadedImage:
+    def load(
+        self, source: Any, stream: int | None = None, max_pixels: int = MAX_PIXELS
+    ) -> LoadedImage:
         """Load an image; an array in GPU memory stays there.
 
         Args:
             source: Image, as `Detector.detect` takes it.
             stream: Handle of the CUDA stream that writes an array in GPU memory; None takes the
                 array's own.
+            max_pixels: Limit on width x height of an image file or PIL image.
 
         Raises:
             ImageError: The image is missing, broken, of another shape or type, or on another GPU.
@@ -124,7 +131,9 @@ class GpuRunner:
         """
         if is_on_device(source):
             return read_device_image(source, stream, self._pipeline.import_stream, self._ordinal)
-        return read_nv12(source) if isinstance(source, Nv12Frame) else load_image(source)
+        if isinstance(source, Nv12Frame):
+            return read_nv12(source)
+        return load_image(source, max_pixels=max_pixels)
 
     def submit(
         self,
@@ -151,7 +160,7 @@ class GpuRunner:
         ticket = self._pipeline.submit(
             [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
             plans[0].padded,
-            core_params(params, self._logits),
+            core_params(self._limit.ask(params), self._logits),
             wants_maps=params.polygons or prob_map,
             wants_labels=params.polygons,
             streams=sorted({stream for image in on_device for stream in image.streams}),
@@ -179,14 +188,18 @@ class GpuRunner:
         plans, params = pending.plans, pending.params
         shape = (len(plans), *plans[0].padded)
         found = [Detections(quads, scores) for quads, scores in texts]
+        found = self._limit.keep_best(found, params)
         if len(map_bytes) == 0:
             return found
         dtype = np.float16 if self._is_half else np.float32
         maps = map_bytes.view(dtype).reshape(shape).astype(np.float32)
+        check_maps(maps, self._name)
         if params.polygons:
+            asked = self._limit.ask(params)
             found = postprocess(
-                maps, plans, params, logits=self._logits, first_pixels=labels.reshape(shape)
+                maps, plans, asked, logits=self._logits, first_pixels=labels.reshape(shape)
             )
+            found = self._limit.keep_best(found, params)
         return with_maps(found, maps, plans, self._logits) if pending.prob_map else found
 
     def usage(self) -> GpuUsage:

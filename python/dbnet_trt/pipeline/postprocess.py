@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..detections import Detections
+from ..errors import EngineError
 from ..settings import PostprocessParams, ResizePlan
 from .polygons import MIN_SIDE_PX, FloatArray, find_polygons, to_probability
 
@@ -83,6 +84,25 @@ def postprocess(
         [plan.image for plan in plans],
     )
     return [Detections(quads, scores) for quads, scores in results]
+
+
+def check_maps(maps: FloatArray, name: str) -> None:
+    """Check that a network's maps hold numbers.
+
+    Args:
+        maps: (B, h, w) float, probabilities or logits.
+        name: The model's.
+
+    Raises:
+        EngineError: A value is NaN, which no threshold finds: the image would have no text.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = maps.sum()  # not finite wherever a value is not, and faster than looking at each
+    if not np.isfinite(total) and np.isnan(maps).any():
+        raise EngineError(
+            f'"{name}" gave NaN (not a number): its weights are damaged, its card has a wrong '
+            "scale, mean or std, or its arithmetic overflows; try fp32, or another file or card"
+        )
 
 
 def with_maps(
