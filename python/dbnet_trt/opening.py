@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ._core import cuda_available
 from .card import ModelCard
 from .engines import DeviceEngine, Engine
-from .engines.onnx_model import flush_denormals, read_model
+from .engines.onnx_model import check_network, flush_denormals, read_model, serialize
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.openvino import OpenVinoEngine
 from .engines.tensorrt import open_engine
@@ -111,12 +111,17 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
     """
     config = config or CpuConfig()
     model, card, input_name, output_name = read_model(path, card)
-    num_flushed = flush_denormals(model)
+    try:
+        num_flushed = flush_denormals(model)
+    except EngineError as error:
+        raise EngineError(f"{path}: {error}") from error
     logger.debug("%s: %d denormal weights set to zero", path, num_flushed)
     backend = config.backend
     if backend == "auto":
         backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
-    arguments = (model.SerializeToString(), card, config, input_name, output_name)
+    if backend == "openvino" and not card.sha256:  # otherwise it is the file that the card means
+        check_network(model, path)
+    arguments = (serialize(model, path), card, config, input_name, output_name)
     if backend == "onnxruntime":
         return OnnxRuntimeEngine(*arguments)
     return OpenVinoEngine(*arguments)

@@ -72,7 +72,7 @@ def test_missing_cache_folder_is_not_an_error(
     file.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
     with caplog.at_level(logging.WARNING, "dbnet_trt"):
-        assert cache_folder() is None
+        assert cache_folder("openvino") is None
     assert "not kept" in caplog.text
     load_onnx(make_model(tmp_path / "a.onnx"))(np.zeros((1, 3, 32, 32), np.float32))
 
@@ -213,3 +213,69 @@ def test_model_of_one_size(tmp_path: Path) -> None:
 def test_embedded_card_survives(tmp_path: Path) -> None:
     card = ModelCard(name="mine", mean=(1, 2, 3), channel_order="rgb", license="Apache-2.0")
     assert load_onnx(make_model(tmp_path / "a.onnx", card)).card == card
+
+
+def damaged(path: Path, how: str) -> Path:
+    """A model that is broken in one place."""
+    model = onnx.load(make_model(path))
+    weight = model.graph.initializer[0]
+    if how == "short weight":
+        weight.raw_data = b"\0\0"
+        weight.ClearField("float_data")
+    elif how == "type of weight":
+        weight.data_type = 99
+    elif how == "unknown operator":
+        model.graph.node[1].op_type = "Multiply"
+    elif how == "missing input":
+        model.graph.node[1].input[0] = "nowhere"
+    elif how == "circle":
+        model.graph.node[0].input[0] = "scaled"
+    elif how == "opset":
+        model.opset_import[0].version = 10**6
+    elif how == "rank":
+        model.graph.node[0].attribute[0].ints[0] = 9
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "short weight", "type of weight", "unknown operator", "missing input", "circle", "opset",
+        "rank",
+    ],
+)  # fmt: skip
+def test_damaged_models_are_one_error(how: str, backend: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as raised:
+        load_onnx(damaged(tmp_path / "a.onnx", how), config=CpuConfig(backend))(
+            np.zeros((1, 3, 32, 32), np.float32)
+        )
+    assert "tiny" in str(raised.value) or "a.onnx" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("pads", [0, 0, -1, 0]),
+        ("pads", [-(2**40), 0, 0, 0]),
+        ("strides", [0, 1]),
+        ("dilations", [1, -1]),
+        ("kernel_shape", [0, 3]),
+        ("group", 0),
+        ("group", -1),
+    ],
+)
+def test_attributes_out_of_range_do_not_reach_openvino(
+    name: str, values: Any, tmp_path: Path
+) -> None:
+    attributes: dict[str, Any] = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3], name: values}
+    node = onnx.helper.make_node("Conv", ["image", "kernel"], ["map"], **attributes)
+    kernel = onnx.helper.make_tensor("kernel", onnx.TensorProto.FLOAT, [1, 3, 3, 3], [0.0] * 27)
+    model = onnx.load(make_model(tmp_path / "a.onnx"))
+    del model.graph.node[:]
+    model.graph.node.append(node)
+    model.graph.initializer.append(kernel)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(EngineError, match="not valid ONNX"):
+        load_onnx(tmp_path / "a.onnx", config=CpuConfig("openvino"))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dbnet_trt import EngineError
 from dbnet_trt.engines import openvino as openvino_engine
+from dbnet_trt.engines import openvino_cache
 from dbnet_trt.opening import load_onnx
 from dbnet_trt.settings import CpuConfig
 from fakes.tiny_model import make_model
@@ -59,7 +61,7 @@ def test_old_compiled_models_are_deleted(
     engine(np.zeros((1, 3, 32, 32), np.float32))
     (first,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
     os.utime(first, (0, 0))
-    monkeypatch.setattr(openvino_engine, "MAX_CACHE_BYTES", int(1.5 * first.stat().st_size))
+    monkeypatch.setattr(openvino_cache, "MAX_CACHE_BYTES", int(1.5 * first.stat().st_size))
     engine(np.zeros((1, 3, 32, 64), np.float32))
     (second,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
     assert second != first
@@ -104,12 +106,95 @@ def test_model_of_one_size_is_adapted(tmp_path: Path) -> None:
     assert engine(np.zeros((1, 3, 96, 64), np.float32)).shape == (1, 96, 64)
 
 
-def test_forked_process_is_warned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def detect_lines(engine: Any) -> np.ndarray:
+    return engine(np.ones((1, 3, 32, 64), np.float32))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_damaged_compiled_model_is_compiled_anew(
+    share: float, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    expected = detect_lines(load_onnx(path, config=CpuConfig("openvino")))
+    (blob,) = (cache / "dbnet_trt" / "openvino").glob("*.blob")
+    sound = blob.read_bytes()
+    at = int(share * (len(sound) - 64))
+    blob.write_bytes(
+        sound[:at] + bytes(byte ^ 255 for byte in sound[at : at + 64]) + sound[at + 64 :]
+    )
+    found = detect_lines(load_onnx(path, config=CpuConfig("openvino")))
+    np.testing.assert_array_equal(found, expected)
+    assert "is damaged; the model is compiled anew" in caplog.text
+    assert blob.read_bytes()[32:] != b""
+    caplog.clear()
+    np.testing.assert_array_equal(
+        detect_lines(load_onnx(path, config=CpuConfig("openvino"))), expected
+    )
+    assert caplog.text == ""  # the sound one is there again
+
+
+def test_kept_model_is_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    expected = detect_lines(load_onnx(path, config=CpuConfig("openvino")))
+    monkeypatch.setattr(
+        openvino_cache.CompiledModels, "write", lambda *_: pytest.fail("compiled again")
+    )
+    np.testing.assert_array_equal(
+        detect_lines(load_onnx(path, config=CpuConfig("openvino"))), expected
+    )
+    with pytest.raises(pytest.fail.Exception, match="compiled again"):
+        detect_lines(load_onnx(path, config=CpuConfig("openvino", num_threads=1)))
+
+
+def test_other_weights_are_another_entry(cache: Path, tmp_path: Path) -> None:
+    for weight in (20.0, 30.0):
+        path = make_model(tmp_path / "a.onnx", weight=weight)
+        maps = detect_lines(load_onnx(path, config=CpuConfig("openvino")))
+        np.testing.assert_allclose(maps, weight)
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from dbnet_trt import CpuConfig, Detector, EngineError
+from dbnet_trt.opening import load_onnx
+
+path, backend = Path(sys.argv[1]), sys.argv[2]
+detector = Detector(path, cpu=CpuConfig(backend))
+image = np.zeros((64, 96, 3), np.uint8)
+detector.detect(image)
+if os.fork() == 0:
+    try:
+        detector.detect(image)
+    except EngineError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+print(len(detector.detect(image)), "texts in the parent")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of Linux")
+@pytest.mark.parametrize(
+    ("backend", "library"), [("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")]
+)
+def test_forked_detector_is_an_error_and_not_a_hang(
+    backend: str, library: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", FORKED, str(make_model(tmp_path / "a.onnx")), backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    child, parent = done.stdout.splitlines()
+    assert child.startswith(f"this process was forked after {library} had started")
+    assert 'get_context("spawn")' in child
+    assert parent == "0 texts in the parent"
+
+
+def test_detector_cannot_be_opened_in_a_forked_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_model(tmp_path / "a.onnx")
     load_onnx(path, config=CpuConfig("openvino"))
-    assert "was forked" not in caplog.text
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    load_onnx(path, config=CpuConfig("openvino"))
-    assert "was forked after OpenVINO had started" in caplog.text
+    with pytest.raises(EngineError, match="was forked after OpenVINO had started"):
+        load_onnx(path, config=CpuConfig("openvino"))

@@ -19,6 +19,7 @@ from ..card import ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import BACKENDS, EngineCard, Shape, card_path
+from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically
@@ -185,7 +186,7 @@ def build_engine(
     source, card = _find_source(model, card)
     target = choose_target(config)
     version = load_library(target.backend).__version__
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = digest_file(source)
     entry = _cache_entry(digest, card, config, target, version) if config.cache else None
     cached = _read_cache(entry)
     if cached is not None:
@@ -234,10 +235,10 @@ def choose_target(config: BuildConfig) -> Target:
             f"{', '.join(chosen)}; TensorRT itself builds on a machine with the GPU, without --rtx"
         )
     timing = None
-    folder = cache_folder()
+    folder = cache_folder("engines")
     if folder is not None and not supported:
         name = f"{backend}-{library.__version__}-sm{chosen[0].replace('.', '')}.timing"
-        timing = folder / "engines" / name
+        timing = folder / name
     return Target(backend, chosen, config.profile, timing)
 
 
@@ -330,7 +331,7 @@ def _sample_size(card: EngineCard) -> SizePolicy:
 def _cache_entry(
     digest: str, card: ModelCard | None, config: BuildConfig, target: Target, version: str
 ) -> Path | None:
-    folder = cache_folder()
+    folder = cache_folder("engines")
     if folder is None:
         return None
     images = []
@@ -345,7 +346,7 @@ def _cache_entry(
         (target.backend, version, target.compute_capabilities),
     ]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return folder / "engines" / f"{name[:32]}.blob"
+    return folder / f"{name[:32]}.blob"
 
 
 def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +14,41 @@ from numpy.typing import NDArray
 
 from ..card import METADATA_KEY, ModelCard, read_card
 from ..errors import EngineError
+from .external_data import digest_model, embed_external_data
 
 if TYPE_CHECKING:
     import onnx
 
 logger = logging.getLogger("dbnet_trt")
 
+LEAST_VALUES = {
+    "pads": 0,
+    "output_padding": 0,
+    "strides": 1,
+    "dilations": 1,
+    "kernel_shape": 1,
+    "group": 1,
+}
+"""Least values of attributes of nodes. `Pad` alone may have negative pads."""
+
+MAX_REASON_LENGTH = 300
+"""Characters of the checker's message, which may hold a whole graph."""
+
 
 def read_model(
     path: Path, card: ModelCard | None = None
 ) -> tuple[onnx.ModelProto, ModelCard, str, str]:
-    """An ONNX file, its card, and the names of its input and of its output.
+    """Read an ONNX file with its weights, its card, and the names of its input and output.
+
+    Weights that lie beside the file are in the model afterwards.
 
     Raises:
         EngineError: As `load_onnx`.
     """
     data = _read(path)
     model = _parse(path, data)
-    digest = hashlib.sha256(data).hexdigest()
+    digest = digest_model(data, model, path)
+    embed_external_data(model, path)
     card = card or _find_card(path, model, digest)
     if card.sha256 and card.sha256 != digest:
         raise EngineError(
@@ -40,8 +58,64 @@ def read_model(
     return model, card, *_check_tensors(path, model, card)
 
 
+def digest_file(path: Path) -> str:
+    """SHA-256 of a model's file and, for ONNX, of the weights beside it.
+
+    Raises:
+        EngineError: A file is missing or broken.
+    """
+    data = _read(path)
+    if path.suffix.lower() != ".onnx":
+        return hashlib.sha256(data).hexdigest()
+    return digest_model(data, _parse(path, data), path)
+
+
+def check_network(model: onnx.ModelProto, path: Path) -> None:
+    """Check that a model keeps to the rules of ONNX.
+
+    OpenVINO trusts what it is given: pads of -1 made it write outside of its buffers, and the next
+    model in the process died.
+
+    Args:
+        model: With all its weights.
+        path: Of its file, for messages.
+
+    Raises:
+        EngineError: It does not.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of the checker, of shape inference, or of protobuf
+        reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
+        raise EngineError(
+            f"{path} is not valid ONNX, and OpenVINO is not given it: {reason}; export it anew, or "
+            'use backend="onnxruntime", which checks it in its own way'
+        ) from error
+    fault = _find_fault(model.graph.node)
+    if fault:
+        raise EngineError(f"{path} is not valid ONNX, and OpenVINO is not given it: {fault}")
+
+
+def _find_fault(nodes: Iterable[onnx.NodeProto]) -> str:
+    """Name an attribute out of range, which the checker lets through; "" if there is none."""
+    for node in nodes:
+        for attribute in node.attribute:
+            least = LEAST_VALUES.get(attribute.name, 0)
+            values = [attribute.i] if attribute.name == "group" else list(attribute.ints)
+            is_checked = attribute.name in LEAST_VALUES and node.op_type != "Pad"
+            if is_checked and min(values, default=least) < least:
+                return f"{attribute.name} of {node.op_type} {node.name} is {values}"
+            for graph in (attribute.g, *attribute.graphs):
+                fault = _find_fault(graph.node)
+                if fault:
+                    return fault
+    return ""
+
+
 def flush_denormals(model: onnx.ModelProto) -> int:
-    """Set denormal float32 weights, in place, to zero; returns how many there were.
+    """Set denormal float32 weights, in place, to zero; return their number.
 
     The map stays the same to the bit for all that was measured, and CPUs that compute with
     denormals slowly run the network at twice the speed.
@@ -59,13 +133,30 @@ def flush_denormals(model: onnx.ModelProto) -> int:
     for tensor in (*model.graph.initializer, *constants):
         if tensor.data_type != onnx.TensorProto.FLOAT:
             continue
-        values = onnx.numpy_helper.to_array(tensor)
+        try:
+            values = onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # of NumPy, of protobuf or of onnx
+            raise EngineError(f'the weight "{tensor.name}" is damaged: {error}') from error
         denormal = (values != 0) & (np.abs(values) < np.finfo(np.float32).smallest_normal)
         if denormal.any():
             num_flushed += int(denormal.sum())
             flushed = np.where(denormal, np.float32(0), values)
             tensor.CopyFrom(onnx.numpy_helper.from_array(flushed, tensor.name))
     return num_flushed
+
+
+def serialize(model: onnx.ModelProto, path: Path) -> bytes:
+    """Return a model's bytes with all its weights.
+
+    Raises:
+        EngineError: They are too many, or the model is damaged.
+    """
+    try:
+        return model.SerializeToString()
+    except Exception as error:  # of protobuf
+        raise EngineError(
+            f"{path} cannot be handed on: {error}; with all its weights it must be below 2 GB"
+        ) from error
 
 
 def _read(path: Path) -> bytes:
@@ -77,11 +168,10 @@ def _read(path: Path) -> bytes:
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
+    except Exception as error:  # of protobuf, or of a codec
         raise EngineError(f"{path} is not an ONNX file, or a broken one: {error}") from error
     if not model.graph.node:
         raise EngineError(f"{path} is not an ONNX file, or a broken one: it holds no network")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..errors import EngineError
 from ..extras import import_backend
 from ..settings import CpuConfig
 from .onnx_model import to_maps
+from .processes import check_process
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def load_model(
     model: onnx.ModelProto, card: ModelCard, input_name: str, output_name: str
 ) -> Engine:
-    """Run a model in memory by ONNX Runtime, whatever its float type, on one thread a core."""
+    """Run a model in memory by ONNX Runtime, whatever its float type, on one thread per core."""
     return OnnxRuntimeEngine(model.SerializeToString(), card, CpuConfig(), input_name, output_name)
 
 
@@ -46,13 +48,18 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its exceptions have no common base
             raise EngineError(f'ONNX Runtime cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
-        (source,) = (each for each in self._session.get_inputs() if each.name == input_name)
+        inputs = {each.name: each for each in self._session.get_inputs()}
+        if input_name not in inputs:
+            raise EngineError(f'"{card.name}" has no input "{input_name}" in ONNX Runtime')
+        source = inputs[input_name]
+        self._process = os.getpid()
         self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
         self._shape: list[Any] = source.shape  # a number where no other side is taken
         self.card = card
         self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        check_process(self._process, "ONNX Runtime")
         for wanted, side in zip(self._shape, batch.shape, strict=True):
             if isinstance(wanted, int) and wanted > 0 and wanted != side:
                 raise EngineError(

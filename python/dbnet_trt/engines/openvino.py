@@ -21,22 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import cache_folder, prune_cache
 from ..card import ModelCard
 from ..errors import EngineError
 from ..extras import import_backend
 from ..settings import CpuConfig, Precision
 from .onnx_model import to_maps
+from .openvino_cache import CompiledModels
+from .processes import check_process
+
+CPU_PROPERTIES = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+"""Of a CPU; compiled models are for one kind."""
 
 MAX_COMPILED_SHAPES = 8
 """Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""
 
 MAX_COMPILED_PIXELS = 1 << 24
 """The same, by the pixels of all these inputs: ppocrv6-small takes 130 MB a million pixels."""
-
-MAX_CACHE_BYTES = 500_000_000
-"""Compiled models kept on disk, 10 MB a shape of ppocrv6-small; the oldest goes first."""
-
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -61,12 +61,8 @@ class OpenVinoEngine:
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
     ) -> None:
         ov = import_backend("openvino")
-        self._core, process = _open_core()
-        if process != os.getpid():
-            logger.warning(
-                "this process was forked after OpenVINO had started, and may hang: start processes "
-                'by multiprocessing.get_context("spawn"), or open detectors after the fork'
-            )
+        self._core, self._process = _open_core()
+        check_process(self._process, "OpenVINO")
         precision = self._choose_precision(config.precision)
         self._properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -74,13 +70,11 @@ class OpenVinoEngine:
         }
         if config.num_threads:
             self._properties["INFERENCE_NUM_THREADS"] = config.num_threads
-        cache = cache_folder()
-        self._cache = cache / "openvino" if cache is not None else None
-        if self._cache is not None:
-            self._properties["CACHE_DIR"] = str(self._cache)
+        cpu = [self._core.get_property("CPU", name) for name in CPU_PROPERTIES]
+        self._cache = CompiledModels.open(model, ov.__version__, cpu, self._properties)
         try:
             self._model = self._core.read_model(model, b"")
-        except RuntimeError as error:
+        except Exception as error:  # mostly RuntimeError
             raise EngineError(f'OpenVINO cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
         self._compiled: OrderedDict[tuple[int, ...], _RequestPool] = OrderedDict()
@@ -89,6 +83,7 @@ class OpenVinoEngine:
         self.description = f"OpenVINO {ov.__version__.split('-')[0]}, CPU, {precision}"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        check_process(self._process, "OpenVINO")
         try:
             with self._requests(batch.shape).borrow() as request:
                 request.infer({self._input_name: batch}, share_inputs=True)
@@ -112,14 +107,23 @@ class OpenVinoEngine:
         with self._lock:  # held while compiling, so that two threads do not compile the same
             if shape not in self._compiled:
                 self._make_room(shape)
-                model = self._model.clone()
-                model.reshape({self._input_name: list(shape)})
-                compiled = self._core.compile_model(model, "CPU", self._properties)
-                self._compiled[shape] = _RequestPool(compiled)
-                if self._cache is not None:
-                    prune_cache(self._cache, MAX_CACHE_BYTES)
+                self._compiled[shape] = _RequestPool(self._compile(shape))
             self._compiled.move_to_end(shape)
             return self._compiled[shape]
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        """Compile the model for a shape, or take it from the cache."""
+        kept = self._cache.read(shape)
+        if kept is not None:
+            try:
+                return self._core.import_model(kept, "CPU", self._properties)
+            except RuntimeError as error:  # of another OpenVINO or CPU, whatever their names say
+                logger.debug("a compiled model cannot be used: %s", error)
+        model = self._model.clone()
+        model.reshape({self._input_name: list(shape)})
+        compiled = self._core.compile_model(model, "CPU", self._properties)
+        self._cache.write(shape, compiled.export_model().getvalue())
+        return compiled
 
     def _make_room(self, shape: tuple[int, ...]) -> None:
         """Forget old shapes before a new one is compiled, which then takes what they give back."""
