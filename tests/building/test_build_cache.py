@@ -8,10 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from dbnet_trt.building import build
 from dbnet_trt.building.build import build_engine
 from fakes.tiny_model import make_model
+from onnx import numpy_helper
 
 from .conftest import SMALL
 
@@ -35,6 +38,32 @@ def test_second_build_comes_from_the_cache(rtx: Any, no_gpu: None, folder: Path)
         assert not build_engine(source, folder / "b.engine", config=config).from_cache, changes
     make_model(source, weight=21.0)
     assert not build_engine(source, folder / "b.engine", config=SMALL).from_cache
+
+
+def test_cache_says_what_was_checked(rtx: Any, no_gpu: None, folder: Path) -> None:
+    source = make_model(folder / "a.onnx")
+    for check in (False, True):
+        config = dataclasses.replace(SMALL, check=check)
+        first, second = (build_engine(source, config=config) for _ in range(2))
+        assert (first.from_cache, second.from_cache) == (False, True)
+        if check:
+            assert "boxes the same" in first.checked
+            assert second.checked == f"when it was first built: {first.checked}"
+        else:
+            assert (first.checked, second.checked) == ("no", "no")
+
+
+def test_weights_beside_the_file_are_part_of_the_key(rtx: Any, no_gpu: None, folder: Path) -> None:
+    model = onnx.load(make_model(folder / "whole.onnx"))
+    for tensor in model.graph.initializer:  # only raw data is written beside
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    source = folder / "a.onnx"
+    onnx.save_model(model, source, save_as_external_data=True, location="w", size_threshold=0)
+    assert not build_engine(source, config=SMALL).from_cache
+    assert build_engine(source, config=SMALL).from_cache
+    values = np.fromfile(folder / "w", np.float32)
+    (values * 2).tofile(folder / "w")
+    assert not build_engine(source, config=SMALL).from_cache
 
 
 def test_another_version_is_built_again(

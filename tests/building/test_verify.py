@@ -34,17 +34,35 @@ def test_count_same(found: Detections, same: int) -> None:
 
 
 def test_agreement() -> None:
-    assert Comparison(0, 0, 0).agreement == 1
-    assert Comparison(4, 4, 4).agreement == 1
-    assert Comparison(4, 0, 0).agreement == 0
-    assert Comparison(4, 2, 2).agreement == pytest.approx(2 / 3)
+    assert Comparison(0, 0, 0, 0.0).agreement == 0
+    assert Comparison(4, 4, 4, 0.0).agreement == 1
+    assert Comparison(4, 0, 0, 0.0).agreement == 0
+    assert Comparison(4, 2, 2, 0.0).agreement == pytest.approx(2 / 3)
+
+
+def test_too_few_boxes_are_judged_by_the_maps() -> None:
+    nothing, wrong = Comparison(0, 0, 0, 0.004), Comparison(0, 0, 0, 0.4)
+    assert nothing.passes(0.95, 0.05)
+    assert not wrong.passes(0.95, 0.05)
+    assert "too few to judge by; probabilities differ by 0.004" in str(nothing)
+    assert Comparison(9, 9, 9, 0.4).passes(0.95, 0.05)
+    assert not Comparison(9, 9, 5, 0.0).passes(0.95, 0.05)
+    assert "probabilities" not in str(Comparison(9, 9, 9, 0.4))
+
+
+def test_maps_are_compared_where_there_is_no_text(tmp_path: Path) -> None:
+    right = load_onnx(make_model(tmp_path / "a.onnx"))
+    wrong = load_onnx(make_model(tmp_path / "b.onnx", weight=-20))
+    blank, size = [np.full((64, 64, 3), 100, np.uint8)], SizePolicy(64)
+    assert compare(right, right, blank, size) == Comparison(0, 0, 0, 0.0)
+    assert compare(wrong, right, blank, size).map_difference > 0.5
 
 
 def test_compare_tells_engines_apart(tmp_path: Path) -> None:
     right = load_onnx(make_model(tmp_path / "a.onnx"))
     wrong = load_onnx(make_model(tmp_path / "b.onnx", weight=-20))
     images, size = [scene(), scene(num_texts=3)], SizePolicy(128)
-    assert compare(right, right, images, size) == Comparison(5, 5, 5)
+    assert compare(right, right, images, size) == Comparison(5, 5, 5, 0.0)
     assert compare(wrong, right, images, size).num_same == 0
 
 

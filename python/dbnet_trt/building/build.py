@@ -23,6 +23,7 @@ from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import write_atomically
+from ..json_text import MAX_CARD_BYTES, read_json
 from ..settings import MULTIPLE, SizePolicy
 from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
@@ -30,8 +31,8 @@ from .lowering import OnnxNetwork, lower, read_network
 
 logger = logging.getLogger("dbnet_trt")
 
-CACHE_FORMAT = 1
-"""Version of the cache; increase it when the same input gives another engine."""
+CACHE_FORMAT = 2
+"""Version of the cache; increase it when the same input gives another engine or entry."""
 
 MAX_CACHE_BYTES = 2_000_000_000
 """Maximum size of the engines in the user's cache folder; the oldest are deleted first."""
@@ -39,6 +40,11 @@ MAX_CACHE_BYTES = 2_000_000_000
 MIN_AGREEMENT = {"fp32": 0.99, "fp16": 0.95, "int8": 0.8, "fp8": 0.8}
 """Minimum agreement of an engine's boxes with ONNX Runtime's in fp32, by precision; see
 `verify.Comparison.agreement`."""
+
+MAX_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05, "int8": 0.3, "fp8": 0.3}
+"""Largest difference of a probability where the samples have too few boxes to compare."""
+
+NOT_CHECKED = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,8 @@ class BuildConfig:
             raise ValueError(f"batch must be 1 or more, got {self.batch}")
         if (self.precision in ("int8", "fp8")) != (self.calibration is not None):
             raise ValueError(
-                "int8 and fp8, and only they, need calibration images: --calibration FOLDER; got "
-                f"precision {self.precision} and calibration {self.calibration}"
+                "int8 and fp8 need calibration images, and other precisions do not: --calibration "
+                f"FOLDER; got precision {self.precision} and calibration {self.calibration}"
             )
         _ = self.profile, self.capabilities  # these check the fields they read
 
@@ -190,16 +196,18 @@ def build_engine(
     entry = _cache_entry(digest, card, config, target, version) if config.cache else None
     cached = _read_cache(entry)
     if cached is not None:
-        data, engine_card = cached
-        compiled, checked = Compiled(data, ()), "when it was first built"
+        data, engine_card, checked = cached
+        compiled = Compiled(data, ())
+        if checked != NOT_CHECKED:
+            checked = f"when it was first built: {checked}"
     else:
         network = _lower(source, card, config)
         compiled = compile_network(network, target, progress)
         engine_card = _make_card(network, target, version, digest, config, compiled.data)
-        checked = "no"
+        checked = NOT_CHECKED
         if config.check:
             checked = _check(compiled.data, engine_card, network, read_network(source, card))
-        _keep(entry, compiled.data, engine_card)
+        _keep(entry, compiled.data, engine_card, checked)
     path = output or Path(default_name(engine_card))
     try:
         _write_pair(path, compiled.data, engine_card)
@@ -313,7 +321,7 @@ def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxN
     else:
         engine, what = network.on_cpu(), "its graph in ONNX Runtime"
     result = compare(engine, reference.on_cpu(), draw_samples(), _sample_size(card))
-    if result.agreement < MIN_AGREEMENT[card.precision]:
+    if not result.passes(MIN_AGREEMENT[card.precision], MAX_DIFFERENCE[card.precision]):
         raise BuildError(
             f"{what}, in {card.precision}, finds other text than ONNX Runtime in fp32: "
             f"{result}; try fp32 (fp16: build from the checkpoint; int8 and fp8: more images)"
@@ -349,23 +357,27 @@ def _cache_entry(
     return folder / f"{name[:32]}.blob"
 
 
-def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard] | None:
+def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard, str] | None:
+    """The engine, its card, and what was checked; None where it is missing or damaged."""
     if entry is None:
         return None
     try:
-        card = EngineCard.from_json(card_path(entry).read_text(encoding="utf-8"))
+        fields = read_json(card_path(entry), MAX_CARD_BYTES)
+        card, checked = EngineCard.from_fields(fields["card"]), str(fields["checked"])
         data = entry.read_bytes()
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return (data, card) if hashlib.sha256(data).hexdigest() == card.sha256 else None
+    return (data, card, checked) if hashlib.sha256(data).hexdigest() == card.sha256 else None
 
 
-def _keep(entry: Path | None, data: bytes, card: EngineCard) -> None:
+def _keep(entry: Path | None, data: bytes, card: EngineCard, checked: str) -> None:
     """Store an engine in the cache; a cache that cannot be written is only a warning."""
     if entry is None:
         return
+    record = json.dumps({"checked": checked, "card": dataclasses.asdict(card)})
     try:
-        _write_pair(entry, data, card)
+        write_atomically(entry, lambda temporary: temporary.write_bytes(data))
+        write_atomically(card_path(entry), lambda temporary: temporary.write_text(record, "utf-8"))
         prune_cache(entry.parent, MAX_CACHE_BYTES)
     except OSError as error:
         logger.warning("the engine is not kept in the cache: %s", error)

@@ -17,9 +17,13 @@ MIN_IOU = 0.8
 """Minimum intersection over union at which two upright boxes count as the same."""
 
 
+MIN_BOXES = 5
+"""Boxes, expected and found together, from which their agreement says something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Number of boxes that two engines found, and that both found."""
+    """Number of boxes that two engines found and that both found, and how far their maps differ."""
 
     num_expected: int
     """Number of boxes of the reference."""
@@ -30,18 +34,35 @@ class Comparison:
     num_same: int
     """Number of boxes that both found."""
 
+    map_difference: float
+    """Largest difference of a probability, in [0, 1]."""
+
     @property
     def agreement(self) -> float:
-        """2 same / (expected + found), in [0, 1]; 1 if neither found anything."""
+        """2 same / (expected + found), in [0, 1]; 0 where neither found anything."""
         total = self.num_expected + self.num_found
-        return 2 * self.num_same / total if total else 1.0
+        return 2 * self.num_same / total if total else 0.0
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether there are enough boxes to judge by them."""
+        return self.num_expected + self.num_found >= MIN_BOXES
+
+    def passes(self, min_agreement: float, max_difference: float) -> bool:
+        """Whether the engines agree: by their boxes, or by their maps where there are too few."""
+        if self.has_boxes:
+            return self.agreement >= min_agreement
+        return self.map_difference <= max_difference
 
     def __str__(self) -> str:
-        return f"{self.num_same} of {self.num_expected} boxes the same, {self.num_found} found"
+        boxes = f"{self.num_same} of {self.num_expected} boxes the same, {self.num_found} found"
+        if self.has_boxes:
+            return boxes
+        return f"{boxes}: too few to judge by; probabilities differ by {self.map_difference:.2g}"
 
 
 def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePolicy) -> Comparison:
-    """Detect text with two engines, and count the boxes that both find.
+    """Detect text with two engines, count the boxes that both find, and compare their maps.
 
     Args:
         engine: Engine to check.
@@ -52,13 +73,16 @@ def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePo
     Raises:
         EngineError: An engine cannot run.
     """
-    expected, found, same = 0, 0, 0
+    expected, found, same, difference = 0, 0, 0, 0.0
     detectors = Detector(reference, size=size), Detector(engine, size=size)
     for image in images:
-        first, second = (detector.detect(image) for detector in detectors)
+        first, second = (detector.detect(image, prob_map=True) for detector in detectors)
         expected, found = expected + len(first), found + len(second)
         same += count_same(first, second)
-    return Comparison(expected, found, same)
+        assert first.prob_map is not None
+        assert second.prob_map is not None
+        difference = max(difference, float(np.abs(first.prob_map - second.prob_map).max()))
+    return Comparison(expected, found, same, difference)
 
 
 def count_same(expected: Detections, found: Detections) -> int:
