@@ -69,8 +69,32 @@ def test_folder_to_folder(model: str, photo: str, tmp_path: Path) -> None:
         )
         == 0
     )
-    assert sorted(path.name for path in target.iterdir()) == ["a.png", "a_2.png", "b.jpg"]
-    assert len(results.read_text(encoding="utf-8").splitlines()) == 3
+    drawn = sorted(str(path.relative_to(target)) for path in target.rglob("*.*"))
+    assert drawn == ["a.png", "b.jpg", "sub/a.png"]
+    records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    pictures = {record["image"]: record["picture"] for record in records}
+    assert pictures == {str(folder / name): str(target / name) for name in drawn}
+
+
+def test_pictures_keep_the_folders_of_the_input(model: str, tmp_path: Path) -> None:
+    for name in ("in/x/a.png", "in/y/a.png", "more/x/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name), scene())
+    target = tmp_path / "out"
+    inputs = [str(tmp_path / "in" / "*" / "*.png"), str(tmp_path / "more")]
+    assert main(["detect", *inputs, "--model", model, "--save", str(target)]) == 0
+    drawn = sorted(str(path.relative_to(target)) for path in target.rglob("*.png"))
+    assert drawn == ["x/a.png", "x/a_2.png", "y/a.png"]
+
+
+def test_coordinates_have_two_decimals(
+    model: str, photo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", photo, "--model", model, "--json", "-", "--polygons"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    for numbers, decimals in ((record["quads"], 2), (record["polygons"], 2), (record["scores"], 4)):
+        for number in np.concatenate([np.ravel(each) for each in numbers]).tolist():
+            assert number == round(number, decimals)
 
 
 def test_many_pictures_do_not_fit_into_one_file(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from .. import __version__
 from ..errors import DBNetError, did_you_mean
 from ..extras import EXTRAS, PACKAGES, install_hint
 from ..images.load import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from .console import INTERRUPTED, SUCCESS, err, fail
+from .console import INTERRUPTED, SUCCESS, err, fail, prepare_terminal
 
 COMMANDS = {  # name: (where, what it does, an example)
     "detect": ("detect:detect", "Find text in images, videos and streams.",
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: The command and its arguments; those of the process if left out.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    prepare_terminal()
     try:
         tokens = _with_command(sys.argv[1:] if arguments is None else arguments)
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -77,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         if message is None:
             raise
         return fail(message)
-    except OSError as error:  # a full disk, most often
-        return _fail_to_write(error)
+    except (OSError, MemoryError) as error:  # a full disk, most often
+        return _fail_for_want(error)
     except (CycloptsError, DBNetError, ValueError) as error:
         return fail(" ".join(str(error).split()))
     return result if isinstance(result, int) else SUCCESS
@@ -116,7 +115,10 @@ def _missing_library(error: ImportError) -> str | None:
     return f"this command needs {PACKAGES.get(library, name)}; {install_hint(name)}"
 
 
-def _fail_to_write(error: OSError) -> int:
+def _fail_for_want(error: OSError | MemoryError) -> int:
+    """Say that the disk is full or a file is not there, or that memory ran out."""
+    if isinstance(error, MemoryError):
+        return fail("there is not enough memory; use a smaller size or batch")
     try:
         sys.stdout.flush()
     except OSError:  # what is left goes nowhere, or Python would try once more at its end

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from ..building.build import BuildConfig, BuiltEngine, build_engine
-from .console import err, out
+from .console import err, line, out
 
 DEFAULT = BuildConfig()
 
@@ -41,7 +41,7 @@ def build(
     triton
         Also write a model repository for Triton Inference Server to this folder.
     verbose
-        Print the network's layers, and all that TensorRT has to say.
+        Print the network's layers and TensorRT's log.
     """
     if verbose:
         logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
@@ -52,7 +52,8 @@ def build(
         from ..building.triton import write_repository
 
         folder = write_repository(triton, built.path, built.card)
-        out.print(f"model repository: [bold]{triton}[/bold], model {folder.name}", soft_wrap=True)
+        parts = ("model repository: ", (triton, "bold"), ", model ", (folder.name, ""))
+        out.print(line(*parts), soft_wrap=True)
 
 
 def main() -> int:
@@ -65,21 +66,21 @@ def main() -> int:
 def _print(built: BuiltEngine, verbose: bool) -> None:
     if verbose:
         for kind, count in built.layers:
-            out.print(f"{count:6d}  {kind}")
+            out.print(line(f"{count:6d}  ", (kind, "")))
     card = built.card
     size = built.path.stat().st_size / 1e6
     cached = ", from the cache" if built.from_cache else ""
-    out.print(f"[bold]{built.path}[/bold]  {size:.1f} MB{cached}", soft_wrap=True)
+    out.print(line((built.path, "bold"), f"  {size:.1f} MB{cached}"), soft_wrap=True)
     ranges = " to ".join(f"{batch}x3x{height}x{width}" for batch, height, width in card.shapes[::2])
     gpus = ", ".join(card.compute_capabilities)
     out.print(
         f"{card.backend} {card.version}, {card.precision}, GPUs {gpus}, {ranges}", soft_wrap=True
     )
-    out.print(f"checked: {built.checked}", soft_wrap=True)
+    out.print(line("checked: ", (built.checked, "")), soft_wrap=True)
 
 
 class _BuildProgress:
-    """A bar for each phase under way, on a terminal; called from TensorRT's threads."""
+    """One progress bar per phase under way, on a terminal; called from TensorRT's threads."""
 
     def __init__(self) -> None:
         self._progress = Progress(

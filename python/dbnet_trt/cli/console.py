@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal: where commands print, what they print with, and how they end."""
+"""The terminal: consoles, exit codes, and names that others chose."""
 
 from __future__ import annotations
+
+import logging
+import sys
+import unicodedata
 
 from rich.console import Console
 from rich.progress import (
@@ -12,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 SUCCESS = 0
 SOME_FAILED = 1
@@ -23,16 +28,56 @@ ERROR = 2
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended: the shell's."""
 
-out = Console(highlight=False)
+out = Console(highlight=False, emoji=False)
 """Results."""
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 """Progress, summaries, warnings and errors."""
 
 
-def escape(text: str) -> str:
-    """Return text that rich prints as it is."""
-    return text.replace("[", "\\[")
+_BIDI_CONTROLS = frozenset(
+    "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+_HIDDEN = frozenset(("Cc", "Zl", "Zp"))
+
+
+def visible(text: object) -> str:
+    """Return text in one line whose control characters are shown, as in "\\x1b".
+
+    Names of files are data: they must not move the cursor, fake a line, or run backwards.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _HIDDEN or character in _BIDI_CONTROLS
+        else character
+        for character in str(text)
+    )
+
+
+def line(*parts: str | tuple[object, str]) -> Text:
+    """Return a line for a console.
+
+    Args:
+        parts: Texts, and pairs of something that others named and a style, as in (path, "bold").
+            Nothing in them is taken for markup.
+    """
+    shown = [part if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts]
+    return Text.assemble(*shown)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+def prepare_terminal() -> None:
+    """Log to standard error, and let no character of a name end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def number(count: int, noun: str) -> str:
@@ -42,7 +87,7 @@ def number(count: int, noun: str) -> str:
 
 def fail(message: str) -> int:
     """Print an error in one line and return its exit code."""
-    err.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    err.print(line(("error:", "red"), " ", (message, "")), soft_wrap=True)
     return ERROR
 
 

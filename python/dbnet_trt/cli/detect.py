@@ -13,10 +13,11 @@ from cyclopts import Parameter
 from ..detections import Detections
 from ..errors import ImageError
 from ..images import video
+from ..images.decode import MAX_PIXELS
 from ..images.load import Image, find_sources, load_image
-from .console import SOME_FAILED, SUCCESS, err, escape, number, out, progress_bar
+from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar
 from .options import DEFAULT_OPTIONS, RunOptions
-from .outputs import ResultWriter
+from .outputs import ResultWriter, Targets
 
 
 def detect(
@@ -25,6 +26,8 @@ def detect(
     *,
     save: Path | None = None,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     every_frame: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
@@ -35,9 +38,15 @@ def detect(
     inputs
         Images, videos, folders, globs, the number of a camera (0), or a stream (rtsp://…).
     save
-        Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder.
+        Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder,
+        which gets the folders of the input.
     json
-        Write one line of JSON per image: to a file, or "-" for standard output.
+        Write one line of JSON per image: to a file, or "-" for standard output. A file that holds
+        results is not replaced.
+    overwrite
+        Replace the file of --json.
+    resume
+        Go on behind the lines of --json: images that it has are skipped.
     every_frame
         Process every frame of a camera or stream. By default stale frames are skipped, so that
         results keep up with the camera; frame numbers show what was skipped.
@@ -47,12 +56,15 @@ def detect(
     detector = options.open_detector()
     size = options.size(detector.card)
     totals = _Totals()
+    targets = Targets(save, json, overwrite=overwrite, resume=resume)
     with (
-        ResultWriter(save, json, sources) as outputs,
+        ResultWriter(targets, inputs, sources) as outputs,
         progress_bar("rate", transient=True, disable=_is_one_image(sources)) as progress,
     ):
+        sources = [source for source in sources if source not in outputs.done]
         task = progress.add_task("detecting", total=_count(sources), rate="")
-        for name, frame, image in _read(sources, every_frame, totals):
+        max_pixels = options.max_pixels or MAX_PIXELS
+        for name, frame, image in _read(sources, every_frame, max_pixels, totals):
             found = detector.detect(image, size=size)
             totals.images += 1
             totals.texts += len(found)
@@ -77,7 +89,7 @@ class _Totals:
 
     def fail(self, error: ImageError) -> None:
         self.failures.append(str(error))
-        err.print(f"[red]skipped:[/red] {escape(str(error))}", soft_wrap=True)
+        err.print(line(("skipped:", "red"), " ", (error, "")), soft_wrap=True)
 
     def summary(self) -> str:
         failed = f", {len(self.failures)} skipped" if self.failures else ""
@@ -85,7 +97,7 @@ class _Totals:
 
 
 def _read(
-    sources: list[str], every_frame: bool, totals: _Totals
+    sources: list[str], every_frame: bool, max_pixels: int, totals: _Totals
 ) -> Iterator[tuple[str, int | None, Image]]:
     """(name, number of the frame or None, image) of each image that can be read."""
     for source in sources:
@@ -96,7 +108,7 @@ def _read(
                 for frame, image in video.newest(frames) if keep_up else frames:
                     yield source, frame, image
             else:
-                yield source, None, load_image(source)
+                yield source, None, load_image(source, max_pixels=max_pixels)
         except ImageError as error:
             totals.fail(error)
 
@@ -117,7 +129,7 @@ def _is_one_image(sources: list[str]) -> bool:
 
 
 def _print_found(name: str, found: Detections) -> None:
-    out.print(f"[bold]{escape(name)}[/bold]: {number(len(found), 'text')}", soft_wrap=True)
+    out.print(line((name, "bold"), f": {number(len(found), 'text')}"), soft_wrap=True)
     for text in found.in_reading_order():
         corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
-        out.print(f"  {text.score:.2f}  {corners}", soft_wrap=True, highlight=False)
+        out.print(f"  {text.score:.2f}  {corners}", soft_wrap=True)

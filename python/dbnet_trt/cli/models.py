@@ -14,7 +14,7 @@ from ..detector import Detector
 from ..engines.engine_card import EngineCard, read_engine_card
 from ..errors import DBNetError
 from ..settings import CpuConfig
-from .console import escape, out
+from .console import line, out
 
 
 def info(model: str = zoo.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
@@ -37,14 +37,14 @@ def info(model: str = zoo.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
 
 
 def _print_card(card: ModelCard | EngineCard, title: str) -> None:
-    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table = Table(title=line((title, "")), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for each in fields(card):
         value = getattr(card, each.name)
         if each.name not in ("name", "model") and value != "":
             shown = ", ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
-            table.add_row(each.name, escape(shown))
+            table.add_row(each.name, line((shown, "")))
     out.print(table)
 
 
@@ -59,9 +59,9 @@ def models() -> None:
     for name, model in zoo.MODELS.items():
         card, default = model.card, " (default)" if name == zoo.DEFAULT_MODEL else ""
         what = f"one outline per {card.text_level}, short side {card.short_side}; {card.license}"
-        out.print(f"[bold]{name}[/bold]{default}  {what}", soft_wrap=True)
+        out.print(line((name, "bold"), f"{default}  {what}"), soft_wrap=True)
         try:
             path, _ = zoo.find_model(name)
-            out.print(f"  {escape(str(path))}", soft_wrap=True, highlight=False)
+            out.print(line("  ", (path, "")), soft_wrap=True)
         except DBNetError as error:
-            out.print(f"  {escape(str(error))}", soft_wrap=True, style="dim")
+            out.print(line("  ", (error, "dim")), soft_wrap=True)

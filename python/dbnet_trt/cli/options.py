@@ -30,6 +30,9 @@ class RunOptions:
     short_side: int | None = None
     """Short side of the image in the network, in pixels; more finds smaller text, slower."""
 
+    max_pixels: int | None = None
+    """Largest image file that is decoded, in pixels (width x height); 178956970 if left out."""
+
     cpu: Annotated[CpuConfig, Parameter(name="*")] = CpuConfig()
     """How an ONNX file runs on the CPU."""
 
@@ -42,7 +45,14 @@ class RunOptions:
         """Open the detector that these options describe, for polygons in any case if asked."""
         options = PostprocessOptions(**self.postprocess)
         options["polygons"] = bool(options.get("polygons")) or polygons
-        return Detector(self.model, device=self.device, card=self.card, cpu=self.cpu, **options)
+        return Detector(
+            self.model,
+            device=self.device,
+            card=self.card,
+            cpu=self.cpu,
+            max_pixels=self.max_pixels,
+            **options,
+        )
 
     def size(self, card: ModelCard) -> SizePolicy | None:
         """Return the size policy that is asked for, if one is."""

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..synth.scenes import SynthConfig, write_scenes
-from .console import out
+from .console import line, out
 
 DEFAULT_SCENES = SynthConfig()
 
@@ -27,11 +27,11 @@ def synth(
     Parameters
     ----------
     folder
-        Gets images/ and samples.jsonl; train on it as jsonl:FOLDER/samples.jsonl.
+        Where images/ and samples.jsonl are written; train on jsonl:FOLDER/samples.jsonl.
     count
         Number of pictures.
     processes
         Processes that draw; the pictures do not depend on it.
     """
     file = write_scenes(folder, count, config=config, processes=processes)
-    out.print(f"[bold]{file}[/bold]  {count} pictures", soft_wrap=True, highlight=False)
+    out.print(line((file, "bold"), f"  {count} pictures"), soft_wrap=True)

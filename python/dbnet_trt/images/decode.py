@@ -73,7 +73,10 @@ def decode(
     if header.kind == "PNG":
         data = png.without_texts(data)
     if header.has_alpha:
-        return _decode_with_alpha(data, name, header, upright)
+        try:
+            return _decode_with_alpha(data, name, header, upright)
+        except MemoryError:
+            raise ImageError(f"{name}: there is not enough memory for its pixels") from None
     return np.asarray(_decode(data, name, _flags(upright)), np.uint8)
 
 
