@@ -116,8 +116,8 @@ class ModelCard:
     """Scores of the weights on public data, each with the command that measures it."""
 
     sha256: str = ""
-    """SHA-256 of the ONNX file and of the weights beside it; "" if the card is inside the file, or if
-    it is unknown."""
+    """SHA-256 of the ONNX file and of the weights beside it; "" if the card is inside the file, or
+    if it is unknown."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

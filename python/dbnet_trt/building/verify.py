@@ -34,8 +34,8 @@ class Comparison:
     num_same: int
     """Number of boxes that both found."""
 
-    map_difference: float
-    """Largest difference of a probability, in [0, 1]."""
+    map_difference: float = 1.0
+    """Largest difference of a probability, in [0, 1]; 1 where maps were not compared."""
 
     @property
     def agreement(self) -> float:

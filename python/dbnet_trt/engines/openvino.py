@@ -27,7 +27,7 @@ from ..extras import import_backend
 from ..settings import CpuConfig, Precision
 from .onnx_model import to_maps
 from .openvino_cache import CompiledModels
-from .processes import check_process
+from .processes import check_process, keep_in_forks
 
 CPU_PROPERTIES = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 """Of a CPU; compiled models are for one kind."""
@@ -79,6 +79,7 @@ class OpenVinoEngine:
         self._input_name, self._output_name = input_name, output_name
         self._compiled: OrderedDict[tuple[int, ...], _RequestPool] = OrderedDict()
         self._lock = threading.Lock()
+        keep_in_forks(self)
         self.card = card
         self.description = f"OpenVINO {ov.__version__.split('-')[0]}, CPU, {precision}"
 
@@ -91,6 +92,12 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f'OpenVINO failed on "{self.card.name}": {error}') from error
         return to_maps(output, batch, self.card)
+
+    def native_objects(self) -> Iterator[Any]:
+        """Yield what must not be destroyed in a forked process."""
+        yield from (self._core, self._model)
+        for pool in list(self._compiled.values()):
+            yield from pool.native_objects()
 
     def _choose_precision(self, precision: Precision) -> Precision:
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -141,6 +148,9 @@ class _RequestPool:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._free: list[Any] = []
+
+    def native_objects(self) -> Iterator[Any]:
+        yield from (self._compiled, *self._free)
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:
