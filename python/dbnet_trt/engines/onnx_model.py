@@ -45,6 +45,13 @@ def read_model(
     Raises:
         EngineError: As `load_onnx`.
     """
+    try:
+        return _read_model(path, card)
+    except UnicodeDecodeError as error:  # protobuf looks at a name only when it is asked for
+        raise EngineError(f"{path} is a broken ONNX file: a name in it is not UTF-8") from error
+
+
+def _read_model(path: Path, card: ModelCard | None) -> tuple[onnx.ModelProto, ModelCard, str, str]:
     data = _read(path)
     model = _parse(path, data)
     digest = digest_model(data, model, path)
@@ -136,13 +143,20 @@ def flush_denormals(model: onnx.ModelProto) -> int:
         try:
             values = onnx.numpy_helper.to_array(tensor)
         except Exception as error:  # of NumPy, of protobuf or of onnx
-            raise EngineError(f'the weight "{tensor.name}" is damaged: {error}') from error
+            raise EngineError(f"a weight is damaged: {error}") from error
         denormal = (values != 0) & (np.abs(values) < np.finfo(np.float32).smallest_normal)
         if denormal.any():
             num_flushed += int(denormal.sum())
             flushed = np.where(denormal, np.float32(0), values)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(flushed, tensor.name))
+            _replace(tensor, flushed)
     return num_flushed
+
+
+def _replace(tensor: onnx.TensorProto, values: NDArray[np.float32]) -> None:
+    """Give a tensor other values; its name stays, which may be one that Python cannot read."""
+    for field in ("float_data", "raw_data"):
+        tensor.ClearField(field)
+    tensor.raw_data = values.astype("<f4").tobytes()
 
 
 def serialize(model: onnx.ModelProto, path: Path) -> bytes:

@@ -44,7 +44,10 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = config.num_threads
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            # Its fallback prints to standard output, and tries the same again.
+            self._session = ort.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # its exceptions have no common base
             raise EngineError(f'ONNX Runtime cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
