@@ -58,7 +58,7 @@ def test_values_are_checked(fields: dict[str, object], message: str) -> None:
     [
         ("{", "must be JSON"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"name": "a", "scale": NaN}', "NaN is not a number of JSON"),
+        ('{"name": "a", "scale": NaN}', "NaN, which is no JSON number"),
         ('{"name": "a", "scale": 1e999}', "scale must be a finite number"),
         ('{"name": "a", "unclip_ratio": "x"}', "unclip_ratio must be a number"),
         ('{"name": 3}', "name must be a text"),
@@ -79,7 +79,7 @@ def test_reading_a_file(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"card\.json"):
         read_card(path)
     path.write_text("no json", encoding="utf-8")
-    with pytest.raises(EngineError, match="must be JSON"):
+    with pytest.raises(EngineError, match="to be a model card in JSON"):
         read_card(path)
     card = dataclasses.replace(ModelCard(name="a"), sha256="00")
     path.write_text(card.to_json(), encoding="utf-8")
@@ -89,9 +89,9 @@ def test_reading_a_file(tmp_path: Path) -> None:
 def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     for data, message in (
-        (b"\xff\xfe\x00", r"card\.json must be JSON in UTF-8"),
-        (b"[" * 200_000, r"card\.json must be JSON, is nested too deeply"),
-        (b" " * (1 << 20) + b"{}", "has more than 1048576 bytes"),
+        (b"\xff\xfe\x00", r"card\.json to be a model card in JSON; got .*utf-8"),
+        (b"[" * 200_000, r"card\.json to be a model card in JSON; got .*nested too deeply"),
+        (b" " * (1 << 20) + b"{}", "to have at most 1048576 bytes"),
     ):
         path.write_bytes(data)
         with pytest.raises(EngineError, match=message):

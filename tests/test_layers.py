@@ -12,7 +12,7 @@ import dbnet_trt
 
 FLOORS = (
     ("_core", "errors", "files", "cache"),
-    ("extras", "settings", "json_text"),
+    ("extras", "settings"),
     ("card", "images"),
     ("detections", "zoo"),
     ("engines",),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import EngineError, did_you_mean
-from .json_text import MAX_CARD_BYTES, parse_json, read_json
+from .files import parse_json, read_json
 from .settings import (
     BINARY_THRESHOLD,
     LONG_SIDE_LIMIT,
@@ -29,6 +29,9 @@ from .settings import (
 TextLevel = Literal["", "line", "word"]
 ChannelOrder = Literal["bgr", "rgb"]
 Output = Literal["probability", "logit"]
+
+MAX_CARD_BYTES = 1 << 20
+"""Maximum size of a card's file; cards take about one kilobyte."""
 
 METADATA_KEY = "dbnet_trt.card"
 """Key of the card in an ONNX file's metadata."""
@@ -175,7 +178,11 @@ class ModelCard:
             ValueError: It is not JSON, lacks a name, has a field that no card has, or a value of
                 the wrong kind.
         """
-        return cls.from_fields(parse_json(text, "a model card"))
+        try:
+            fields = parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"a model card must be JSON: {error}") from None
+        return cls.from_fields(fields)
 
     @classmethod
     def from_fields(cls, fields: Any) -> ModelCard:
@@ -207,8 +214,12 @@ def read_card(path: Path) -> ModelCard:
         EngineError: The file cannot be read, or is not a card.
     """
     try:
-        return ModelCard.from_fields(read_json(path, MAX_CARD_BYTES))
-    except (OSError, ValueError) as error:
+        fields = read_json(path, max_bytes=MAX_CARD_BYTES, expected="a model card in JSON")
+    except ValueError as error:  # which names the file
+        raise EngineError(str(error)) from error
+    try:
+        return ModelCard.from_fields(fields)
+    except ValueError as error:
         raise EngineError(f"{path} is not a model card: {error}") from error
 
 

@@ -152,7 +152,7 @@ def test_unreadable_files_are_skipped_and_counted(
         (["--device", "gpu"], "device must be"),
         (["--score-threshold", "2"], "score_threshold must lie between 0 and 1"),
         (["--short-side", "0"], "short_side"),
-        (["--card", "none.json"], "not a model card"),
+        (["--card", "none.json"], "none.json cannot be read"),
     ],
 )
 def test_errors_are_one_line(

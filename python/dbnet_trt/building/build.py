@@ -15,15 +15,14 @@ from typing import Literal
 
 from .._core import cuda_available
 from ..cache import cache_folder, prune_cache
-from ..card import ModelCard
+from ..card import MAX_CARD_BYTES, ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import BACKENDS, EngineCard, Shape, card_path
 from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
-from ..files import write_atomically
-from ..json_text import MAX_CARD_BYTES, read_json
+from ..files import read_json, write_atomically
 from ..settings import MULTIPLE, SizePolicy
 from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
@@ -362,7 +361,7 @@ def _read_cache(entry: Path | None) -> tuple[bytes, EngineCard, str] | None:
     if entry is None:
         return None
     try:
-        fields = read_json(card_path(entry), MAX_CARD_BYTES)
+        fields = read_json(card_path(entry), max_bytes=MAX_CARD_BYTES)
         card, checked = EngineCard.from_fields(fields["card"]), str(fields["checked"])
         data = entry.read_bytes()
     except (OSError, ValueError, TypeError, KeyError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
-from ..json_text import parse_json
+from ..files import parse_json
 
 
 class JsonLines:
@@ -63,7 +63,7 @@ class JsonLines:
         os.ftruncate(self._descriptor, sum(len(line) + 1 for line in lines[:-1]))
         for number, line in enumerate(lines[:-1], 1):
             try:
-                record = parse_json(line)
+                record = parse_json(line.decode())
                 self.done.add(record["image"])
             except (ValueError, TypeError, KeyError):
                 self.close()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..card import ModelCard
+from ..card import MAX_CARD_BYTES, ModelCard
 from ..errors import EngineError
-from ..json_text import MAX_CARD_BYTES, parse_json, read_json
+from ..files import is_file, parse_json, read_json
 
 Shape = tuple[int, int, int]
 """(batch, height, width) of a network's input."""
@@ -57,7 +57,7 @@ class EngineCard:
         Raises:
             ValueError: It is not JSON, or not such a card.
         """
-        return cls.from_fields(parse_json(text, "an engine card"))
+        return cls.from_fields(parse_json(text))
 
     @classmethod
     def from_fields(cls, fields: Any) -> EngineCard:
@@ -134,14 +134,14 @@ def read_engine_card(engine: Path) -> EngineCard:
         EngineError: There is none, or it is broken.
     """
     path = card_path(engine)
-    try:
-        return EngineCard.from_fields(read_json(path, MAX_CARD_BYTES))
-    except FileNotFoundError:
+    if not is_file(path):
         raise EngineError(
             f"{engine} has no card: {path.name} must lie beside it and say what the engine needs; "
             "copy it along, or run dbnet-build again"
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        return EngineCard.from_fields(read_json(path, max_bytes=MAX_CARD_BYTES))
+    except ValueError as error:
         raise EngineError(
             f"{path} is not an engine card ({error}); run dbnet-build again"
         ) from error
