@@ -342,3 +342,48 @@ def test_picture_stays_where_the_new_one_cannot_be_written(
         load.write_image(path, 255 - photo)
     np.testing.assert_array_equal(load_image(path), photo)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def smooth(rng: np.random.Generator) -> np.ndarray:
+    """(480, 640, 3) uint8, as compressible as a photo."""
+    small = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(small, (640, 480)), np.uint8)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_half_a_jpeg_with_its_end_marker(
+    rng: np.random.Generator, share: float, orientation: int
+) -> None:
+    data = with_orientation(encode(smooth(rng), ".jpg"), orientation)
+    cut = data[: int(share * len(data))] + b"\xff\xd9"
+    for upright in (True, False):
+        with pytest.raises(ImageError, match=r"lacks [2-7]\d% of its pixels"):
+            load_image(cut, upright=upright)
+
+
+@pytest.mark.parametrize("gray", [127, 128, 129])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+        [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+        [cv2.IMWRITE_JPEG_QUALITY, 30],
+        [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+        [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422],
+    ],
+)
+def test_flat_gray_is_no_lack_of_pixels(
+    rng: np.random.Generator, gray: int, options: list[int]
+) -> None:
+    for top in (0, 100, 230):
+        image = smooth(rng)
+        image[top:] = gray
+        data = bytes(cv2.imencode(".jpg", image, options)[1])
+        assert load_image(data).shape == image.shape
+        turned = bytes(cv2.imencode(".jpg", np.rot90(image).copy(), options)[1])
+        assert load_image(turned).shape == (640, 480, 3)
+        monochrome = bytes(cv2.imencode(".jpg", image[:, :, 0], options)[1])
+        assert load_image(monochrome).shape == image.shape

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from .alpha import flatten, mark_transparent_gray
-from .formats import png
+from .formats import jpeg, png
 from .formats.dispatch import check_whole, is_known, read_header
 from .formats.header import ImageHeader
 
@@ -23,6 +23,12 @@ MAX_PIXELS = 178_956_970
 """Width x height of the largest image that is decoded: Pillow's limit, 512 MiB of BGR. Formats
 whose decoders take more memory per pixel have a half (WebP, progressive JPEG) or a quarter of it
 (GIF, JPEG 2000, AVIF, HDR)."""
+
+JPEG_FILL = 128
+"""Gray that the decoder puts where a JPEG's data end early."""
+
+MIN_FILLED_SHARE, MIN_FILLED_PIXELS = 0.1, 1 << 16
+"""Of such gray, before it is looked into: honest images have it as well."""
 
 SIGNATURE_BYTES = 64
 """Of a file, read before the rest to see whether it is an image."""
@@ -77,7 +83,15 @@ def decode(
             return _decode_with_alpha(data, name, header, upright)
         except MemoryError:
             raise ImageError(f"{name}: there is not enough memory for its pixels") from None
-    return np.asarray(_decode(data, name, _flags(upright)), np.uint8)
+    image = np.asarray(_decode(data, name, _flags(upright)), np.uint8)
+    if header.kind == "JPEG":
+        share = _filled_share(image, header.orientation if upright else 1)
+        if share > MIN_FILLED_SHARE and not jpeg.ends_in_pattern(data):
+            raise ImageError(
+                f"{name}: the JPEG lacks {share:.0%} of its pixels, its data end early; copy or "
+                "download it again"
+            )
+    return image
 
 
 def check_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -147,6 +161,27 @@ def describe_other(data: bytes) -> str:
         "not an image, or one of a kind that OpenCV does not read "
         "(JPEG, PNG, WebP, BMP and TIFF of 8 or 16 bits are read)"
     )
+
+
+def _filled_share(image: NDArray[np.uint8], orientation: int) -> float:
+    """Share of a JPEG, from its last row, that is the gray which the decoder puts for no data.
+
+    Args:
+        image: (H, W, 3) uint8, turned as `orientation` says.
+        orientation: EXIF orientation; 1 for pixels as stored.
+
+    Returns:
+        In [0, 1]; 0 where the area is too small to tell.
+    """
+    is_swapped, flip = _TURNS.get(orientation, (False, None))
+    stored = image[::-1] if flip in (0, -1) else image
+    stored = stored[:, ::-1] if flip in (1, -1) else stored
+    stored = stored.swapaxes(0, 1) if is_swapped else stored
+    count = 0
+    while count < len(stored) and (stored[-1 - count] == JPEG_FILL).all():
+        count += 1
+    is_large = count * stored.shape[1] >= MIN_FILLED_PIXELS
+    return count / len(stored) if is_large else 0.0
 
 
 def check_num_pixels(width: int, height: int, name: str, max_pixels: int, weight: int = 1) -> None:

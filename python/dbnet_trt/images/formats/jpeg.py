@@ -23,6 +23,10 @@ _END, _SCAN, _RESTART_INTERVAL, _APP1 = 0xD9, 0xDA, 0xDD, 0xE1
 BLOCK = 8
 """Side of the blocks of a JPEG, in pixels."""
 
+PATTERN_BYTES = 130
+MAX_PERIOD = 64
+"""Bytes at the end of a scan that are looked at, and their longest period."""
+
 MIN_SHARE = 0.9
 """Share of the fewest possible bits below which pixels are missing for certain."""
 
@@ -103,6 +107,27 @@ def check(data: bytes) -> None:
             f"the JPEG lacks most of its pixels: {num_bits // 8} bytes of them, "
             f"at least {min_bits // 8} expected; copy or download it again"
         )
+
+
+def ends_in_pattern(data: bytes) -> bool:
+    """Whether the pixels of the first scan end in the same few bits again and again.
+
+    Flat areas are coded so: 12 to 32 bits for each 16x16 pixels, mostly. True as well where that
+    is not known, with restart markers and in scans of a few bytes.
+
+    Args:
+        data: A whole JPEG.
+    """
+    for kind, at in _segments(data):
+        if kind == _RESTART_INTERVAL:
+            return True
+        if kind == _SCAN:
+            start, end = _scan_extent(data, at)
+            tail = data[max(start, end - PATTERN_BYTES) : end - 2]  # but for the padding
+            periods = range(1, MAX_PERIOD + 1)
+            short = len(tail) < PATTERN_BYTES - 2
+            return short or any(tail[period:] == tail[:-period] for period in periods)
+    return True
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
