@@ -68,7 +68,20 @@ def test_json_keeps_every_bit(rng: np.random.Generator) -> None:
     assert len(Detections.from_json(Detections.empty().to_json())) == 0
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"quads": []}', '{"quads": 1, "scores": "a"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        "[" * 100_000,
+        '{"quads": []}',
+        '{"quads": 1, "scores": "a"}',
+        '{"quads": [NaN], "scores": [1]}',
+        '{"quads": [], "scores": [], "polygons": 3}',
+        '{"quads": [], "scores": [], "polygons": [["a"]]}',
+    ],
+)
 def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="quads"):
         Detections.from_json(text)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .files import parse_json
+
 if TYPE_CHECKING:
     import supervision
 
@@ -212,14 +214,14 @@ class Detections:
             ValueError: The text is not such JSON.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             quads = np.array(fields["quads"], np.float32).reshape(-1, 4, 2)
             scores = np.array(fields["scores"], np.float32)
             polygons = fields.get("polygons")
-        except (KeyError, TypeError, ValueError) as error:
+            if polygons is not None:
+                polygons = tuple(np.array(each, np.float32).reshape(-1, 2) for each in polygons)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f'expected JSON with "quads" and "scores": {error!r}') from error
-        if polygons is not None:
-            polygons = tuple(np.array(each, np.float32).reshape(-1, 2) for each in polygons)
         return cls(quads, scores, polygons)
 
     def to_supervision(self) -> supervision.Detections:

@@ -178,3 +178,9 @@ def test_newest_closes_the_camera() -> None:
     next(frames)
     frames.close()
     assert closed.wait(10)
+
+
+def test_frames_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_PIXELS", 100)
+    with pytest.raises(ImageError, match="are too many pixels, at most 100"):
+        next(video.read_frames(str(write(tmp_path / "film.mp4"))))

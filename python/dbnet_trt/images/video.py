@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import ImageError
+from .decode import MAX_PIXELS, check_num_pixels
 from .load import VIDEO_SUFFIXES, Image
 
 WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -21,6 +22,8 @@ WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
 
 COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
 """Of videos whose header counts the frames, rather than letting them be guessed."""
+
+FRAME_SIDES = (3, 4)  # CAP_PROP_FRAME_WIDTH, CAP_PROP_FRAME_HEIGHT
 
 Item = TypeVar("Item")
 
@@ -77,8 +80,8 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
     """The frames of a video file, or of a camera or stream until it ends, numbered from 0.
 
     Raises:
-        ImageError: It cannot be opened, or gives no frame, or, after the last frame, far fewer than
-            its header promises.
+        ImageError: It cannot be opened, its frames are too large, or it gives none, or, after the
+            last frame, far fewer than its header promises.
     """
     import cv2
 
@@ -86,6 +89,9 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
         raise ImageError(f"there is no file {source}")
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
+        if capture.isOpened():
+            width, height = (int(capture.get(field)) for field in FRAME_SIDES)
+            check_num_pixels(width, height, source, MAX_PIXELS)
         got, frame = capture.read() if capture.isOpened() else (False, None)
         if not got:
             what = f"camera {source}" if source.isdecimal() else source
