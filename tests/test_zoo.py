@@ -28,7 +28,7 @@ def test_card_of_a_project_or_a_file(tmp_path: Path) -> None:
     assert zoo.find_card("mmocr").name == "mmocr"  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="one of paddleocr, mmocr"):
         zoo.find_card("paddle")
-    with pytest.raises(EngineError, match=r"none\.json is not a model card"):
+    with pytest.raises(EngineError, match=r"none\.json cannot be read"):
         zoo.find_card("none.json")
 
 
