@@ -12,7 +12,7 @@ from dbnet_trt.data.damaged import check_images
 from dbnet_trt.data.dataset import DataSet
 from dbnet_trt.data.report import choose_samples, draw_sample
 from dbnet_trt.data.samples import Problem, Sample, Text
-from dbnet_trt.data.statistics import measure_health, ribbon_size, spread
+from dbnet_trt.data.statistics import compute_statistics, ribbon_size, spread
 from photos import write_lines, write_photo
 
 BOX = np.array([[10, 20], [60, 20], [60, 40], [10, 40]], np.float64)
@@ -43,7 +43,7 @@ def pictures(report: Path) -> list[np.ndarray]:
 def test_check_of_a_data_set_with_problems(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "out" / "health.html"
+    report = tmp_path / "out" / "check.html"
     assert main(["data", "check", f"icdar2015:{folder}", "--report", str(report)]) == 1
     printed = capsys.readouterr().out
     for row in (
@@ -115,24 +115,24 @@ def test_report_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixtu
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_health_counts(tmp_path: Path) -> None:
+def test_statistics(tmp_path: Path) -> None:
     samples = [
         Sample(tmp_path / "a" / "x.jpg", (Text(BOX), Text(BOX, ignore=True)), (2.0, 0.5)),
         Sample(tmp_path / "b" / "x.jpg", (Text(BOX),)),
         Sample(tmp_path / "y.jpg", ()),
     ]
     problems = [Problem(tmp_path, 1, "", kind) for kind in ("outline", "encoding", "outline")]
-    health = measure_health(DataSet(samples, problems))
-    assert (health.num_images, health.num_texts, health.num_ignored) == (3, 3, 1)
-    np.testing.assert_allclose(health.heights, [10, 20], rtol=1e-6)  # after stretching
-    np.testing.assert_allclose(health.aspects, [10, 2.5], rtol=1e-6)
-    assert health.empty == (tmp_path / "y.jpg",)
-    assert health.same_name == {"x.jpg": [samples[0].image, samples[1].image]}
-    assert health.kinds == [("outline", 2), ("encoding", 1)]
-    table = dict(health.height_table)
+    statistics = compute_statistics(DataSet(samples, problems))
+    assert (statistics.num_images, statistics.num_texts, statistics.num_ignored) == (3, 3, 1)
+    np.testing.assert_allclose(statistics.heights, [10, 20], rtol=1e-6)  # after stretching
+    np.testing.assert_allclose(statistics.aspects, [10, 2.5], rtol=1e-6)
+    assert statistics.empty == (tmp_path / "y.jpg",)
+    assert statistics.same_name == {"x.jpg": [samples[0].image, samples[1].image]}
+    assert statistics.kinds == [("outline", 2), ("encoding", 1)]
+    table = dict(statistics.height_table)
     assert table["8 to 16"] == table["16 to 32"] == 1
     assert sum(table.values()) == 2
-    assert measure_health(DataSet()).num_texts == 0
+    assert compute_statistics(DataSet()).num_texts == 0
 
 
 def test_height_of_curved_text(rng: np.random.Generator) -> None:
@@ -155,12 +155,12 @@ def test_undecodable_images(folder: Path) -> None:
 def test_pictures_are_of_problems_first(tmp_path: Path) -> None:
     samples = [Sample(tmp_path / f"{number}.jpg", ()) for number in range(20)]
     problems = [Problem(tmp_path, 1, "", image=samples[number].image) for number in (3, 7, 11, 13)]
-    health = measure_health(DataSet(samples, problems))
-    names = [int(sample.image.stem) for sample in choose_samples(health, samples, 6)]
+    statistics = compute_statistics(DataSet(samples, problems))
+    names = [int(sample.image.stem) for sample in choose_samples(statistics, samples, 6)]
     assert set(names[:3]) <= {3, 7, 11, 13}
     assert not set(names[3:]) & {3, 7, 11, 13}
     assert len(set(names)) == 6
-    assert len(choose_samples(health, samples, 100)) == 20
+    assert len(choose_samples(statistics, samples, 100)) == 20
     assert [int(sample.image.stem) for sample in spread(samples, 3)] == [0, 10, 19]
 
 
@@ -176,3 +176,17 @@ def test_outlines_are_drawn_where_the_text_is(tmp_path: Path) -> None:
     assert (columns.min(), columns.max()) == pytest.approx((5, 30), abs=1.5)
     assert (rows.min(), rows.max()) == pytest.approx((20, 40), abs=1.5)
     assert np.nonzero(orange)[1].min() == pytest.approx(55, abs=1.5)
+
+
+def test_names_and_problems_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "[red]x\x1b[2J"
+    write_photo(data / "a.png")
+    write_lines(data / "gt_a.txt", "10,20,[blue]")
+    report = tmp_path / "[bold]y\x1b]0;z.html"
+    assert main(["data", "check", f"icdar2015:{data}", "--report", str(report)]) == 1
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    for shown in ("[red]x\\x1b[2J", "[blue]", "[bold]y\\x1b]0;z.html"):
+        assert shown in printed

@@ -6,15 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from ..data.damaged import check_images
 from ..data.open import read_as_is
 from ..data.report import aspect_quantiles, counts, write_report
-from ..data.statistics import Health, measure_health, spread
-from .console import err, out
+from ..data.statistics import Statistics, compute_statistics, spread
+from .console import err, line, out
 
 MAX_PRINTED = 20
 """Problems that are printed; the report lists more."""
@@ -69,36 +68,36 @@ def check(
         disable=not err.is_terminal,
     )
     found.problems += [problem for problem in progress if problem is not None]
-    health = measure_health(found)
+    statistics = compute_statistics(found)
     file = report if report.suffix.lower() in (".html", ".htm") else report / "report.html"
     try:
-        write_report(file, name, health, found.samples, pictures)
+        write_report(file, name, statistics, found.samples, pictures)
     except OSError as error:
         raise ValueError(f"{file} cannot be written: {error.strerror}") from error
-    _print(name, health)
+    _print(name, statistics)
     for note in found.notes:
-        out.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    out.print(f"report with pictures: {file}", soft_wrap=True, markup=False, highlight=False)
-    return 1 if health.problems or not health.num_images else 0
+        out.print(line("note: ", (note, "")), soft_wrap=True)
+    out.print(line("report with pictures: ", (file, "")), soft_wrap=True)
+    return 1 if statistics.problems or not statistics.num_images else 0
 
 
-def _print(name: str, health: Health) -> None:
-    table = Table(title=escape(name), show_header=False, title_justify="left")
+def _print(name: str, statistics: Statistics) -> None:
+    table = Table(title=line((name, "")), show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
     for title, rows in (
-        ("", counts(health)),
-        ("problems: ", health.kinds),
-        ("height in pixels ", health.height_table),
-        ("length over height, ", aspect_quantiles(health)),
+        ("", counts(statistics)),
+        ("problems: ", statistics.kinds),
+        ("height in pixels ", statistics.height_table),
+        ("length over height, ", aspect_quantiles(statistics)),
     ):
         for what, value in rows:
-            table.add_row(title + what, str(value))
+            table.add_row(line((title + what, "")), str(value))
         table.add_section()
     out.print(table)
-    for problem in health.problems[:MAX_PRINTED]:
-        out.print(str(problem), soft_wrap=True, markup=False, highlight=False)
-    if len(health.problems) > MAX_PRINTED:
-        out.print(f"and {len(health.problems) - MAX_PRINTED} more problems")
-    if len(health.heights) == 0:
+    for problem in statistics.problems[:MAX_PRINTED]:
+        out.print(line((problem, "")), soft_wrap=True)
+    if len(statistics.problems) > MAX_PRINTED:
+        out.print(f"and {len(statistics.problems) - MAX_PRINTED} more problems")
+    if len(statistics.heights) == 0:
         out.print("there is no text to learn or find")

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from ..errors import ImageError
 from ..files import write_atomically
-from .console import err, out
+from .console import err, line, out
 from .options import DEFAULT_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _conclude(
     if evaluation.score.num_truths == 0:
         logger.warning("there is no text to find: all is ignored, or there is none")
     for name, value in facts.items():
-        err.print(f"{name}: {value}", style="dim", markup=False, soft_wrap=True)
+        err.print(line(f"{name}: ", (value, "")), style="dim", soft_wrap=True)
     out.print(str(evaluation.score), markup=False, soft_wrap=True)
 
 

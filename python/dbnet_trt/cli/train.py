@@ -13,7 +13,7 @@ from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
 from ..training.config import LOSS_PRESETS, PRESETS, TrainConfig
-from .console import err, out, progress_bar
+from .console import err, line, out, progress_bar
 
 if TYPE_CHECKING:
     from ..training.metrics import Record
@@ -89,7 +89,7 @@ def train(
     with _TrainProgress(config) as progress:
         last = run(config, progress)
     best = last.with_name("best.safetensors")
-    out.print(f"[bold]{best if best.exists() else last}[/bold]", soft_wrap=True, highlight=False)
+    out.print(line((best if best.exists() else last, "bold")), soft_wrap=True)
 
 
 class _TrainProgress:
@@ -146,4 +146,4 @@ def export(
 
     target = export_checkpoint(checkpoint, output, precision=precision)
     size = target.stat().st_size / 1e6
-    out.print(f"[bold]{target}[/bold]  {size:.1f} MB", soft_wrap=True, highlight=False)
+    out.print(line((target, "bold"), f"  {size:.1f} MB"), soft_wrap=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from ..files import write_atomically
 from .samples import Sample, load_sample_image
-from .statistics import Health, spread
+from .statistics import Statistics, spread
 
 PICTURE_SIDE = 1024
 """Maximum long side of the pictures, in pixels."""
@@ -43,29 +43,31 @@ figcaption { font-size: 13px; overflow-wrap: anywhere; }
 """
 
 
-def write_report(file: Path, name: str, health: Health, samples: list[Sample], count: int) -> None:
+def write_report(
+    file: Path, name: str, statistics: Statistics, samples: list[Sample], count: int
+) -> None:
     """Write the report, an HTML file with its pictures inside.
 
     Args:
         file: File to write; its folder is made if it is missing.
         name: Name of the data set.
-        health: Counts and problems of the data set.
+        statistics: Counts and problems of the data set.
         samples: Samples of the data set.
         count: Maximum number of pictures; up to half are of images with problems.
 
     Raises:
         OSError: The file cannot be written.
     """
-    chosen = choose_samples(health, samples, count)
-    figures = "\n".join(_figure(sample, health) for sample in chosen)
+    chosen = choose_samples(statistics, samples, count)
+    figures = "\n".join(_figure(sample, statistics) for sample in chosen)
     title = f"Data set {escape(name)}"
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>
 <body><h1>{title}</h1>
-{_tables(health)}
-{_listing("Problems", health.problems, "ol")}
-{_listing("Images without text", health.empty)}
-{_listing("Names that several files have", _names(health))}
+{_tables(statistics)}
+{_listing("Problems", statistics.problems, "ol")}
+{_listing("Images without text", statistics.empty)}
+{_listing("Names that several files have", _names(statistics))}
 <h2>Pictures</h2>
 <p><span class="counted">Green</span> outlines count,
 <span class="ignored">orange</span> ones are ignored.</p>
@@ -74,9 +76,9 @@ def write_report(file: Path, name: str, health: Health, samples: list[Sample], c
     write_atomically(file, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
-def choose_samples(health: Health, samples: list[Sample], count: int) -> list[Sample]:
+def choose_samples(statistics: Statistics, samples: list[Sample], count: int) -> list[Sample]:
     """Choose samples to show: up to half with problems, the others evenly spread."""
-    troubled = {problem.image for problem in health.problems}
+    troubled = {problem.image for problem in statistics.problems}
     first = spread([sample for sample in samples if sample.image in troubled], (count + 1) // 2)
     others = [sample for sample in samples if sample.image not in troubled]
     return first + spread(others, count - len(first))
@@ -104,10 +106,10 @@ def draw_sample(sample: Sample, side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _figure(sample: Sample, health: Health) -> str:
+def _figure(sample: Sample, statistics: Statistics) -> str:
     ignored = sum(text.ignore for text in sample.texts)
     caption = f"{escape(str(sample.image))}: {len(sample.texts)} texts, {ignored} ignored"
-    for problem in health.problems:
+    for problem in statistics.problems:
         if problem.image == sample.image:
             caption += f'<br><span class="problem">{escape(str(problem))}</span>'
     try:
@@ -121,34 +123,34 @@ def _figure(sample: Sample, health: Health) -> str:
     )
 
 
-def _tables(health: Health) -> str:
+def _tables(statistics: Statistics) -> str:
     return (
-        _table("Counts", counts(health))
-        + _table("Problems by kind", health.kinds)
-        + _table("Text height, pixels", health.height_table)
-        + _table("Length over height", aspect_quantiles(health))
+        _table("Counts", counts(statistics))
+        + _table("Problems by kind", statistics.kinds)
+        + _table("Text height, pixels", statistics.height_table)
+        + _table("Length over height", aspect_quantiles(statistics))
     )
 
 
-def counts(health: Health) -> list[tuple[str, int | str]]:
+def counts(statistics: Statistics) -> list[tuple[str, int | str]]:
     """Rows of the table of counts: (what, how many)."""
-    share = 100 * health.num_ignored / max(health.num_texts, 1)
+    share = 100 * statistics.num_ignored / max(statistics.num_texts, 1)
     return [
-        ("images", health.num_images),
-        ("images without text", len(health.empty)),
-        ("texts", health.num_texts),
-        ("ignored texts", f"{health.num_ignored} ({share:.1f} %)"),
-        ("names of several files", len(health.same_name)),
-        ("problems", len(health.problems)),
+        ("images", statistics.num_images),
+        ("images without text", len(statistics.empty)),
+        ("texts", statistics.num_texts),
+        ("ignored texts", f"{statistics.num_ignored} ({share:.1f} %)"),
+        ("names of several files", len(statistics.same_name)),
+        ("problems", len(statistics.problems)),
     ]
 
 
-def aspect_quantiles(health: Health) -> list[tuple[str, str]]:
+def aspect_quantiles(statistics: Statistics) -> list[tuple[str, str]]:
     """Rows of the table of aspects: (share of the texts, their greatest length over height)."""
-    if not len(health.aspects):
+    if not len(statistics.aspects):
         return []
     return [
-        (f"{100 * share:g} % up to", f"{np.quantile(health.aspects, share):.1f}")
+        (f"{100 * share:g} % up to", f"{np.quantile(statistics.aspects, share):.1f}")
         for share in (0.1, 0.5, 0.9, 0.99)
     ]
 
@@ -161,8 +163,8 @@ def _table(caption: str, rows: Sequence[tuple[str, object]]) -> str:
     return f"<table><caption>{caption}</caption>{body}</table>" if rows else ""
 
 
-def _names(health: Health) -> list[str]:
-    return [f"{name}: {', '.join(map(str, paths))}" for name, paths in health.same_name.items()]
+def _names(statistics: Statistics) -> list[str]:
+    return [f"{name}: {', '.join(map(str, paths))}" for name, paths in statistics.same_name.items()]
 
 
 def _listing(title: str, items: Sequence[object], tag: str = "ul") -> str:

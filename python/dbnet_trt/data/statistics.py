@@ -20,7 +20,7 @@ HEIGHT_BOUNDS = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Statistics:
     """Counts, text sizes and problems of a data set.
 
     Attributes:
@@ -63,8 +63,8 @@ class Health:
         return list(zip(names, counts.tolist(), strict=True))
 
 
-def measure_health(found: DataSet) -> Health:
-    """Compute the statistics of a data set."""
+def compute_statistics(found: DataSet) -> Statistics:
+    """Compute the counts, text sizes and problems of a data set."""
     sizes = [
         ribbon_size(text.polygon * sample.stretch)
         for sample in found.samples
@@ -75,7 +75,7 @@ def measure_health(found: DataSet) -> Health:
     by_name: dict[str, set[Path]] = defaultdict(set)
     for sample in found.samples:
         by_name[sample.image.name].add(sample.image)
-    return Health(
+    return Statistics(
         len(found.samples),
         sum(len(sample.texts) for sample in found.samples),
         sum(text.ignore for sample in found.samples for text in sample.texts),
