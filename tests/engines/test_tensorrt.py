@@ -163,7 +163,7 @@ def test_output_of_another_size(library: FakeTensorRT, path: Path) -> None:
 
 def test_engine_with_more_inputs_than_an_image(library: FakeTensorRT, path: Path) -> None:
     library.engine.missing = ["caption"]
-    with pytest.raises(EngineError, match="wants more than an image: caption"):
+    with pytest.raises(EngineError, match="needs inputs other than an image: caption"):
         open_engine(path).prepare(1, 64, 32)
 
 
@@ -187,7 +187,7 @@ def test_without_cuda_no_tensorrt_object_is_made(
 
 
 def test_cpu_is_an_error(library: FakeTensorRT, path: Path) -> None:
-    with pytest.raises(EngineError, match=r'device="cpu" was asked for; .*onnx'):
+    with pytest.raises(EngineError, match=r'device="cpu" was given; .*onnx'):
         Detector(path, device="cpu")
 
 

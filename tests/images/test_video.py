@@ -46,7 +46,7 @@ def test_files_that_are_not_videos(tmp_path: Path) -> None:
         next(video.read_frames(str(tmp_path / "none.mp4")))
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film")
-    with pytest.raises(ImageError, match="gives no picture"):
+    with pytest.raises(ImageError, match="delivers no frame"):
         next(video.read_frames(str(broken)))
     assert video.count_frames(str(broken)) is None
     assert video.frame_rate(str(broken)) == 25

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs a network: one small protocol, one module a backend."""
+"""Inference engines: two protocols, one module per backend."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..card import ModelCard
 
 
 class Engine(Protocol):
-    """A network, ready to run. May be called from several threads at once."""
+    """A network on arrays in host memory. May be called from several threads at once."""
 
     @property
     def card(self) -> ModelCard:
-        """What the network needs and gives."""
+        """Card of the model: the network's input and output."""
 
     @property
     def description(self) -> str:
@@ -29,7 +29,7 @@ class Engine(Protocol):
             batch: (B, 3, h, w) float32, contiguous; h and w multiples of 32.
 
         Returns:
-            (B, h, w) float32, the caller's own: logits or probabilities, as the card says.
+            (B, h, w) float32, owned by the caller: logits or probabilities, as the card says.
 
         Raises:
             EngineError: The network cannot run on this input.
@@ -38,13 +38,13 @@ class Engine(Protocol):
 
 @runtime_checkable
 class DeviceEngine(Protocol):
-    """What the GPU pipeline needs of a network: it enqueues work on a stream and never waits."""
+    """A network for the GPU pipeline: it enqueues work on a CUDA stream and never waits."""
 
     card: ModelCard
-    """What the network needs and gives."""
+    """Card of the model: the network's input and output."""
 
     description: str
-    """What runs it, for logs: library, version, device, precision."""
+    """Library, version, device and precision, for logs."""
 
     input_is_half: bool
     """Whether the input is float16, else float32."""
@@ -53,16 +53,21 @@ class DeviceEngine(Protocol):
     """Whether the output is float16, else float32."""
 
     def prepare(self, batch: int, height: int, width: int) -> None:
-        """Get ready for a shape: contexts and scratch memory, so that `enqueue` can be captured.
+        """Make contexts and scratch memory for an input shape, so that `enqueue` can be captured.
+
+        Args:
+            batch: Number of images.
+            height: Height of the input in pixels.
+            width: Width of the input in pixels.
 
         Raises:
-            EngineError: The engine does not take this shape; the message names what it takes.
+            EngineError: The engine does not take this shape; the message names the shapes it takes.
         """
 
-    # An engine that frees what it prepared has a method `release(batch, height, width)`, too. It is
-    # called when no graph uses the shape any more; until then graphs hold addresses of its memory.
-    # One that is bound to a GPU tells its number by an attribute `ordinal`. Detectors do not share
-    # engines: one engine, one detector.
+    # An engine that can free what it prepared also has a method `release(batch, height, width)`. It
+    # is called when no graph uses the shape any more; until then graphs hold addresses of its
+    # memory. An engine that is bound to a GPU has an attribute `ordinal`, the GPU's number.
+    # Detectors do not share engines: one engine per detector.
 
     def enqueue(
         self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int

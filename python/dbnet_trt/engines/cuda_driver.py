@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The little of the CUDA driver that engines need: which GPU, its memory, copies."""
+"""The part of the CUDA driver API that engines need: devices, memory, copies, streams."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribut
 
 @cache
 def load_driver() -> Any:
-    """The driver's library.
+    """Load the driver's library.
 
     Raises:
-        EngineError: There is none.
+        EngineError: There is no driver.
     """
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -32,9 +32,9 @@ def load_driver() -> Any:
 
 
 class Device:
-    """A GPU, by its primary context: the one that the CUDA runtime uses, too.
+    """A GPU, used through its primary context, which it shares with the CUDA runtime.
 
-    Memory, copies and streams are for `with device.current():`.
+    Memory, copies and streams must be used within `with device.current():`.
     """
 
     def __init__(self, ordinal: int = 0) -> None:
@@ -53,7 +53,7 @@ class Device:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make it the calling thread's GPU; afterwards the one before is so again."""
+        """Make this the calling thread's GPU for a `with` block, then restore the last one."""
         self._call("cuCtxPushCurrent_v2", self._context)
         try:
             yield
@@ -62,7 +62,7 @@ class Device:
 
     @property
     def compute_capability(self) -> str:
-        """As in "8.6"."""
+        """Compute capability, as in "8.6"."""
         numbers = []
         for attribute in (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR):
             value = ctypes.c_int()
@@ -73,11 +73,11 @@ class Device:
         return "{}.{}".format(*numbers)
 
     def allocate(self, num_bytes: int) -> DeviceMemory:
-        """Memory on the GPU; freed with the object."""
+        """Allocate memory on the GPU, which is freed with the returned object."""
         return DeviceMemory(self, num_bytes)
 
     def upload(self, array: NDArray[Any], pointer: int) -> None:
-        """Copy a contiguous array to the GPU, and wait."""
+        """Copy a contiguous array to a device address, and wait."""
         self._call(
             "cuMemcpyHtoD_v2",
             ctypes.c_uint64(pointer),
@@ -86,7 +86,7 @@ class Device:
         )
 
     def download(self, pointer: int, array: NDArray[Any]) -> None:
-        """Fill a contiguous array from the GPU, and wait."""
+        """Fill a contiguous array from a device address, and wait."""
         self._call(
             "cuMemcpyDtoH_v2",
             ctypes.c_void_p(array.ctypes.data),
@@ -95,7 +95,7 @@ class Device:
         )
 
     def create_stream(self) -> int:
-        """Handle of a new stream, which lives as long as the process."""
+        """Create a stream, which lives as long as the process, and return its handle."""
         stream = ctypes.c_void_p()
         self._call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(0))
         return stream.value or 0
@@ -116,7 +116,7 @@ class Device:
 
 
 class DeviceMemory:
-    """Bytes on a GPU, aligned to 256."""
+    """Memory on a GPU, aligned to 256 bytes."""
 
     def __init__(self, device: Device, num_bytes: int) -> None:
         self.num_bytes = max(1, num_bytes)
@@ -126,7 +126,7 @@ class DeviceMemory:
 
     @property
     def pointer(self) -> int:
-        """Its address."""
+        """Device address of the memory."""
         return self._pointer.value
 
     def __del__(self) -> None:

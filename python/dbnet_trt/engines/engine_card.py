@@ -18,36 +18,36 @@ Shape = tuple[int, int, int]
 """(batch, height, width) of a network's input."""
 
 BACKENDS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-"""Names of the libraries in Python, and in prose."""
+"""Names of the libraries: of the Python module, and for messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCard:
-    """Contents of an engine file, and where it runs."""
+    """Description of an engine file: its model, the library that built it, and its GPUs."""
 
     model: ModelCard
-    """What the network needs and gives."""
+    """Card of the model: the network's input and output."""
 
     backend: str
-    """The library that built it and runs it: "tensorrt" or "tensorrt_rtx"."""
+    """Library that built the engine and runs it: "tensorrt" or "tensorrt_rtx"."""
 
     version: str
     """Exact version of that library."""
 
     compute_capabilities: tuple[str, ...]
-    """The GPUs it runs on, as in ("8.6", "8.9")."""
+    """Compute capabilities of the GPUs that it runs on, as in ("8.6", "8.9")."""
 
     precision: str
     """Arithmetic of the network: fp32, fp16, int8 or fp8."""
 
     shapes: tuple[Shape, Shape, Shape]
-    """The smallest, the best and the largest input, each (batch, height, width)."""
+    """Smallest, optimal and largest input, each (batch, height, width)."""
 
     sha256: str
     """SHA-256 of the engine file."""
 
     def to_json(self) -> str:
-        """The card as JSON text."""
+        """Return the card as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
@@ -55,7 +55,7 @@ class EngineCard:
         """Read a card from JSON text.
 
         Raises:
-            ValueError: It is not JSON, or not such a card.
+            ValueError: The text is not JSON, or not an engine card.
         """
         return cls.from_fields(parse_json(text))
 
@@ -64,7 +64,7 @@ class EngineCard:
         """Read a card from a JSON object.
 
         Raises:
-            ValueError: It is not such a card.
+            ValueError: The object is not an engine card.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(fields, dict) or set(fields) != names:
@@ -89,15 +89,15 @@ class EngineCard:
         return cls(**{**fields, **parts, "shapes": (smallest, best, largest)})
 
     def check(self, engine: str, version: str, compute_capability: str) -> None:
-        """Check that the engine runs with a library and on a GPU.
+        """Check that the engine runs with a version of its library and on a GPU.
 
         Args:
             engine: The engine's name, for the message.
-            version: Of the installed library named `backend`.
-            compute_capability: Of the GPU, as in "8.6".
+            version: Version of the installed library named `backend`.
+            compute_capability: Compute capability of the GPU, as in "8.6".
 
         Raises:
-            EngineError: It does not.
+            EngineError: It was built for another version or GPU.
         """
         if self.version != version:
             raise EngineError(
@@ -118,12 +118,12 @@ def _shape(values: Any) -> Shape:
 
 
 def sm_name(compute_capability: str) -> str:
-    """ "sm_86" for "8.6"."""
+    """Return the name of a GPU architecture, "sm_86" for "8.6"."""
     return f"sm_{compute_capability.replace('.', '')}"
 
 
 def card_path(engine: Path) -> Path:
-    """Path of the card of an engine file."""
+    """Return the path of the card of an engine file."""
     return engine.with_name(f"{engine.name}.json")
 
 
@@ -131,7 +131,7 @@ def read_engine_card(engine: Path) -> EngineCard:
     """Read the card of an engine file.
 
     Raises:
-        EngineError: There is none, or it is broken.
+        EngineError: The card is missing or broken.
     """
     path = card_path(engine)
     if not is_file(path):

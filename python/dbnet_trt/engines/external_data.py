@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that lie beside an ONNX file, as today's exporters write them (`model.onnx.data`)."""
+"""External weights of ONNX models (`model.onnx.data`): load them, and hash a whole model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def embed_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Put weights from files beside an ONNX file into the model, in place.
+    """Load external weights into the model, in place.
 
-    They are looked for in the file's own folder, and nowhere else: not in the working directory,
-    where another model's might lie.
+    They are looked for in the ONNX file's own folder and nowhere else: not in the working
+    directory, where another model's might lie.
 
     Args:
-        model: As parsed from the file.
-        path: Of the file.
+        model: The model as parsed from the file.
+        path: Path of the ONNX file.
 
     Raises:
         EngineError: A file of weights is missing, lies outside of the folder, or is too short.
@@ -48,15 +48,15 @@ def embed_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 
 def digest_model(data: bytes, model: onnx.ModelProto, path: Path) -> str:
-    """SHA-256 of all that a network consists of.
+    """Compute the SHA-256 of a model and its external weights.
 
-    The ONNX file's bytes, and after them those of each file of weights, by name: what
-    `cat model.onnx model.onnx.data | sha256sum` prints.
+    It covers the ONNX file's bytes followed by those of each file of weights, by name, as
+    `cat model.onnx model.onnx.data | sha256sum` does.
 
     Args:
-        data: The file's bytes.
-        model: As parsed from them, before `embed_external_data`.
-        path: Of the file.
+        data: The ONNX file's bytes.
+        model: The model as parsed from them, before `embed_external_data`.
+        path: Path of the ONNX file.
 
     Raises:
         EngineError: A file of weights is missing or lies outside of the folder.
@@ -68,7 +68,7 @@ def digest_model(data: bytes, model: onnx.ModelProto, path: Path) -> str:
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:
-    """Names of the files of weights, in order, each once."""
+    """Return the names of the files of external weights, sorted, each once."""
     entries = (entry for tensor in _external_tensors(model) for entry in tensor.external_data)
     return sorted({entry.value for entry in entries if entry.key == "location"})
 
@@ -100,7 +100,7 @@ def _node_tensors(nodes: object) -> Iterator[onnx.TensorProto]:
 
 
 def _read(path: Path, location: str) -> bytes:
-    """The bytes of a file of weights."""
+    """Read a file of external weights."""
     pure = PurePosixPath(location)
     is_elsewhere = pure.is_absolute() or PureWindowsPath(location).is_absolute()
     if not location or is_elsewhere or ".." in pure.parts or "\0" in location:
@@ -110,7 +110,7 @@ def _read(path: Path, location: str) -> bytes:
         return file.read_bytes()
     except FileNotFoundError:
         raise EngineError(
-            f"{path} has its weights in {location}, and there is no file {file}; put it beside"
+            f"{path} has its weights in {location}, and there is no file {file}; put it there"
         ) from None
     except OSError as error:
         raise EngineError(f"{file} cannot be read: {error.strerror or error}") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files: read and check them, find their card and tensors, flush denormals."""
+"""Read and check ONNX files, find their card and tensors, flush denormals."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LEAST_VALUES = {
     "kernel_shape": 1,
     "group": 1,
 }
-"""Least values of attributes of nodes. `Pad` alone may have negative pads."""
+"""Least allowed values of node attributes. Only `Pad` may have negative pads."""
 
 MAX_REASON_LENGTH = 300
-"""Characters of the checker's message, which may hold a whole graph."""
+"""Maximum number of characters quoted of the checker's message, which may hold a whole graph."""
 
 
 def read_model(
@@ -40,7 +40,7 @@ def read_model(
 ) -> tuple[onnx.ModelProto, ModelCard, str, str]:
     """Read an ONNX file with its weights, its card, and the names of its input and output.
 
-    Weights that lie beside the file are in the model afterwards.
+    External weights are part of the returned model.
 
     Raises:
         EngineError: As `load_onnx`.
@@ -106,7 +106,7 @@ def check_network(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _find_fault(nodes: Iterable[onnx.NodeProto]) -> str:
-    """Name an attribute out of range, which the checker lets through; "" if there is none."""
+    """Find an attribute out of range, which the checker lets through; "" if there is none."""
     for node in nodes:
         for attribute in node.attribute:
             least = LEAST_VALUES.get(attribute.name, 0)
@@ -122,10 +122,13 @@ def _find_fault(nodes: Iterable[onnx.NodeProto]) -> str:
 
 
 def flush_denormals(model: onnx.ModelProto) -> int:
-    """Set denormal float32 weights, in place, to zero; return their number.
+    """Set denormal float32 weights to zero, in place, and return their number.
 
-    The map stays the same to the bit for all that was measured, and CPUs that compute with
-    denormals slowly run the network at twice the speed.
+    The map was the same to the bit for every model measured, and CPUs that compute slowly with
+    denormals run the network at twice the speed.
+
+    Raises:
+        EngineError: A weight is damaged.
     """
     import onnx
 
@@ -153,23 +156,23 @@ def flush_denormals(model: onnx.ModelProto) -> int:
 
 
 def _replace(tensor: onnx.TensorProto, values: NDArray[np.float32]) -> None:
-    """Give a tensor other values; its name stays, which may be one that Python cannot read."""
+    """Replace the values of a tensor, but not its name, which Python may be unable to read."""
     for field in ("float_data", "raw_data"):
         tensor.ClearField(field)
     tensor.raw_data = values.astype("<f4").tobytes()
 
 
 def serialize(model: onnx.ModelProto, path: Path) -> bytes:
-    """Return a model's bytes with all its weights.
+    """Serialize a model with all its weights.
 
     Raises:
-        EngineError: They are too many, or the model is damaged.
+        EngineError: The model is too large, or damaged.
     """
     try:
         return model.SerializeToString()
     except Exception as error:  # of protobuf
         raise EngineError(
-            f"{path} cannot be handed on: {error}; with all its weights it must be below 2 GB"
+            f"{path} cannot be serialized: {error}; with all its weights it must be below 2 GB"
         ) from error
 
 
@@ -193,7 +196,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 
 
 def _find_card(path: Path, model: onnx.ModelProto, digest: str) -> ModelCard:
-    """Find the card beside the file if it has the file's digest, else inside, else beside."""
+    """Find the card beside the file if it has the file's digest, else inside it, else beside it."""
     inside = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     beside = path.with_suffix(".json")
     if beside.is_file() and (not inside or _has_digest(beside, digest)):
@@ -218,7 +221,7 @@ def _has_digest(beside: Path, digest: str) -> bool:
 
 
 def _check_tensors(path: Path, model: onnx.ModelProto, card: ModelCard) -> tuple[str, str]:
-    """Names of the input and the output that the card means."""
+    """Return the names of the input and the output that the card means."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [_describe(value) for value in model.graph.input if value.name not in weights]
     outputs = [_describe(value) for value in model.graph.output]
@@ -259,7 +262,16 @@ def _choose(
 def to_maps(
     output: NDArray[Any], batch: NDArray[np.float32], card: ModelCard
 ) -> NDArray[np.float32]:
-    """(B, h, w) float32 of a network's output; a view of it, if it can be."""
+    """Convert a network's output to (B, h, w) float32, a view of it where possible.
+
+    Args:
+        output: The output, (B, h, w) or (B, 1, h, w), of any float type.
+        batch: The input, (B, 3, h, w).
+        card: Card of the model, for messages.
+
+    Raises:
+        EngineError: The map is not of the input's size.
+    """
     maps = output[:, 0] if output.ndim == 4 else output
     expected = (batch.shape[0], *batch.shape[2:])
     if maps.shape != expected:

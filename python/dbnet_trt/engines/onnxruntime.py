@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX models in ONNX Runtime."""
+"""ONNX models run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 def load_model(
     model: onnx.ModelProto, card: ModelCard, input_name: str, output_name: str
 ) -> Engine:
-    """Run a model in memory by ONNX Runtime, whatever its float type, on one thread per core."""
+    """Open a model in memory with ONNX Runtime, on one thread per core.
+
+    Args:
+        model: The model, of any float type.
+        card: Card of the model.
+        input_name: Name of the network's input.
+        output_name: Name of the network's output.
+    """
     return OnnxRuntimeEngine(model.SerializeToString(), card, CpuConfig(), input_name, output_name)
 
 
 class OnnxRuntimeEngine:
-    """The model in ONNX Runtime, which takes any shape and is safe to share between threads."""
+    """A model in ONNX Runtime, for any input shape. May be called from several threads at once."""
 
     def __init__(
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX models in OpenVINO.
+"""ONNX models run by OpenVINO.
 
-Memory is bounded by the shapes that are kept compiled. With ever new small shapes of ppocrv6-small,
-350 in all, a process came from 470 MB to 580 within 1000 detections and stayed there for 1200 more.
-Giving the allocator's free pages back (malloc_trim) made that no less, MALLOC_ARENA_MAX=2 by some
-60 MB.
+Memory is bounded by the shapes that are kept compiled. With 350 small shapes of ppocrv6-small, each
+new, a process grew from 470 MB to 580 MB within 1000 detections and stayed there for 1200 more.
+Returning the allocator's free pages (malloc_trim) did not reduce that; MALLOC_ARENA_MAX=2 did, by
+some 60 MB.
 """
 
 from __future__ import annotations
@@ -30,32 +30,33 @@ from .openvino_cache import CompiledModels
 from .processes import check_process, keep_in_forks
 
 CPU_PROPERTIES = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-"""Of a CPU; compiled models are for one kind."""
+"""Properties that identify a kind of CPU; a compiled model is for one kind."""
 
 MAX_COMPILED_SHAPES = 8
-"""Input shapes that OpenVINO keeps compiled; the one used longest ago goes first."""
+"""Maximum number of input shapes kept compiled; the least recently used is dropped first."""
 
 MAX_COMPILED_PIXELS = 1 << 24
-"""The same, by the pixels of all these inputs: ppocrv6-small takes 130 MB a million pixels."""
+"""Maximum sum of pixels of these inputs: ppocrv6-small takes 130 MB per million pixels."""
 
 logger = logging.getLogger("dbnet_trt")
 
 
 @functools.cache
 def _open_core() -> tuple[Any, int]:
-    """OpenVINO's core: one for all engines, and never given back.
+    """Open OpenVINO's core, one for all engines and never closed, and return its process id too.
 
-    The CPU plugin of each core puts a signal stack of its own under the thread that makes it, and
-    puts back what was there when it goes. Where two go in the order in which they came, what is put
-    back is gone, and the next signal that Python handles (Ctrl-C, say) ends the process.
+    The CPU plugin of each core installs a signal stack of its own in the thread that creates it,
+    and restores the previous one when it is destroyed. If two cores are destroyed in the order of
+    their creation, the stack that is restored no longer exists, and the next signal that Python
+    handles (such as Ctrl-C) ends the process.
 
-    Beside it the process that opened it: its threads are not there in a forked one.
+    The process id tells forked processes apart, in which the core's threads are missing.
     """
     return import_backend("openvino").Core(), os.getpid()
 
 
 class OpenVinoEngine:
-    """The model in OpenVINO, compiled for each input shape: static shapes are 1.2 times faster."""
+    """A model in OpenVINO, compiled per input shape: static shapes are 1.2 times faster."""
 
     def __init__(
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
@@ -94,7 +95,7 @@ class OpenVinoEngine:
         return to_maps(output, batch, self.card)
 
     def native_objects(self) -> Iterator[Any]:
-        """Yield what must not be destroyed in a forked process."""
+        """Yield the objects that must not be destroyed in a forked process."""
         yield from (self._core, self._model)
         for pool in list(self._compiled.values()):
             yield from pool.native_objects()
@@ -110,7 +111,7 @@ class OpenVinoEngine:
         return precision
 
     def _requests(self, shape: tuple[int, ...]) -> _RequestPool:
-        """The requests of the model compiled for a shape (B, 3, h, w)."""
+        """Return the requests of the model compiled for an input shape (B, 3, h, w)."""
         with self._lock:  # held while compiling, so that two threads do not compile the same
             if shape not in self._compiled:
                 self._make_room(shape)
@@ -119,7 +120,7 @@ class OpenVinoEngine:
             return self._compiled[shape]
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        """Compile the model for a shape, or take it from the cache."""
+        """Compile the model for an input shape, or take it from the cache."""
         kept = self._cache.read(shape)
         if kept is not None:
             try:
@@ -133,7 +134,7 @@ class OpenVinoEngine:
         return compiled
 
     def _make_room(self, shape: tuple[int, ...]) -> None:
-        """Forget old shapes before a new one is compiled, which then takes what they give back."""
+        """Drop old shapes before a new one is compiled, so that it can use their memory."""
         shapes = [*self._compiled, shape]
         while len(shapes) > 1 and (
             len(shapes) > MAX_COMPILED_SHAPES
@@ -143,17 +144,19 @@ class OpenVinoEngine:
 
 
 class _RequestPool:
-    """Inference requests of one compiled model; each holds buffers, so each has one user a time."""
+    """Inference requests of one compiled model; each holds buffers, so one user at a time."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._free: list[Any] = []
 
     def native_objects(self) -> Iterator[Any]:
+        """Yield the compiled model and its free requests."""
         yield from (self._compiled, *self._free)
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:
+        """Lend a request for a `with` block."""
         try:
             request = self._free.pop()  # atomic
         except IndexError:

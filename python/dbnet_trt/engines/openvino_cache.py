@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that OpenVINO compiled, kept on disk, each with a digest.
+"""Disk cache of models that OpenVINO compiled, each with a digest.
 
 OpenVINO's own cache trusts its files: of 120 damaged ones 68 changed the boxes without a word.
 """
@@ -17,7 +17,7 @@ from ..cache import cache_folder, prune_cache
 from ..files import write_atomically
 
 MAX_CACHE_BYTES = 500_000_000
-"""Compiled models kept on disk, 10 MB per shape of ppocrv6-small; the oldest goes first."""
+"""Limit on the cache, which takes 10 MB per shape of ppocrv6-small; the oldest is dropped first."""
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -29,10 +29,10 @@ class CompiledModels:
     """Compiled models of one network, by input shape."""
 
     folder: Path | None
-    """Where they lie; None where none are kept."""
+    """Folder of the cache; None if there is no cache."""
 
     network: str
-    """All that decides what is compiled but for the shape: network, library, CPU, properties."""
+    """Key of the network, without the shape: network, library, CPU and properties."""
 
     @classmethod
     def open(cls, model: bytes, *environment: Any) -> CompiledModels:
@@ -40,7 +40,7 @@ class CompiledModels:
 
         Args:
             model: The network as ONNX.
-            environment: Library, CPU and properties, by their text.
+            environment: Library, CPU and properties, compared as text.
         """
         folder = cache_folder("openvino")
         key = [hashlib.sha256(model).hexdigest(), *map(str, environment)]
@@ -62,7 +62,7 @@ class CompiledModels:
         return None
 
     def write(self, shape: tuple[int, ...], compiled: bytes) -> None:
-        """Keep the compiled model of an input shape, if it can be kept."""
+        """Store the compiled model of an input shape, if the cache can be written."""
         path = self._path(shape)
         if path is None:
             return

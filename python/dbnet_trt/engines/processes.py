@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines in forked processes: their threads stay behind in the parent."""
+"""Guards for engines in forked processes, where the library's threads are missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NativeOwner(Protocol):
     """An engine whose library's objects wait for threads when they are destroyed."""
 
     def native_objects(self) -> Iterator[Any]:
-        """Yield these objects."""
+        """Yield the objects of the library."""
 
 
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -26,11 +26,11 @@ def check_process(owner: int, library: str) -> None:
     """Check that a library runs in the process that started it.
 
     Args:
-        owner: Number of that process.
-        library: Its name, for the message.
+        owner: Id of that process.
+        library: Name of the library, for the message.
 
     Raises:
-        EngineError: It does not: the call would wait for threads that are not there.
+        EngineError: It runs in another process, and the call would wait for missing threads.
     """
     if owner != os.getpid():
         raise EngineError(
@@ -41,9 +41,9 @@ def check_process(owner: int, library: str) -> None:
 
 
 def keep_in_forks(engine: NativeOwner) -> None:
-    """Never destroy an engine's native objects in a forked process.
+    """Keep an engine's native objects from being destroyed in a forked process.
 
-    Their destructors wait for threads that are not there: the process would hang at its end.
+    Their destructors would wait for missing threads, and the process would hang at its end.
     """
     _owners.add(engine)
 

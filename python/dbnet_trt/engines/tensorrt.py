@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines of TensorRT 10, TensorRT 11 and TensorRT-RTX: one path, by what the library has."""
+"""Engines of TensorRT 10, TensorRT 11 and TensorRT-RTX; the library's features select the calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .engine_card import BACKENDS, EngineCard, Shape, read_engine_card
 logger = logging.getLogger("dbnet_trt")
 
 MAX_SHAPES = 8
-"""Input shapes that a `HostEngine` keeps ready; the one used longest ago goes first."""
+"""Maximum number of input shapes a `HostEngine` keeps; the least recently used is dropped first."""
 
 
 def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
@@ -43,7 +43,7 @@ def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
     data, card = _read(path)
     if device == "cpu" or not cuda_available():
         reason = (
-            'device="cpu" was asked for'
+            'device="cpu" was given'
             if device == "cpu"
             else "there is no usable one here (no driver, no GPU, or a build without CUDA)"
         )
@@ -54,10 +54,17 @@ def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
 def engine_from_bytes(
     data: bytes, card: EngineCard, ordinal: int = 0, name: str = "the engine"
 ) -> TensorRTEngine:
-    """Load an engine on GPU number `ordinal`; `name` is for messages.
+    """Load an engine from memory.
+
+    Args:
+        data: Bytes of the engine file.
+        card: Card of the engine.
+        ordinal: Number of the GPU.
+        name: Name of the engine, for messages.
 
     Raises:
-        EngineError: As `open_engine`.
+        EngineError: The engine was made for another library, version or GPU, or is broken; there
+            is no CUDA, or no such library.
     """
     library = load_library(card.backend)
     gpu = Device(ordinal)
@@ -70,7 +77,7 @@ def load_library(backend: str) -> Any:
     """Import "tensorrt" or "tensorrt_rtx".
 
     Raises:
-        EngineError: It is not installed, or cannot be loaded.
+        EngineError: The library is not known or not installed, or cannot be loaded.
     """
     if backend not in BACKENDS:
         raise EngineError(f"an engine's backend is {' or '.join(BACKENDS)}, not {backend!r}")
@@ -84,10 +91,10 @@ def load_library(backend: str) -> Any:
 
 @cache
 def make_logger(library: Any) -> Any:
-    """The library's logger that feeds ours; one for all objects, as TensorRT wants it.
+    """Make the library's logger, which feeds ours; TensorRT wants one for all objects.
 
-    Its method `take_errors` gives, once, what went wrong since the last call. A warning is logged
-    once: of a quantized network there are hundreds that say the same.
+    Its method `take_errors` returns the errors since its last call. Equal warnings are logged once:
+    a quantized network causes hundreds of them.
     """
     levels = {
         library.ILogger.INTERNAL_ERROR: logging.ERROR,
@@ -104,8 +111,9 @@ def make_logger(library: Any) -> Any:
             self._warnings: set[str] = set()
 
         def log(self, severity: Any, msg: str) -> None:
+            """Log a message; called by the library."""
             level = levels.get(severity, logging.DEBUG)
-            if "BuildCanceled" in msg:  # by Ctrl-C: what was asked for is no error
+            if "BuildCanceled" in msg:  # by Ctrl-C: not an error
                 level = logging.DEBUG
             if level == logging.ERROR:
                 self._errors.append(msg)
@@ -115,6 +123,7 @@ def make_logger(library: Any) -> Any:
             logger.log(level, "%s: %s", library.__name__, msg)
 
         def take_errors(self) -> str:
+            """Return the errors since the last call, in one line."""
             errors, self._errors = self._errors, []
             return "; ".join(errors) or "it does not say why"
 
@@ -122,7 +131,7 @@ def make_logger(library: Any) -> Any:
 
 
 class TensorRTEngine:
-    """An engine on a GPU. Used by one thread at a time.
+    """An engine on a GPU. May be used by one thread at a time.
 
     Each input shape gets an execution context with scratch memory of just its size, both at fixed
     addresses, so that a captured graph stays valid until `release` or the engine's end.
@@ -146,10 +155,15 @@ class TensorRTEngine:
         )
 
     def prepare(self, batch: int, height: int, width: int) -> None:
-        """Get ready for a shape: its context and scratch memory.
+        """Make the context and scratch memory for an input shape.
+
+        Args:
+            batch: Number of images.
+            height: Height of the input in pixels.
+            width: Width of the input in pixels.
 
         Raises:
-            EngineError: The engine does not take this shape, or the memory is used up.
+            EngineError: The engine does not take this shape, or the GPU is out of memory.
         """
         shape = (batch, height, width)
         if shape in self._contexts:
@@ -164,7 +178,7 @@ class TensorRTEngine:
         context.set_input_shape(self._input, (batch, 3, height, width))
         missing = context.infer_shapes()
         if missing:
-            raise EngineError(f"the engine wants more than an image: {', '.join(missing)}")
+            raise EngineError(f"the engine needs inputs other than an image: {', '.join(missing)}")
         output = tuple(context.get_tensor_shape(self._output))
         if output not in (shape, (batch, 1, height, width)):
             raise EngineError(
@@ -179,9 +193,14 @@ class TensorRTEngine:
         return context, memory
 
     def release(self, batch: int, height: int, width: int) -> None:
-        """Give up a shape's context and memory; no graph that was captured with it may run again.
+        """Free a shape's context and memory; no graph captured with it may run afterwards.
 
-        Does nothing where the shape was not prepared.
+        Does nothing if the shape was not prepared.
+
+        Args:
+            batch: Number of images.
+            height: Height of the input in pixels.
+            width: Width of the input in pixels.
         """
         self._contexts.pop((batch, height, width), None)
 
@@ -194,10 +213,10 @@ class TensorRTEngine:
             input_pointer: Device address of (B, 3, h, w), contiguous.
             output_pointer: Device address for (B, h, w), contiguous.
             shape: (B, h, w), prepared before.
-            stream: Handle of the stream; it may be capturing.
+            stream: Handle of the stream; it may be capturing a graph.
 
         Raises:
-            EngineError: TensorRT refuses.
+            EngineError: TensorRT cannot run the network; the message has its reason.
         """
         context, _ = self._contexts[shape]
         context.set_tensor_address(self._input, input_pointer)
@@ -206,7 +225,7 @@ class TensorRTEngine:
             raise EngineError(f"{self.description}: {self._logger.take_errors()}")
 
     def _create_context(self) -> Any:
-        """A context that leaves memory, graphs and the time of compiling to us."""
+        """Create a context for which we manage memory, graphs and the time of compilation."""
         library = self._library
         strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
         if not hasattr(self._engine, "create_runtime_config"):
@@ -258,7 +277,7 @@ class TensorRTEngine:
 
 
 class HostEngine:
-    """An engine on a GPU, for arrays in the host's memory. May be shared between threads."""
+    """An engine on a GPU for arrays in host memory. May be called from several threads at once."""
 
     def __init__(self, engine: TensorRTEngine) -> None:
         self._engine, self._device = engine, engine.device
@@ -269,7 +288,7 @@ class HostEngine:
         self._shapes: OrderedDict[Shape, None] = OrderedDict()
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, 3, h, w) float32 -> (B, h, w) float32."""
+        """Run the network on (B, 3, h, w) float32 and return (B, h, w) float32."""
         shape = (batch.shape[0], batch.shape[2], batch.shape[3])
         engine, device = self._engine, self._device
         images = np.ascontiguousarray(batch, np.float16 if engine.input_is_half else np.float32)
@@ -292,7 +311,7 @@ class HostEngine:
 
 
 def _read(path: Path) -> tuple[bytes, EngineCard]:
-    """The file's bytes, and its card; the two belong together."""
+    """Read an engine file and its card, and check that they belong together."""
     if not path.is_file():
         raise EngineError(f"there is no file {path}")
     card = read_engine_card(path)

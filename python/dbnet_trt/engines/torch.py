@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints run by PyTorch, for development: no export between training and a look."""
+"""Checkpoints run by PyTorch, to try a model in training without an export."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import torch
 
 _ALLOCATING = threading.Lock()
-"""Held while PyTorch allocates from a pool of ours: one thread may at a time, and PyTorch ends the
-process if any pool goes meanwhile."""
+"""Lock held while PyTorch allocates from one of our memory pools: only one thread may at a time,
+and PyTorch ends the process if any pool is destroyed meanwhile."""
 
 _retired: list[Any] = []
-"""Pools of engines that are gone, until nothing is allocated or captured."""
+"""Memory pools of deleted engines, kept until nothing is allocated or captured."""
 
 
 class TorchEngine:
@@ -34,15 +34,15 @@ class TorchEngine:
         """Wrap a network.
 
         Args:
-            model: In evaluation mode, on `device`; (B, 3, h, w) float32 -> (B, h, w).
-            card: What it needs and gives.
+            model: Network in evaluation mode, on `device`; (B, 3, h, w) float32 -> (B, h, w).
+            card: Card of the model.
             device: "cpu", "cuda" or "cuda:0".
         """
         self._model, self._device, self.card = model, device, card
         self.description = f"PyTorch, {device}"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, 3, h, w) float32 -> (B, h, w) float32."""
+        """Run the network on (B, 3, h, w) float32 and return (B, h, w) float32."""
         import torch
 
         with torch.inference_mode():
@@ -60,8 +60,8 @@ class TorchDeviceEngine:
         """Wrap a network.
 
         Args:
-            model: In evaluation mode; (B, 3, h, w) -> (B, h, w). It is moved to `device`.
-            card: What it needs and gives.
+            model: Network in evaluation mode; (B, 3, h, w) -> (B, h, w). It is moved to `device`.
+            card: Card of the model.
             device: "cuda" or "cuda:0".
         """
         import torch
@@ -89,16 +89,26 @@ class TorchDeviceEngine:
                 _ALLOCATING.release()
 
     def prepare(self, batch: int, height: int, width: int) -> None:
-        """PyTorch takes every shape as it comes."""
+        """Do nothing: PyTorch takes every shape, (batch, 3, height, width), without preparation."""
 
     def release(self, batch: int, height: int, width: int) -> None:
-        """Forget the tensors around the pipeline's memory; they are made anew where needed."""
+        """Drop the tensors that wrap the pipeline's memory; they are made again when needed."""
         self._tensors.clear()
 
     def enqueue(
         self, input_pointer: int, output_pointer: int, shape: tuple[int, int, int], stream: int
     ) -> None:
-        """Run the network from one device address to another."""
+        """Enqueue the network on a CUDA stream.
+
+        Args:
+            input_pointer: Device address of the input, (B, 3, h, w) float16, contiguous.
+            output_pointer: Device address for the output, (B, h, w) float16, contiguous.
+            shape: (B, h, w).
+            stream: Handle of the stream; it may be capturing a graph.
+
+        Raises:
+            EngineError: The GPU is out of memory.
+        """
         import torch
 
         on_stream = torch.cuda.stream(torch.cuda.ExternalStream(stream, self._device))
@@ -129,7 +139,7 @@ class TorchDeviceEngine:
             self._tensor(output_pointer, shape).copy_(values.reshape(shape))
 
     def _tensor(self, pointer: int, shape: tuple[int, ...]) -> torch.Tensor:
-        """Half-precision memory as a tensor. Made once: the second time may be within a capture."""
+        """Wrap half-precision memory as a tensor, once: the second use may be within a capture."""
         import torch
 
         key = (pointer, shape)
@@ -140,7 +150,7 @@ class TorchDeviceEngine:
 
 
 class _Memory:
-    """Half-precision device memory, as CUDA libraries in Python hand it to each other."""
+    """Half-precision device memory with the CUDA array interface."""
 
     def __init__(self, pointer: int, shape: tuple[int, ...]) -> None:
         self.__cuda_array_interface__: dict[str, Any] = {

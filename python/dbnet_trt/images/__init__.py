@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in and out: files, arrays, GPU memory, video frames."""
+"""Reading and writing of images: files, arrays, GPU memory, video frames."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transparent pixels: lay them on a ground on which the visible ones are seen."""
+"""Flatten transparent images onto a background that contrasts with their visible pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 OPAQUE = 255
 
 ENOUGH_CONTRAST = 96
-"""Difference in brightness, of 255, from which more contrast does not help a detector."""
+"""Difference in brightness, out of 255, above which more contrast does not help a detector."""
 
 ROWS_AT_ONCE = 256
-"""Rows that are blended at a time, which bounds the memory beside the image."""
+"""Number of rows that are blended at a time, which bounds the extra memory."""
 
 LUMA_WEIGHTS = np.array([0.114, 0.587, 0.299], np.float32)
-"""Of blue, green and red: BT.601."""
+"""Weights of blue, green and red in the brightness, from BT.601."""
 
 
 def flatten(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a BGRA image on a uniform ground that contrasts with what is visible.
+    """Flatten a BGRA image onto a uniform background that contrasts with its visible pixels.
 
     Colours under transparent pixels are arbitrary: encoders leave black, white or the text's own
     colour there. Where alpha is the same everywhere it says nothing and is dropped.
@@ -65,11 +65,11 @@ def choose_ground(image: NDArray[np.uint8]) -> int:
 
 
 def mark_transparent_gray(image: NDArray[Any], value: int) -> NDArray[np.uint8]:
-    """Make a gray image BGRA, with pixels of one value transparent, as PNG's tRNS says it.
+    """Make a gray image BGRA, with pixels of one value transparent, as PNG's tRNS chunk declares.
 
     Args:
         image: (H, W) uint8 or uint16.
-        value: What is transparent, in the image's own range.
+        value: The transparent gray, in the image's own range.
 
     Returns:
         (H, W, 4) uint8.

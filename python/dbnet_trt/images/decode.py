@@ -28,13 +28,13 @@ JPEG_FILL = 128
 """Gray that the decoder puts where a JPEG's data end early."""
 
 MIN_FILLED_SHARE, MIN_FILLED_PIXELS = 0.1, 1 << 16
-"""Of such gray, before it is looked into: honest images have it as well."""
+"""Least share and number of such gray pixels that count as missing: intact images have some."""
 
 SIGNATURE_BYTES = 64
-"""Of a file, read before the rest to see whether it is an image."""
+"""Bytes of a file that are read first, to see whether it is an image."""
 
 HEADER_BYTES = 1 << 18
-"""Of a file, in which most formats have said their size."""
+"""Bytes of a file within which most formats state their size."""
 
 # For orientations 2 to 8: whether rows and columns are swapped, then the flip (as in cv2.flip).
 _TURNS: dict[int, tuple[bool, int | None]] = {
@@ -55,7 +55,7 @@ def decode(
 
     Args:
         data: The whole file.
-        name: What messages call it.
+        name: Its name, for messages.
         upright: Whether to follow the EXIF orientation; otherwise pixels come as stored. (TIFF is
             turned in either case, by its decoder.)
         max_pixels: Limit on width x height, checked before anything is decoded.
@@ -124,10 +124,16 @@ def read_file_header(path: str | os.PathLike[str]) -> ImageHeader:
 def read_file(
     path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, num_bytes: int | None = None
 ) -> bytes:
-    """Read a file, or its first bytes, if it begins like an image.
+    """Read a file, or its first bytes, after checking that it begins like an image.
+
+    Args:
+        path: The file.
+        max_pixels: Limit on width x height, which bounds the size of the file.
+        num_bytes: Number of bytes to read; the whole file if left out.
 
     Raises:
-        ImageError: It does not, it cannot be read, or it is larger than an image of `max_pixels`.
+        ImageError: The file is no image, cannot be read, or is larger than an image of
+            `max_pixels` can be.
     """
     max_bytes = 8 * max_pixels + (64 << 20)  # four channels of 16 bits, and what comes beside them
     try:
@@ -152,7 +158,7 @@ def read_file(
 
 
 def describe_other(data: bytes) -> str:
-    """Say what a file is that OpenCV does not read, and what to do with it."""
+    """Describe a file that OpenCV does not read, and what to do with it."""
     if data.startswith(b"%PDF"):
         return "a PDF; turn its pages into images first, with `pdftoppm -r 150 -png` for example"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"mif1", b"msf1"):
@@ -164,7 +170,7 @@ def describe_other(data: bytes) -> str:
 
 
 def _filled_share(image: NDArray[np.uint8], orientation: int) -> float:
-    """Share of a JPEG, from its last row, that is the gray which the decoder puts for no data.
+    """Measure the share of a JPEG, from its last row, that the decoder filled with gray.
 
     Args:
         image: (H, W, 3) uint8, turned as `orientation` says.
@@ -187,8 +193,15 @@ def _filled_share(image: NDArray[np.uint8], orientation: int) -> float:
 def check_num_pixels(width: int, height: int, name: str, max_pixels: int, weight: int = 1) -> None:
     """Check an image's size against the limit.
 
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        name: Name of the image, for the message.
+        max_pixels: Limit on width x height.
+        weight: Memory that decoding takes per pixel, relative to a plain JPEG or PNG.
+
     Raises:
-        ImageError: It has more pixels.
+        ImageError: The image has more pixels than max_pixels / weight.
     """
     limit = max_pixels // weight
     if width * height > limit:
@@ -234,7 +247,7 @@ def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
 
 
 def _decode_with_alpha(data: bytes, name: str, header: ImageHeader, upright: bool) -> NDArray[Any]:
-    """Decode an image whose pixels may be transparent; opaque ones come as `_decode` gives them."""
+    """Decode an image that may have transparent pixels; an opaque one is decoded by `_decode`."""
     import cv2
 
     image = _decode(data, name, cv2.IMREAD_UNCHANGED)
@@ -259,7 +272,7 @@ def _flags(upright: bool) -> int:
 
 
 def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn an image as its EXIF orientation says."""
+    """Rotate or flip an image according to its EXIF orientation."""
     import cv2
 
     if orientation not in _TURNS:
@@ -270,5 +283,5 @@ def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _shown(path: str | os.PathLike[str]) -> str:
-    """A path for a message, also one that no file can have."""
+    """Return a path for a message, with NUL characters escaped."""
     return str(path).replace("\0", "\\0")

@@ -12,7 +12,16 @@ from .load import Image
 
 
 def motion_blur(image: Image, length_px: float, angle: float) -> Image:
-    """Blur a uint8 image along a direction, `angle` in radians."""
+    """Blur an image along a direction.
+
+    Args:
+        image: (H, W, 3) uint8.
+        length_px: Length of the blur in pixels.
+        angle: Direction in radians.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     size = int(length_px) | 1
     weights = np.zeros((size + 2, size + 2), np.float32)
     middle = (size + 1) / 2
@@ -23,6 +32,6 @@ def motion_blur(image: Image, length_px: float, angle: float) -> Image:
 
 
 def compress(image: Image, quality: int) -> Image:
-    """A uint8 image after JPEG at a quality of 1 to 100."""
+    """Compress a (H, W, 3) uint8 image as JPEG of a quality from 1 to 100, and decode it again."""
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that lie in GPU memory already: torch, CuPy, PyCUDA, JAX, Numba. Never copied."""
+"""Read images in GPU memory (torch, CuPy, PyCUDA, JAX, Numba) without copying them."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class DeviceImage:
     """An image in GPU memory, BGR or NV12."""
 
     pixels: int
-    """Device address of (H, W, 3) uint8, or of NV12's luma, (H, W); rows are dense."""
+    """Device address of the (H, W, 3) uint8 pixels, or of NV12's (H, W) luma; rows are dense."""
 
     pitch: int
-    """Bytes from one row to the next."""
+    """Distance of rows in bytes."""
 
     chroma: int
-    """Device address of NV12's chroma, (H / 2, W) uint8; 0 for BGR."""
+    """Device address of NV12's (H / 2, W) uint8 chroma; 0 for BGR."""
 
     chroma_pitch: int
-    """Bytes from one row of the chroma to the next."""
+    """Distance of rows of the chroma in bytes."""
 
     shape: tuple[int, int, int]
-    """(H, W, 3)."""
+    """Shape (H, W, 3) of the image in BGR."""
 
     streams: tuple[int, ...]
-    """Handles of the streams in whose order the image is read."""
+    """Handles of the CUDA streams that the read is ordered after."""
 
     owner: Any
-    """Keeps the memory alive."""
+    """Object that keeps the memory alive."""
 
 
 def is_on_device(source: Any) -> bool:
@@ -53,7 +53,7 @@ def is_on_device(source: Any) -> bool:
 def read_device_image(
     source: Any, stream: int | None, reader: int, ordinal: int = 0
 ) -> DeviceImage:
-    """Where an image in CUDA memory lies.
+    """Find the address, layout and streams of an image in CUDA memory.
 
     Args:
         source: Has `__dlpack__` or `__cuda_array_interface__`; or an `Nv12Frame` of such.
@@ -83,7 +83,7 @@ def read_device_image(
 
 
 def _check_gpu(source: Any, ordinal: int) -> None:
-    """By what DLPack tells; the other interface tells nothing."""
+    """Check that an image lies on GPU number `ordinal`, where DLPack tells its GPU."""
     device = getattr(source, "__dlpack_device__", None)
     if device is None:
         return
@@ -119,7 +119,7 @@ def _read_nv12(frame: Nv12Frame, stream: int | None, reader: int) -> DeviceImage
 
 @dataclass(frozen=True, slots=True)
 class _Array:
-    """What an owner says of an array in CUDA memory."""
+    """An array in CUDA memory, as its owner describes it."""
 
     pointer: int
     shape: tuple[int, ...]
@@ -130,10 +130,15 @@ class _Array:
 
     @property
     def kind(self) -> str:
+        """Kind of the values, for messages."""
         return "uint8" if self.is_bytes else "other numbers"
 
     def check_rows(self) -> None:
-        """The values of a row lie next to each other, and rows one behind the other."""
+        """Check that the values of each row are contiguous and that rows do not overlap.
+
+        Raises:
+            ImageError: They are not, or they do.
+        """
         dense = _dense_strides(self.shape)
         apart = [
             axis
@@ -165,7 +170,7 @@ def _read_array(source: Any, stream: int | None, reader: int) -> _Array:
 
 
 def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of a contiguous array of bytes."""
+    """Compute the strides of a contiguous array of bytes."""
     strides: list[int] = []
     step = 1
     for side in reversed(shape):
@@ -175,7 +180,7 @@ def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Tensor(ctypes.Structure):
-    """DLTensor of dlpack.h, the start of what a capsule holds."""
+    """DLTensor of dlpack.h, which a capsule begins with."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -192,7 +197,7 @@ class _Tensor(ctypes.Structure):
 
 
 def _read_capsule(capsule: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], bool]:
-    """Address, shape, strides, and whether the values are bytes; the capsule stays the owner."""
+    """Read address, shape, strides, and whether values are bytes; the capsule keeps the memory."""
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = _Tensor.from_address(get_pointer(capsule, b"dltensor"))
@@ -204,7 +209,7 @@ def _read_capsule(capsule: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], 
 
 
 def stream_handle(stream: Any) -> int | None:
-    """The handle of a stream: a number, or an object of torch, CuPy or PyCUDA."""
+    """Return the handle of a CUDA stream: a number, or an object of torch, CuPy or PyCUDA."""
     if stream is None:
         return None
     for name in ("cuda_stream", "ptr", "handle"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in: files, bytes, arrays, PIL images, folders. Always BGR uint8."""
+"""Load images as BGR uint8 from files, bytes, arrays, PIL images and folders."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | me
 
 WRITTEN_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 READ_SUFFIXES = WRITTEN_SUFFIXES | {".jpe", ".jfif", ".ppm", ".pgm", ".jp2", ".gif", ".avif"}
-"""Image files that OpenCV reads."""
+"""Suffixes of image files that OpenCV reads."""
 
 IMAGE_SUFFIXES = READ_SUFFIXES | {".heic", ".heif", ".jxl", ".pdf"}
-"""Files in a folder that are taken for images, so that those not read are reported."""
+"""Suffixes of files that are taken for images in a folder; unreadable ones are reported."""
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 
@@ -51,7 +51,7 @@ def load_image(source: ImageSource, *, upright: bool = True, max_pixels: int = M
             `decode.MAX_PIXELS`.
 
     Raises:
-        ImageError: The file is missing, damaged or too large, or the array is no image.
+        ImageError: The file is missing, damaged or too large, or the array is not an image.
         TypeError: The source is none of these.
     """
     if isinstance(source, np.ndarray):
@@ -78,9 +78,9 @@ def load_image(source: ImageSource, *, upright: bool = True, max_pixels: int = M
 
 
 def image_size(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[int, int]:
-    """(height, width) of an image file, as stored or as EXIF turns it, from its header.
+    """Read (height, width) of an image file from its header, as stored or as EXIF turns it.
 
-    It is the size of what `load_image` with the same `upright` gives.
+    It is the size of the image that `load_image` with the same `upright` returns.
 
     Raises:
         ImageError: The file is missing, no image, or one that is not read.
@@ -144,7 +144,7 @@ def _may_be_transparent(image: Any) -> bool:
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
-    """Write an image, whole or not at all; the suffix says the format.
+    """Write an image atomically, in the format of the file's suffix.
 
     Raises:
         ImageError: The format is not known or the file cannot be written.
@@ -171,10 +171,10 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 
 
 def find_sources(inputs: list[str]) -> list[str]:
-    """Files, cameras and streams that inputs stand for: folders and globs are listed, in order.
+    """List the files, cameras and streams that inputs stand for; folders and globs are expanded.
 
     Args:
-        inputs: Files, folders (searched through and through), globs, numbers of cameras,
+        inputs: Files, folders (with all below them), globs, numbers of cameras,
             addresses of streams (rtsp://…).
 
     Raises:

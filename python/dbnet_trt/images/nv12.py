@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NV12: frames of video as decoders give them."""
+"""NV12, the layout in which video decoders return frames."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..errors import ImageError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nv12Frame:
-    """A frame of video: a plane of luma, and one of chroma with half the rows and columns.
+    """A video frame: a plane of luma, and a plane of chroma with half the rows and columns.
 
-    Colours are of BT.601 in limited range: what is found is what is found in the BGR image of
-    OpenCV's COLOR_YUV2BGR_NV12. The planes are NumPy arrays, or arrays in GPU memory, which are not
-    copied; rows may lie apart, as decoders' do.
+    Colours are BT.601 in limited range: results are those of the BGR image that OpenCV's
+    COLOR_YUV2BGR_NV12 makes. The planes are NumPy arrays, or arrays in GPU memory, which are not
+    copied; rows may be padded, as decoders' are.
 
     >>> detector.detect(Nv12Frame(frame))  # both planes in one array
     >>> detector.detect(Nv12Frame(*planes))
@@ -34,16 +34,16 @@ class Nv12Frame:
 
     @property
     def planes(self) -> tuple[Any, ...]:
-        """The one array, or the two."""
+        """The planes: one array, or two."""
         return (self.luma,) if self.chroma is None else (self.luma, self.chroma)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nv12Image:
-    """An `Nv12Frame` in host memory that is right.
+    """A checked `Nv12Frame` in host memory.
 
     Attributes:
-        luma: (H, W) uint8, the values of a row next to each other.
+        luma: (H, W) uint8, each row contiguous.
         chroma: (H / 2, W) uint8, likewise.
     """
 
@@ -52,11 +52,11 @@ class Nv12Image:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3), as of the BGR image."""
+        """Shape (H, W, 3) of the BGR image."""
         return (*self.luma.shape, 3)
 
     def to_bgr(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8."""
+        """Convert to (H, W, 3) uint8 BGR."""
         import cv2
 
         height, width = self.luma.shape
@@ -65,11 +65,11 @@ class Nv12Image:
 
 
 def read_nv12(frame: Nv12Frame) -> Nv12Image:
-    """The planes of a frame in host memory.
+    """Check a frame in host memory and return its planes.
 
     Raises:
-        ImageError: They are no NV12.
-        TypeError: They are no arrays.
+        ImageError: The planes are not NV12.
+        TypeError: The planes are not all NumPy arrays.
     """
     for plane in frame.planes:
         if not isinstance(plane, np.ndarray):
@@ -89,10 +89,10 @@ def read_nv12(frame: Nv12Frame) -> Nv12Image:
 
 
 def frame_size(shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
-    """Height and width of a frame whose planes, one or two, have these shapes.
+    """Compute (height, width) of a frame from the shapes of its one or two planes.
 
     Raises:
-        ImageError: They are not those of NV12.
+        ImageError: The shapes are not those of NV12.
     """
     rows, width = shapes[0][:2] if shapes[0][2:] in ((), (1,)) and len(shapes[0]) > 1 else (0, 0)
     height = rows if len(shapes) == 2 else rows * 2 // 3
@@ -112,7 +112,7 @@ def frame_size(shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
 
 
 def _dense(plane: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """(rows, width), the values of a row next to each other; copied only where they are not."""
+    """Return a plane as (rows, width) with contiguous rows; it is copied only if they are not."""
     plane = plane.reshape(len(plane), width)
     is_dense = plane.strides[1] == 1 and plane.strides[0] >= width
     return plane if is_dense else np.ascontiguousarray(plane)

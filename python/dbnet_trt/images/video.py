@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames in and out: video files, cameras, streams. Always BGR uint8."""
+"""Read and write BGR uint8 frames of video files, cameras and streams."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .decode import MAX_PIXELS, check_num_pixels
 from .load import VIDEO_SUFFIXES, Image
 
 WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
-"""Of video files that are written, with the code of what compresses them."""
+"""Suffixes of video files that can be written, with the code (FourCC) of their codec."""
 
 COUNTING_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".m4v"))
-"""Of videos whose header counts the frames, rather than letting them be guessed."""
+"""Suffixes of video files whose header holds the number of frames, not an estimate."""
 
 FRAME_SIDES = (3, 4)  # CAP_PROP_FRAME_WIDTH, CAP_PROP_FRAME_HEIGHT
 
@@ -31,7 +31,7 @@ _STREAM = re.compile(r"(rtsps?|rtmps?|srt|tcp|udp)://")
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV, and FFmpeg behind it, from printing what they complain of."""
+    """Keep OpenCV, and FFmpeg behind it, from printing warnings and errors."""
     import cv2
 
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # before and after 4.13
@@ -49,7 +49,7 @@ def is_live(source: str) -> bool:
 
 
 def count_frames(source: str) -> int | None:
-    """Frames of a video file, as its header says; None if it is live or does not say."""
+    """Read the number of frames from a video file's header; None if it is live or not stated."""
     import cv2
 
     count = int(_read_header(source, cv2.CAP_PROP_FRAME_COUNT))
@@ -57,7 +57,7 @@ def count_frames(source: str) -> int | None:
 
 
 def frame_rate(source: str) -> float:
-    """Frames a second of a video file, as its header says; 25 if it is live or does not say."""
+    """Read the frames per second from a video file's header; 25 if it is live or not stated."""
     import cv2
 
     rate = _read_header(source, cv2.CAP_PROP_FPS)
@@ -65,7 +65,7 @@ def frame_rate(source: str) -> float:
 
 
 def _read_header(source: str, field: int) -> float:
-    """A number of a video file's header; 0 if it is live or has no such number."""
+    """Read a number from a video file's header; 0 if it is live or has no such number."""
     import cv2
 
     if is_live(source):
@@ -77,11 +77,14 @@ def _read_header(source: str, field: int) -> float:
 
 
 def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
-    """The frames of a video file, or of a camera or stream until it ends, numbered from 0.
+    """Read the frames of a video file, or of a camera or stream until it ends.
+
+    Yields:
+        Number of the frame, from 0, and the frame, (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: It cannot be opened, its frames are too large, or it gives none, or, after the
-            last frame, far fewer than its header promises.
+        ImageError: The source cannot be opened, its frames are too large, or it has none. Raised
+            after the last frame if there were far fewer than the header promises.
     """
     import cv2
 
@@ -95,7 +98,7 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
         got, frame = capture.read() if capture.isOpened() else (False, None)
         if not got:
             what = f"camera {source}" if source.isdecimal() else source
-            raise ImageError(f"{what} gives no picture: not there, in use, or not a video")
+            raise ImageError(f"{what} delivers no frame: not there, in use, or not a video")
         number = 0
         while got:
             yield number, np.asarray(frame, np.uint8)
@@ -109,10 +112,13 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
 
 
 def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
-    """Each time the last item that came, for live sources: a thread of its own takes them all.
+    """Yield the newest item of a live source and drop older ones; a thread reads the source.
 
-    Whoever is slower than a camera then has what it sees now, rather than a queue that grows. The
-    last item of all and an error of the source are never left out.
+    A consumer that is slower than a camera then sees the present frame, and no queue grows. The
+    very last item and an error of the source are never dropped.
+
+    Raises:
+        Exception: The error that the source raised, after its last item.
     """
     waiting: deque[Item] = deque(maxlen=1)
     changed = threading.Condition()
@@ -120,6 +126,7 @@ def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
     failed: list[Exception] = []
 
     def take_all() -> None:
+        """Keep the newest item until the source ends."""
         nonlocal ended
         try:
             for item in items:
@@ -156,11 +163,11 @@ def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
 
 
 class VideoFile:
-    """A video that is written frame by frame. Its end is written by `close`.
+    """A video file that is written frame by frame and finished by `close`.
 
     Args:
-        path: Where to; the suffix says the format, one of `WRITTEN_SUFFIXES`.
-        rate: Frames a second.
+        path: File to write; its suffix, one of `WRITTEN_SUFFIXES`, selects the format.
+        rate: Frames per second.
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: float) -> None:
@@ -172,10 +179,10 @@ class VideoFile:
         self.num_frames = 0
 
     def add(self, frame: Image) -> None:
-        """Append a frame, (H, W, 3) uint8 BGR; the first one decides the size.
+        """Append a frame, (H, W, 3) uint8 BGR; the first one determines the size.
 
         Raises:
-            ImageError: The file cannot be written, or the frame is of another size.
+            ImageError: The file cannot be written, or the frame has another size.
         """
         if not self._writer.isOpened():
             self._open(frame.shape)
@@ -203,7 +210,7 @@ class VideoFile:
         """Finish the file.
 
         Raises:
-            ImageError: Less arrived in the file than was written: the disk is full, for example.
+            ImageError: The file holds fewer frames than were written; the disk may be full.
         """
         if not self._writer.isOpened():
             return

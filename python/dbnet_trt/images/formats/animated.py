@@ -7,7 +7,7 @@ from ...errors import ImageError
 from .header import ImageHeader, exif_orientation, unpack
 
 MAX_BLOCKS = 200_000
-"""Blocks of a file that are walked."""
+"""Maximum number of blocks of a file that are walked."""
 
 _IMAGE, _EXTENSION, _GRAPHIC_CONTROL = 0x2C, 0x21, 0xF9
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AVIF and JPEG 2000: sizes in their boxes and codestreams."""
+"""AVIF and JPEG 2000: sizes from their boxes and codestreams."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 J2K_SIGNATURE = b"\xff\x4f\xff\x51"
 
 MAX_TILES = 65535
-"""Tiles of a JPEG 2000 image, as its standard has it."""
+"""Maximum number of tiles of a JPEG 2000 image, by its standard."""
 
 MAX_META_BYTES = 1 << 20
-"""Of an AVIF file, searched for sizes."""
+"""Bytes of an AVIF file that are searched for sizes."""
 
 
 def is_avif(data: bytes) -> bool:
-    """Whether a file says that it is AVIF."""
+    """Whether a file declares itself AVIF."""
     return data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
 
 

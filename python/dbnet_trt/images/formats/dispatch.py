@@ -61,7 +61,7 @@ def is_known(start: bytes) -> bool:
 
 
 def check_whole(data: bytes, header: ImageHeader) -> None:
-    """Check that the file holds its pixels, as far as that shows without decoding.
+    """Check that the file holds all its pixels, as far as that can be seen without decoding.
 
     Raises:
         ImageError: It does not.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header of an image file, as every format's module returns it."""
+"""The header of an image file, the type that every format's module returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIF_LYING = range(5, 9)
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header of an image file says."""
+    """Facts from the header of an image file."""
 
     kind: str
     """Name of the format, for messages."""
@@ -56,8 +56,13 @@ class ImageHeader:
 def unpack(layout: str, data: bytes, at: int) -> tuple[int, ...]:
     """Unpack integers at an offset.
 
+    Args:
+        layout: Format string of `struct`.
+        data: The bytes to read from.
+        at: Offset in bytes.
+
     Raises:
-        ImageError: The data ends before.
+        ImageError: The data end before the last integer.
     """
     size = struct.calcsize(layout)
     piece = data[at : at + size] if 0 <= at <= len(data) else b""
@@ -80,7 +85,7 @@ def check_length(data: bytes, needed: int) -> None:
 
 
 def exif_orientation(block: bytes) -> int:
-    """Orientation of an EXIF block, which begins with the TIFF header; 1 where it has none."""
+    """Read the orientation from an EXIF block, which begins with a TIFF header; 1 if absent."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
         return 1

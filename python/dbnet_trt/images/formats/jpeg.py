@@ -11,7 +11,8 @@ from ...errors import ImageError
 from .header import ImageHeader, exif_orientation, unpack
 
 MAX_SCANS = 100
-"""Scans of a progressive JPEG; encoders write about ten. Each costs a pass over all pixels."""
+"""Maximum number of scans of a progressive JPEG; encoders write about ten. Each costs a pass over
+all pixels."""
 
 # 0xff and a kind; inside of pixels 0xff is followed by 0 or, between them, by 0xd0 to 0xd7.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
@@ -110,7 +111,7 @@ def check(data: bytes) -> None:
 
 
 def ends_in_pattern(data: bytes) -> bool:
-    """Whether the pixels of the first scan end in the same few bits again and again.
+    """Whether the data of the first scan end in the same few bits, repeated.
 
     Flat areas are coded so: 12 to 32 bits for each 16x16 pixels, mostly. True as well where that
     is not known, with restart markers and in scans of a few bytes.
@@ -131,7 +132,7 @@ def ends_in_pattern(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(kind, offset of the length) of each marker, over the pixels between them."""
+    """Yield (kind, offset of the length) of each marker, skipping the pixels between them."""
     at = 2
     while marker := _MARKER.search(data, at):
         kind = marker[0][-1]
@@ -150,14 +151,14 @@ def _read_frame(data: bytes, kind: int, at: int) -> _Frame:
 
 
 def _scan_extent(data: bytes, at: int) -> tuple[int, int]:
-    """Where the compressed pixels of a scan begin and end."""
+    """Find the offsets at which the compressed pixels of a scan begin and end."""
     start = at + int.from_bytes(data[at : at + 2])
     following = _MARKER.search(data, start)
     return start, following.start() if following else len(data)
 
 
 def _min_scan_bits(data: bytes, at: int, frame: _Frame) -> int:
-    """Fewest bits of a scan: two codes per block, one where only first coefficients are sent."""
+    """Compute the fewest bits of a scan: two codes per block, or one for first coefficients."""
     if frame.kind not in _HUFFMAN_FRAMES:
         return 0
     (count,) = unpack(">B", data, at + 2)

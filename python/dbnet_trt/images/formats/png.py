@@ -11,13 +11,13 @@ from .header import ImageHeader, exif_orientation, unpack
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 MAX_CHUNKS = 500_000
-"""Chunks of a file; encoders write one per 8 KB or more."""
+"""Maximum number of chunks of a file; encoders write one per 8 KB or more."""
 
 MAX_TEXTS = 16
-"""Chunks of text that libpng is given. Each compressed one may unpack to 8 MB."""
+"""Maximum number of text chunks that libpng is given. Each compressed one may unpack to 8 MB."""
 
 MAX_DEFLATE_RATIO = 1032
-"""Bytes that one byte of deflate makes at most."""
+"""Maximum number of bytes to which one byte of deflate unpacks."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
@@ -81,7 +81,7 @@ def check(data: bytes) -> None:
 
 
 def without_texts(data: bytes) -> bytes:
-    """Drop chunks of text where there are many: they say nothing of the pixels."""
+    """Drop the text chunks where there are many: the pixels do not depend on them."""
     chunks = list(_chunks(data))
     if sum(kind in _TEXTS for kind, _, _ in chunks) <= MAX_TEXTS:
         return data
@@ -90,7 +90,7 @@ def without_texts(data: bytes) -> bytes:
 
 
 def _read_ihdr(data: bytes) -> tuple[int, int, int, int]:
-    """(width, height, bits per channel, colour type)."""
+    """Read (width, height, bits per channel, colour type)."""
     size, kind, width, height, depth, color = unpack(">IIIIBB", data, len(SIGNATURE))
     if (size, kind) != (13, int.from_bytes(b"IHDR")) or color not in _CHANNELS or depth > 16:
         raise ImageError("the PNG has a damaged header; copy or download it again")
@@ -98,7 +98,7 @@ def _read_ihdr(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, where its data begin, their size) of each chunk, up to the end of the image."""
+    """Yield (kind, offset of the data, their size) of each chunk, up to the end of the image."""
     at = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):

@@ -12,7 +12,7 @@ SUN_SIGNATURE = b"\x59\xa6\x6a\x95"
 EXR_SIGNATURE = b"\x76\x2f\x31\x01"
 
 MAX_TEXT_HEADER_BYTES = 64 << 10
-"""Of PNM, PAM and HDR files, searched for the size."""
+"""Bytes of PNM, PAM and HDR files that are searched for the size."""
 
 _SPACE = rb"(?:\s|#[^\n]*\n)+"
 _PNM = re.compile(rb"P([1-6Ff])" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})\s")

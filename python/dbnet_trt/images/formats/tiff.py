@@ -11,10 +11,10 @@ from .header import EXIF_ORIENTATION, ImageHeader, unpack
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 MAX_PAGES = 10_000
-"""Pages that are counted."""
+"""Maximum number of pages that are counted."""
 
 MAX_SAMPLES = 16
-"""Channels per pixel; OpenCV reads up to 4."""
+"""Maximum number of channels per pixel; OpenCV reads up to 4."""
 
 _WIDTH, _HEIGHT, _BITS, _SAMPLES = 256, 257, 258, 277
 _TILE_WIDTH, _TILE_HEIGHT, _EXTRA = 322, 323, 338
@@ -31,18 +31,22 @@ class _Layout:
 
     @property
     def count(self) -> str:
+        """Format of the number of entries, for `unpack`."""
         return f"{self.order}{'Q' if self.is_big else 'H'}"
 
     @property
     def offset(self) -> str:
+        """Format of an offset, for `unpack`."""
         return f"{self.order}{'Q' if self.is_big else 'I'}"
 
     @property
     def count_bytes(self) -> int:
+        """Size of the number of entries, in bytes."""
         return 8 if self.is_big else 2
 
     @property
     def entry_bytes(self) -> int:
+        """Size of an entry, in bytes."""
         return 20 if self.is_big else 12
 
 
@@ -86,13 +90,13 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def _side(page: dict[int, int], tag: int) -> int:
-    """A side of a page or of its tiles, whichever is larger: whole tiles are decoded."""
+    """Return a side of a page or of its tiles, whichever is larger: whole tiles are decoded."""
     tile = _TILE_WIDTH if tag == _WIDTH else _TILE_HEIGHT
     return max(page.get(tag, 0), page.get(tile, 0))
 
 
 def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[dict[int, int], int]:
-    """The wanted fields of a page, and where the next page's are."""
+    """Read the wanted fields of a page, and the offset of the next page's directory."""
     (count,) = unpack(layout.count, data, at)
     at += layout.count_bytes
     end = at + count * layout.entry_bytes
@@ -106,7 +110,7 @@ def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[dict[int, in
 
 
 def _read_value(data: bytes, layout: _Layout, entry: int, kind: int, number: int) -> int:
-    """The first value of a field."""
+    """Read the first value of a field."""
     code, size = _TYPES[kind]
     at = entry + (12 if layout.is_big else 8)
     if number * size > (8 if layout.is_big else 4):
