@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `dbnet`: its commands, and how errors end it."""
+"""The command `dbnet`: its subcommands, error handling and exit codes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..extras import EXTRAS, PACKAGES, install_hint
 from ..images.load import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .console import INTERRUPTED, SUCCESS, err, fail, prepare_terminal
 
-COMMANDS = {  # name: (where, what it does, an example)
+COMMANDS = {  # name: (function, help, example)
     "detect": ("detect:detect", "Find text in images, videos and streams.",
                "dbnet detect photo.jpg --save out.jpg"),
-    "models": ("models:models", "List the models that have names.", "dbnet models"),
+    "models": ("models:models", "List the named models.", "dbnet models"),
     "info": ("models:info", "Print a model's card.", "dbnet info ppocrv6-small"),
-    "data": ("data:app", "Look after data sets.", "dbnet data check icdar2015:data/ic15"),
+    "data": ("data:app", "Check data sets.", "dbnet data check icdar2015:data/ic15"),
     "synth": ("synth:synth", "Draw synthetic scenes.", "dbnet synth scenes 1000"),
     "train": ("train:app", "Train a detector.",
               "dbnet train --preset quick --data icdar2015:data/ic15 --output runs/first"),
@@ -29,15 +29,15 @@ COMMANDS = {  # name: (where, what it does, an example)
                "dbnet export runs/first/best.safetensors first.onnx"),
     "eval": ("evaluate:evaluate", "Score a detector on a data set.",
              "dbnet eval first.onnx --data icdar2015:data/ic15"),
-    "score": ("evaluate:score", "Score results that exist already.",
+    "score": ("evaluate:score", "Score existing results.",
               "dbnet score gt.zip results.zip --protocol icdar2015"),
     "build": ("build:build", "Build a TensorRT engine.",
               "dbnet-build ppocrv6-small --precision fp16"),
 }  # fmt: skip
-"""Every command, imported when it is called."""
+"""The subcommands, each imported when it is called."""
 
 OWN_OPTIONS = ("--help", "-h", "--version")
-"""Options of `dbnet` itself."""
+"""Options of `dbnet` without a subcommand."""
 
 app = App(
     name="dbnet",
@@ -55,10 +55,13 @@ for _name, (_where, _help, _example) in COMMANDS.items():
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    Errors of this package are one line on standard error, without a traceback.
+    Errors of this package are printed in one line on standard error, without a traceback.
 
     Args:
         arguments: The command and its arguments; those of the process if left out.
+
+    Raises:
+        ImportError: A module of this package is broken; a missing library is only reported.
     """
     prepare_terminal()
     try:
@@ -77,17 +80,17 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return fail(message)
     except (OSError, MemoryError) as error:  # a full disk, most often
-        return _fail_for_want(error)
+        return _report_system_error(error)
     except (CycloptsError, DBNetError, ValueError) as error:
         return fail(" ".join(str(error).split()))
     return result if isinstance(result, int) else SUCCESS
 
 
 def _with_command(tokens: list[str]) -> list[str]:
-    """Return the tokens with their command: `detect` where they begin with a path.
+    """Return the arguments with `detect` before them if they begin with a path.
 
     Raises:
-        ValueError: They begin with neither a command nor a path.
+        ValueError: The first is neither a command nor a path.
     """
     first = tokens[0] if tokens else "--help"
     if first in COMMANDS or first in OWN_OPTIONS:
@@ -104,7 +107,7 @@ def _with_command(tokens: list[str]) -> list[str]:
 
 
 def _missing_library(error: ImportError) -> str | None:
-    """Return what installs a missing library; None where another thing went wrong."""
+    """Say how to install a missing library; None if the error has another cause."""
     missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
     if not isinstance(missing, ModuleNotFoundError):
         return None
@@ -115,13 +118,13 @@ def _missing_library(error: ImportError) -> str | None:
     return f"this command needs {PACKAGES.get(library, name)}; {install_hint(name)}"
 
 
-def _fail_for_want(error: OSError | MemoryError) -> int:
-    """Say that the disk is full or a file is not there, or that memory ran out."""
+def _report_system_error(error: OSError | MemoryError) -> int:
+    """Print an error of the system, such as a full disk, a missing file or too little memory."""
     if isinstance(error, MemoryError):
         return fail("there is not enough memory; use a smaller size or batch")
     try:
         sys.stdout.flush()
-    except OSError:  # what is left goes nowhere, or Python would try once more at its end
+    except OSError:  # drop what is buffered, or Python tries to write it again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     is_full = error.errno == errno.ENOSPC and not error.filename
     what = "the results cannot be written" if is_full else error.filename or "input or output"

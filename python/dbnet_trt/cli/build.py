@@ -80,7 +80,7 @@ def _print(built: BuiltEngine, verbose: bool) -> None:
 
 
 class _BuildProgress:
-    """One progress bar per phase under way, on a terminal; called from TensorRT's threads."""
+    """Progress bars on a terminal, one per running phase; called from TensorRT's threads."""
 
     def __init__(self) -> None:
         self._progress = Progress(

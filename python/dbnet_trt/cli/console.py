@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal: consoles, exit codes, and names that others chose."""
+"""The terminal: consoles, exit codes, progress bars, and safe printing of outside names."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from rich.text import Text
 
 SUCCESS = 0
 SOME_FAILED = 1
-"""Exit code where some inputs failed, or a check found problems; the others were worked on."""
+"""Exit code if some inputs failed while the others were processed, or a check found problems."""
 
 ERROR = 2
-"""Exit code of a command that could not do its work."""
+"""Exit code of a command that failed."""
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended: the shell's."""
+"""Exit code of a command that Ctrl-C ended, as shells define it."""
 
 out = Console(highlight=False, emoji=False)
-"""Results."""
+"""Console on standard output, for results."""
 
 err = Console(stderr=True, highlight=False, emoji=False)
-"""Progress, summaries, warnings and errors."""
+"""Console on standard error, for progress, summaries, warnings and errors."""
 
 
 _BIDI_CONTROLS = frozenset(
@@ -42,9 +42,9 @@ _HIDDEN = frozenset(("Cc", "Zl", "Zp"))
 
 
 def visible(text: object) -> str:
-    """Return text in one line whose control characters are shown, as in "\\x1b".
+    """Return text in one line with its control characters escaped, as in "\\x1b".
 
-    Names of files are data: they must not move the cursor, fake a line, or run backwards.
+    File names come from outside: they must not move the cursor, fake a line, or run backwards.
     """
     return "".join(
         character.encode("unicode_escape").decode()
@@ -58,8 +58,8 @@ def line(*parts: str | tuple[object, str]) -> Text:
     """Return a line for a console.
 
     Args:
-        parts: Texts, and pairs of something that others named and a style, as in (path, "bold").
-            Nothing in them is taken for markup.
+        parts: Texts of our own, and pairs of an object from outside and its style, as in
+            (path, "bold"). Markup in them is not interpreted.
     """
     shown = [part if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts]
     return Text.assemble(*shown)
@@ -67,11 +67,12 @@ def line(*parts: str | tuple[object, str]) -> Text:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record in one line with its control characters escaped."""
         return visible(super().format(record))
 
 
 def prepare_terminal() -> None:
-    """Log to standard error, and let no character of a name end the program."""
+    """Log to standard error, and escape characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -81,7 +82,7 @@ def prepare_terminal() -> None:
 
 
 def number(count: int, noun: str) -> str:
-    """Return "1 image" or "2 images"."""
+    """Return a count with its noun, as in "1 image" or "2 images"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -92,12 +93,12 @@ def fail(message: str) -> int:
 
 
 def progress_bar(field: str, *, transient: bool, disable: bool) -> Progress:
-    """Make a progress bar on standard error, with one text of its own.
+    """Make a progress bar on standard error, with one text field.
 
     Args:
-        field: Name of the text, set by `progress.update(task, FIELD=...)`.
-        transient: Whether the bar goes when it is done.
-        disable: Whether to show none; there is none beside a terminal either.
+        field: Name of the text field, set by `progress.update(task, FIELD=...)`.
+        transient: Whether the bar is removed when it is done.
+        disable: Whether to show no bar; without a terminal none is shown anyway.
     """
     return Progress(
         TextColumn("{task.description}"),

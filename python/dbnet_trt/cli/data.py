@@ -16,7 +16,7 @@ from ..data.statistics import Statistics, compute_statistics, spread
 from .console import err, line, out
 
 MAX_PRINTED = 20
-"""Problems that are printed; the report lists more."""
+"""Maximum number of problems that are printed; the report lists more."""
 
 app = App(
     name="data",
@@ -43,11 +43,11 @@ def check(
     Parameters
     ----------
     data
-        PATH or FORMAT:PATH of a data set, and perhaps #train, #val or #test behind it.
+        PATH or FORMAT:PATH of a data set, optionally followed by #train, #val or #test.
     format
         Format of the data set, if the first argument does not name it and the files fit several.
     report
-        HTML file to write, with pictures; or a folder, for report.html in it.
+        HTML file to write, with pictures; or a folder, in which report.html is written.
     limit
         Maximum number of images that are decoded to find damaged ones, evenly spread; all if left
         out.

@@ -31,27 +31,27 @@ def detect(
     every_frame: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
-    """Find the text in images, videos, or the pictures of a camera or stream.
+    """Find text in images, videos, cameras and streams.
 
     Parameters
     ----------
     inputs
         Images, videos, folders, globs, the number of a camera (0), or a stream (rtsp://…).
     save
-        Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder,
-        which gets the folders of the input.
+        Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder, in
+        which the input's folders are repeated.
     json
         Write one line of JSON per image: to a file, or "-" for standard output. A file that holds
         results is not replaced.
     overwrite
         Replace the file of --json.
     resume
-        Go on behind the lines of --json: images that it has are skipped.
+        Append to the file of --json; images that it already has are skipped.
     every_frame
         Process every frame of a camera or stream. By default stale frames are skipped, so that
         results keep up with the camera; frame numbers show what was skipped.
     """
-    video.silence_opencv()  # what it complains of comes as our errors
+    video.silence_opencv()  # its errors are reported as ours
     sources = find_sources(inputs)
     detector = options.open_detector()
     size = options.size(detector.card)
@@ -88,10 +88,12 @@ class _Totals:
     failures: list[str] = field(default_factory=list)
 
     def fail(self, error: ImageError) -> None:
+        """Count and print an input that was skipped."""
         self.failures.append(str(error))
         err.print(line(("skipped:", "red"), " ", (error, "")), soft_wrap=True)
 
     def summary(self) -> str:
+        """Return the totals in one line."""
         failed = f", {len(self.failures)} skipped" if self.failures else ""
         return f"{number(self.images, 'image')}, {number(self.texts, 'text')}{failed}"
 
@@ -99,7 +101,7 @@ class _Totals:
 def _read(
     sources: list[str], every_frame: bool, max_pixels: int, totals: _Totals
 ) -> Iterator[tuple[str, int | None, Image]]:
-    """(name, number of the frame or None, image) of each image that can be read."""
+    """Yield (name, number of the frame or None, image) of each image that can be read."""
     for source in sources:
         try:
             if video.is_video(source):
@@ -114,7 +116,7 @@ def _read(
 
 
 def _count(sources: list[str]) -> int | None:
-    """Images and frames in all; None where a source does not say."""
+    """Count all images and frames; None if a source does not state its number."""
     total = 0
     for source in sources:
         count = video.count_frames(source) if video.is_video(source) else 1

@@ -41,8 +41,8 @@ def evaluate(
 ) -> None:
     """Score a detector on a data set.
 
-    Prints precision, recall and F, as the official script of the data set gives them, and on
-    standard error the model, the arithmetic, the size and the thresholds that gave them.
+    Prints precision, recall and F, as the official script of the data set computes them, and on
+    standard error the model, precision, size and thresholds behind them.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ def evaluate(
         where the data set's is curved.
     protocol
         How to score: icdar2015 (IoU > 0.5), totaltext (DetEval on polygons), ctw1500, or deteval
-        (ICDAR 2013). That of the data by default.
+        (ICDAR 2013). By default the protocol of the data set.
     report
         Write numbers, curve and worst images to an HTML file.
     json
         Write one line of JSON per image.
     submission
-        Write what was found to a zip archive, as the benchmark collects results.
+        Write the detections to a zip archive, in the format that the benchmark collects.
     """
     from ..data.open import read_dataset, split_name
     from ..evaluation.evaluate import choose_scoring, evaluate_samples, write_jsonl
@@ -100,9 +100,9 @@ def score(
     json: Path | None = None,
     max_unpacked_mb: int = 512,
 ) -> None:
-    """Score results that exist already.
+    """Score existing results.
 
-    Prints precision, recall and F, as the official script of the protocol gives them.
+    Prints precision, recall and F, as the official script of the protocol computes them.
 
     Parameters
     ----------
@@ -115,13 +115,14 @@ def score(
         (ICDAR 2013).
     format
         Format of the files in both; the protocol's by default. polygons is x1,y1,...,xn,yn,text,
-        with any number of points, as the TIoU scripts have Total-Text and CTW1500.
+        with any number of points, as the TIoU scripts use for Total-Text and CTW1500.
     report
         Write numbers and curve to an HTML file.
     json
         Write one line of JSON per image.
     max_unpacked_mb
-        Maximum size of each archive, unpacked, in MiB; one file of it may have a 32nd.
+        Maximum size of each archive, unpacked, in MiB; the limit for each file in it is a 32nd of
+        this.
     """
     from ..evaluation.evaluate import write_jsonl
     from ..evaluation.submissions import score_submission
@@ -146,7 +147,7 @@ def score(
 def _conclude(
     evaluation: Evaluation, facts: dict[str, str], report: Path | None, threshold: float | None
 ) -> None:
-    """Write the report, if one is asked for, and print the score and what gave it."""
+    """Write the report, if one is requested, and print the score and the facts behind it."""
     from ..evaluation.report import render_report
 
     if report is not None:
@@ -161,7 +162,7 @@ def _conclude(
 
 
 def _check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
-    """Check before the work that results can be written, and overwrite nothing that is read."""
+    """Check before the work that the outputs can be written and are not among the inputs."""
     read = {path.resolve() for path in inputs}
     for path in outputs:
         if path is None:

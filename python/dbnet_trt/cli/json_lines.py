@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of `--json`: whole lines, whatever stops the program."""
+"""Writer for the file of `--json`, which holds whole lines even if the program is stopped."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..files import parse_json
 
 
 class JsonLines:
-    """Writes one line of JSON per image to a file or to standard output."""
+    """A writer of one line of JSON per image, to a file or to standard output."""
 
     def __init__(self, path: Path, *, overwrite: bool = False, resume: bool = False) -> None:
         """Open the file.
 
         Args:
-            path: A file, or "-" for standard output.
-            overwrite: Replace a file that holds results.
-            resume: Go on behind the lines of a file.
+            path: File to write, or "-" for standard output.
+            overwrite: Whether to replace a file that holds results.
+            resume: Whether to append to the lines of a file.
 
         Raises:
-            ValueError: The file holds something and neither is asked for, or both are.
+            ValueError: The file is not empty and neither is set, or both are set.
             ImageError: The file cannot be written.
         """
         if overwrite and resume:
             raise ValueError("--overwrite and --resume exclude each other; give one")
         self._path = path
         self.done: set[str] = set()
-        """Names of the images that the file has lines of, with `resume`."""
+        """Names of the images that the file already has lines for, with `resume`."""
         self._descriptor: int | None = None
         if str(path) == "-":
             return
@@ -48,13 +48,13 @@ class JsonLines:
             self._take_over(overwrite, resume)
 
     def _take_over(self, overwrite: bool, resume: bool) -> None:
-        """Empty a file that holds something, or go on behind it."""
+        """Empty a file that holds results, or prepare to append to it."""
         assert self._descriptor is not None
         if not overwrite and not resume:
             self.close()
             raise ValueError(
                 f"--json {self._path} exists and holds results; name another file, or give "
-                "--overwrite to replace them or --resume to go on behind them"
+                "--overwrite to replace them or --resume to append to them"
             )
         if overwrite:
             os.ftruncate(self._descriptor, 0)
@@ -72,7 +72,7 @@ class JsonLines:
                 ) from None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a line, whole or not at all.
+        """Write a line completely or not at all.
 
         Raises:
             OSError: It cannot be written: the disk is full, for example.

@@ -23,7 +23,7 @@ def info(model: str = zoo.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
     Parameters
     ----------
     model
-        Name of a model, or path of an .onnx file or of an .engine file, which needs no GPU here.
+        Name of a model, or path of an .onnx or .engine file; an .engine file needs no GPU for this.
     card
         For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
     """
@@ -55,7 +55,7 @@ def _short(value: object) -> str:
 
 
 def models() -> None:
-    """List the models that have names, and what installs them."""
+    """List the named models, with their paths or how to install them."""
     for name, model in zoo.MODELS.items():
         card, default = model.card, " (default)" if name == zoo.DEFAULT_MODEL else ""
         what = f"one outline per {card.text_level}, short side {card.short_side}; {card.license}"

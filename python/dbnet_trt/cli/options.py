@@ -25,24 +25,24 @@ class RunOptions:
     """Card of another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of one."""
 
     device: str = "auto"
-    """auto, cpu, cuda or cuda:0."""
+    """Device that runs the model: auto, cpu, cuda or cuda:0."""
 
     short_side: int | None = None
-    """Short side of the image in the network, in pixels; more finds smaller text, slower."""
+    """Short side of the network's input, in pixels; larger finds smaller text but is slower."""
 
     max_pixels: int | None = None
     """Largest image file that is decoded, in pixels (width x height); 178956970 if left out."""
 
     cpu: Annotated[CpuConfig, Parameter(name="*")] = CpuConfig()
-    """How an ONNX file runs on the CPU."""
+    """Options of ONNX models on the CPU."""
 
     postprocess: Annotated[PostprocessOptions, Parameter(name="*", negative="")] = field(
         default_factory=PostprocessOptions
     )
-    """How text is read off the probability map."""
+    """Options of postprocessing, from the probability map to outlines."""
 
     def open_detector(self, *, polygons: bool = False) -> Detector:
-        """Open the detector that these options describe, for polygons in any case if asked."""
+        """Open the detector that these options describe, for polygons if either asks for them."""
         options = PostprocessOptions(**self.postprocess)
         options["polygons"] = bool(options.get("polygons")) or polygons
         return Detector(
@@ -55,7 +55,7 @@ class RunOptions:
         )
 
     def size(self, card: ModelCard) -> SizePolicy | None:
-        """Return the size policy that is asked for, if one is."""
+        """Return the size policy for `short_side`; None if it was left out."""
         if self.short_side is None:
             return None
         return SizePolicy(self.short_side, max(card.long_side_limit, self.short_side))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where `dbnet detect` puts results: lines of JSON, pictures, a video."""
+"""Outputs of `dbnet detect`: lines of JSON, pictures, a video."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from ..images.video import VideoFile, frame_rate, is_live, is_video
 from .json_lines import JsonLines
 
 DECIMALS = 2
-"""Of coordinates in JSON, in pixels."""
+"""Decimals of coordinates in JSON, in pixels."""
 
 SCORE_DECIMALS = 4
-"""Of scores in JSON."""
+"""Decimals of scores in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What is written, and where."""
+    """Files to write, and whether to replace or continue them."""
 
     pictures: Path | None = None
-    """A file for one picture or the frames of one video, or a folder for many."""
+    """File for one picture or one video, or folder for many pictures."""
 
     lines: Path | None = None
-    """A file of JSON lines, or "-" for standard output."""
+    """File of JSON lines, or "-" for standard output."""
 
     overwrite: bool = False
-    """Whether to replace a file of lines."""
+    """Whether to replace the file of lines."""
 
     resume: bool = False
-    """Whether to go on behind a file of lines."""
+    """Whether to append to the file of lines."""
 
 
 class ResultWriter:
-    """Writes each result whole before the next. Nothing that is read is overwritten."""
+    """A writer of results, each completed before the next. No input is overwritten."""
 
     def __init__(self, targets: Targets, inputs: list[str], sources: list[str]) -> None:
-        """Check where results go, then open the file of lines.
+        """Check the outputs, then open the file of lines.
 
         Args:
-            targets: What is written.
-            inputs: What the user named: files, folders, globs, cameras, streams.
-            sources: What these stand for, from `find_sources`.
+            targets: Files to write.
+            inputs: Files, folders, globs, cameras and streams as the user named them.
+            sources: The files, cameras and streams they stand for, from `find_sources`.
 
         Raises:
             ValueError: There are more pictures than one file takes, or an input or earlier results
@@ -86,7 +86,7 @@ class ResultWriter:
 
     @property
     def done(self) -> set[str]:
-        """Names of the images whose lines were there already."""
+        """Names of the images that the file of lines already has."""
         return self._lines.done if self._lines is not None else set()
 
     def _choose(self, pictures: Path | None, sources: list[str]) -> None:
@@ -135,9 +135,9 @@ class ResultWriter:
 
         Args:
             name: The file's name, the camera's number, or the stream's address.
-            frame: Number of a video's frame.
+            frame: Number of the frame; None if it is not of a video.
             image: (H, W, 3) uint8 BGR.
-            found: Its text.
+            found: Its detections.
 
         Raises:
             ImageError: The picture or the video cannot be written.
@@ -163,7 +163,7 @@ class ResultWriter:
             raise failure
 
     def _draw(self, name: str, frame: int | None, image: Image, found: Detections) -> Path | None:
-        """Draw one image's outlines where they belong, and return the picture's path."""
+        """Draw one image's outlines into its output, and return the picture's path."""
         picture = self._file
         if self._video is not None:
             drawn = found.plot(image)
@@ -178,7 +178,7 @@ class ResultWriter:
         return picture
 
     def _new_picture_path(self, name: str, frame: int | None) -> Path:
-        """A path of its own for each picture, in the folders of the input."""
+        """Return a unique path for a picture, in the folders of the input."""
         if is_live(name):
             name = f"camera{name}" if name.isdecimal() else "stream"
         path = Path(name)
@@ -194,7 +194,7 @@ class ResultWriter:
 
 
 def _find_roots(inputs: list[str]) -> list[Path]:
-    """Folders that were named, and those of globs up to their first wildcard."""
+    """Return the folders among the inputs, and those of globs up to their first wildcard."""
     roots = []
     for given in inputs:
         path = Path(given)
@@ -207,7 +207,7 @@ def _find_roots(inputs: list[str]) -> list[Path]:
 
 
 def _fields(found: Detections) -> dict[str, Any]:
-    """Quads, scores and polygons as JSON has them."""
+    """Return quads, scores and polygons in the types of JSON."""
     fields: dict[str, Any] = {
         "quads": _rounded(found.quads, DECIMALS),
         "scores": _rounded(found.scores, SCORE_DECIMALS),

@@ -22,16 +22,16 @@ def synth(
     processes: int = 1,
     config: Annotated[SynthConfig, Parameter(name="*")] = DEFAULT_SCENES,
 ) -> None:
-    """Draw synthetic scenes: pictures of text, and its exact outlines.
+    """Draw synthetic scenes: pictures of text with its exact outlines.
 
     Parameters
     ----------
     folder
-        Where images/ and samples.jsonl are written; train on jsonl:FOLDER/samples.jsonl.
+        Folder for images/ and samples.jsonl; train on jsonl:FOLDER/samples.jsonl.
     count
         Number of pictures.
     processes
-        Processes that draw; the pictures do not depend on it.
+        Number of processes that draw; the pictures do not depend on it.
     """
     file = write_scenes(folder, count, config=config, processes=processes)
     out.print(line((file, "bold"), f"  {count} pictures"), soft_wrap=True)

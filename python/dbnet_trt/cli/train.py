@@ -21,22 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Where the configuration comes from, before the options that follow."""
+    """Source of the configuration, which the other options override."""
 
     preset: Literal["finetune", "synthtext-pretrain", "quick"] = "finetune"
-    """The paper's fine-tuning (1200 epochs) or pretraining (100,000 steps), or a first look."""
+    """Preset: the paper's fine-tuning (1200 epochs) or pretraining (100,000 steps), or quick."""
 
     loss_preset: Literal["paper", "official"] | None = None
-    """The loss of the paper or of its authors' published code; the preset's own if left out."""
+    """Loss of the paper or of its authors' published code; the preset's own if left out."""
 
     config: Path | None = None
-    """A config.json of another run; takes the presets' place."""
+    """Path of another run's config.json, which replaces the presets."""
 
 
 def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in what the command line leaves open, from the preset or the file it names."""
+    """Fill in options that are not on the command line, from its preset or config file."""
 
     def given(name: str, default: str) -> str:
+        """Return an option's value on the command line, or the default."""
         tokens = arguments[f"--{name}"].tokens
         return tokens[0].value if tokens else default
 
@@ -78,10 +79,10 @@ def train(
     settings: Annotated[TrainSettings, Parameter(name="*")] = TrainSettings(),
     config: Annotated[TrainConfig, Parameter(name="*")],
 ) -> None:
-    """Train a detector, or go on with a run that was stopped.
+    """Train a detector, or continue a run that was stopped.
 
     Under torchrun (`torchrun --nproc-per-node 2 -m dbnet_trt train ...`) the processes share each
-    batch and give what one process gives.
+    batch, with the result that one process has.
     """
     from ..training.train import train as run
 
@@ -93,7 +94,7 @@ def train(
 
 
 class _TrainProgress:
-    """Shows records as they come: a bar on a terminal, and a line for each validation."""
+    """Display of training records: a bar on a terminal, and a line per validation."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._progress = progress_bar("numbers", transient=False, disable=False)

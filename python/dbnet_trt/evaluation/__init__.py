@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score detectors, and results in files, by the published protocols."""
+"""Score detectors and results files by the published protocols."""

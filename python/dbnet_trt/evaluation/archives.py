@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read folders and zip archives of annotation files, within limits.
 
-A small archive may unfold to any size: each file is read up to its limit, and all together up to
-theirs, whatever the archive says of them.
+A small archive may unpack to any size: each file is read up to its limit, and all together up to
+theirs, whatever sizes the archive states.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MAX_TOTAL_BYTES = 512 << 20
 """Default limit on all files of an archive together, unpacked: 512 MiB."""
 
 FILES_PER_TOTAL = 32
-"""Part of the limit on all files that one file may have."""
+"""Ratio of the limit on all files to the limit on one file."""
 
 MAX_FILE_BYTES = MAX_TOTAL_BYTES // FILES_PER_TOTAL
-"""Default limit on an unpacked file: 16 MiB; files of one image have some kilobytes."""
+"""Default limit on one unpacked file: 16 MiB; a file of one image has some kilobytes."""
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -35,7 +35,7 @@ _DAMAGE = (
     ValueError,
     OverflowError,
 )
-"""What `zipfile` raises for archives that are damaged, encrypted, or of an unknown kind."""
+"""Exceptions of `zipfile` for archives that are damaged, encrypted, or of an unknown kind."""
 
 
 def read_files(
@@ -45,10 +45,10 @@ def read_files(
     max_file_bytes: int = MAX_FILE_BYTES,
     max_total_bytes: int = MAX_TOTAL_BYTES,
 ) -> Iterator[tuple[str, bytes]]:
-    """Read files of a folder or a zip archive, one after the other.
+    """Read the wanted files of a folder or a zip archive, one by one.
 
     Args:
-        path: The folder, or the archive, whose folders do not matter.
+        path: The folder, or the archive, inside which folders are ignored.
         wanted: Whether a file is wanted, by its name.
         max_file_bytes: Limit on one file.
         max_total_bytes: Limit on all files of an archive together.
@@ -57,7 +57,7 @@ def read_files(
         Name and content of each file.
 
     Raises:
-        ValueError: The path is neither, a file cannot be read, or there is more than the limits.
+        ValueError: The path is neither, a file cannot be read, or a limit is exceeded.
     """
     if path.is_dir():
         for file in sorted(path.iterdir()):

@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 
 class _Tally:
-    """Matches of one image so far."""
+    """Running matches of one image."""
 
     def __init__(self, ignored_truths: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> None:
         self.truth_free, self.free = ~ignored_truths, ~ignored
@@ -33,13 +33,20 @@ class _Tally:
     def match(
         self, truths: Sequence[int], detections: Sequence[int], credits: tuple[float, float]
     ) -> None:
-        """Mark both sides as found; `credits` are added to recall and to precision."""
+        """Mark truths and detections as matched, and add their credits.
+
+        Args:
+            truths: Indices of the truths.
+            detections: Indices of the detections.
+            credits: Credits for recall and for precision.
+        """
         self.truth_free[truths] = False
         self.free[detections] = False
         self._recall_hits += credits[0]
         self._precision_hits += credits[1]
 
     def result(self) -> ImageScore:
+        """Return the score of the image."""
         score = Score(
             self._recall_hits,
             int(self._counted.sum()),
@@ -57,12 +64,12 @@ class _Tally:
 def score_totaltext(
     truths: Sequence[Polygon], ignore: Sequence[bool], detections: Sequence[Polygon]
 ) -> ImageScore:
-    """Score one image by the DetEval of Total-Text, as its Python script has it.
+    """Score one image by the DetEval of Total-Text, as its Python script computes it.
 
     Detections of which more than half (of their area plus one pixel) lies in one text to ignore
     are removed first. Shares are rounded to two decimals. Limits are 0.7 of the truth and 0.6 of
-    the detection; pieces and merged texts get 0.8 each. Outlines that cross themselves are mended
-    by a buffer of zero, their area is the shoelace formula's.
+    the detection; pieces and merged texts get 0.8 each. Outlines that cross themselves are repaired
+    by a buffer of zero; their area is that of the shoelace formula.
 
     Args:
         truths: N outlines (K, 2), in pixels.
@@ -186,6 +193,6 @@ def _reaches(shares: FloatArray, limit: float) -> bool:
 
 
 def _bounds(polygons: Sequence[Polygon]) -> FloatArray:
-    """(N, 4) x_min, y_min, x_max, y_max."""
+    """Return the bounding boxes, (N, 4): x_min, y_min, x_max, y_max."""
     corners = [(*polygon.min(axis=0), *polygon.max(axis=0)) for polygon in polygons]
     return np.array(corners, np.float64).reshape(-1, 4)

@@ -27,12 +27,12 @@ CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(18))
 
 
 CURVED_SHARE = 0.1
-"""Data sets with more texts of more than four points than this are scored by polygons."""
+"""Share of texts with more than four points above which a data set is scored by polygons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How detections on data sets are scored."""
+    """Protocol and outlines by which detections are scored."""
 
     protocol: str
     """A name in `PROTOCOLS`."""
@@ -52,7 +52,7 @@ def choose_scoring(
     Args:
         formats: Names in `READERS`, of the data sets together.
         samples: Their samples.
-        protocol: The protocol, if it is not to be that of the formats.
+        protocol: Protocol to use instead of that of the formats.
     """
     chosen = {PROTOCOL_OF.get(form, "icdar2015") for form in formats}
     if protocol is None:
@@ -83,7 +83,7 @@ class ScoredImage:
     """M scores, or None where the results have none."""
 
     result: ImageScore
-    """Score by the protocol."""
+    """Score and matches of the image, by the protocol."""
 
     sample: Sample | None = None
     """Sample of the image; outlines are in pixels of the image after its stretch."""
@@ -214,6 +214,15 @@ def score_image(
 ) -> ScoredImage:
     """Score one image.
 
+    Args:
+        protocol: A name in `PROTOCOLS`.
+        name: Name of the image.
+        truths: N outlines (K, 2) in pixels.
+        ignore: N flags; ignored texts are not scored.
+        detections: M outlines (K, 2) in pixels, in the order in which they are matched.
+        confidences: M scores, if the detections have them.
+        sample: Sample of the image, if there is one, for pictures of it.
+
     Raises:
         ValueError: There is no such protocol, or it takes boxes only and the texts are polygons.
     """
@@ -237,7 +246,13 @@ def score_image(
 
 
 def rescored(image: ScoredImage, protocol: str, threshold: float) -> ScoredImage:
-    """Score the same image without the detections below a threshold."""
+    """Score an image again without the detections below a threshold.
+
+    Args:
+        image: The scored image.
+        protocol: A name in `PROTOCOLS`.
+        threshold: Least confidence of the detections that are kept.
+    """
     kept = image.above(threshold)
     detections = tuple(image.detections[index] for index in kept)
     confidences = image.confidences

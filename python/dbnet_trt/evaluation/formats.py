@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of ground truth and results, in the formats of benchmarks.
+"""Parse and format lines of ground truth and results, in the formats of benchmarks.
 
 Each is named after its benchmark; `polygons` is x1,y1,...,xn,yn,text of any number of points, as
 https://github.com/Yuliang-Liu/TIoU-metric/tree/master/curved-tiou has it for Total-Text and
@@ -34,7 +34,7 @@ class Truth:
     """(K, 2) outline (x, y) in pixels."""
 
     ignore: bool = False
-    """Whether it is not scored."""
+    """Whether the text is not scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,25 +57,30 @@ class BrokenLine(ValueError):
 
 
 def parse_truths(content: bytes, form: str) -> list[Truth]:
-    """Parse one file of ground truth.
+    """Parse one file of ground truth, in a format of `FORMATS`.
 
     Raises:
-        BrokenLine: It is not in the format, a name in `FORMATS`.
+        BrokenLine: A line is not in the format.
     """
     return _totaltext_truths(content) if form == "totaltext" else _lines(content, _TRUTHS[form])
 
 
 def parse_results(content: bytes, form: str) -> list[Found]:
-    """Parse one results file; its order is kept.
+    """Parse one results file, in a format of `FORMATS`; the order of lines is kept.
 
     Raises:
-        BrokenLine: It is not in the format, a name in `FORMATS`.
+        BrokenLine: A line is not in the format.
     """
     return _lines(content, _RESULTS[form])
 
 
 def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
     """Format one line of a results file, in whole pixels.
+
+    Args:
+        polygon: (K, 2) outline in pixels.
+        confidence: Confidence of the detection, which the format ctw1500 has.
+        form: A name in `FORMATS`.
 
     Raises:
         ValueError: The format takes four corners only, and there are others.
@@ -129,10 +134,10 @@ def _outline(numbers: Sequence[float], expected: str) -> Outline:
 
 
 def check_outline(polygon: Outline) -> Outline:
-    """Return a (K, 2) outline if it is one, in pixels of an image.
+    """Check that an array is an outline (K, 2) in pixels of an image, and return it.
 
     Raises:
-        ValueError: It has fewer than 3 points, or numbers that are no place in an image.
+        ValueError: The outline has fewer than 3 points, or numbers too large for pixels.
     """
     if len(polygon) < 3 or not (np.abs(polygon) < COORDINATE_LIMIT).all():
         raise ValueError(f"expected 3 points or more in pixels, got {str(polygon.tolist())[:80]}")
@@ -140,7 +145,7 @@ def check_outline(polygon: Outline) -> Outline:
 
 
 def _split(line: str, count: int, expected: str) -> tuple[list[float], str | None]:
-    """Split a line into its first `count` numbers and the rest behind a comma."""
+    """Split a line into its first `count` numbers and the text after the next comma."""
     fields = line.split(",", count)
     if len(fields) < count:
         raise ValueError(f"expected {expected}, got {len(fields)} fields")
@@ -260,7 +265,7 @@ _TOTALTEXT_LINE = "x: [[...]], y: [[...]], ornt: [u'...'], transcriptions: [u'..
 
 
 def _totaltext_truths(content: bytes) -> list[Truth]:
-    """Parse a poly_gt_imgN.mat or .txt file, where numbers may go on in the next line."""
+    """Parse a poly_gt_imgN.mat or .txt file, in which numbers may continue on the next line."""
     if content.startswith(b"MATLAB"):
         return _totaltext_mat(content)
     text = content.decode("utf-8-sig", "replace").replace("\r", "")

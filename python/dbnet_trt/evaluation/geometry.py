@@ -14,7 +14,7 @@ from ..errors import DBNetError
 from .scores import Polygon
 
 Region = Any
-"""Makes a shapely geometry of the area inside an outline."""
+"""Function that makes a shapely geometry of the area inside an outline."""
 
 FloatArray = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ def shoelace(polygon: Polygon) -> float:
 
 
 def even_odd(polygon: Polygon) -> Region:
-    """Area that a (K, 2) outline surrounds an odd number of times; all loops count."""
+    """Compute the area that a (K, 2) outline surrounds an odd number of times; all loops count."""
     shapely = _shapely()
     shape = shapely.Polygon(polygon)
     if shape.is_valid:
@@ -47,12 +47,12 @@ def even_odd(polygon: Polygon) -> Region:
 
 
 def buffered(polygon: Polygon) -> Region:
-    """Area of a (K, 2) outline mended by a buffer of zero; some loops may be lost."""
+    """Compute the area of a (K, 2) outline repaired by a buffer of zero; it may lose loops."""
     return _shapely().Polygon(polygon).buffer(0)
 
 
 def valid_only(polygon: Polygon) -> Region:
-    """Area inside a (K, 2) outline; empty if it crosses or touches itself."""
+    """Compute the area inside a (K, 2) outline; empty if it crosses or touches itself."""
     shape = _shapely().Polygon(polygon)
     return shape if shape.is_valid else _shapely().Polygon()
 

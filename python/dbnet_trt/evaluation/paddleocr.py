@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PaddleOCR's files of ground truth and results: one line per image, with a list behind a tab.
+"""Read PaddleOCR's ground truth and results files: path, tab and a list, one line per image.
 
 Lines are as those of its data sets, path<tab>[{"transcription": ..., "points": [[x, y], ...]}]; its
 results may also be bare lists of points, path<tab>[[[x, y], ...], ...]. Defined by
@@ -25,7 +25,7 @@ HEAD_BYTES = 4096
 
 
 def is_paddleocr(path: Path, form: str) -> bool:
-    """Whether a path is a file of PaddleOCR: by the format, or by a list behind a tab."""
+    """Whether a path is a file of PaddleOCR, by the format's name or by a list after a tab."""
     if form == FORM:
         return True
     if path.is_dir() or not path.is_file():
@@ -35,13 +35,14 @@ def is_paddleocr(path: Path, form: str) -> bool:
 
 
 def parse_paddle_truths(path: Path) -> Iterator[tuple[str, int, list[Truth]]]:
-    """Read ground truth: of each line, the image's path, the line's number and the texts.
+    """Read ground truth, yielding image path, line number and texts per line.
 
     Raises:
         ValueError: The file cannot be read, or a line is not as it should be.
     """
 
     def parse(text: Any) -> Truth:
+        """Parse one text of the ground truth."""
         read = parse_paddle(text)
         return Truth(check_outline(read.polygon), read.ignore)
 
@@ -49,13 +50,14 @@ def parse_paddle_truths(path: Path) -> Iterator[tuple[str, int, list[Truth]]]:
 
 
 def parse_paddle_results(path: Path) -> Iterator[tuple[str, int, list[Found]]]:
-    """Read results: of each line, the image's path, the line's number and the detections.
+    """Read results, yielding image path, line number and detections per line.
 
     Raises:
         ValueError: The file cannot be read, or a line is not as it should be.
     """
 
     def parse(text: Any) -> Found:
+        """Parse one detection."""
         points = text["points"] if isinstance(text, dict) else text
         score = text.get("score") if isinstance(text, dict) else None
         confidence = None if score is None else float(score)

@@ -105,6 +105,7 @@ def _curve(curve: Sequence[tuple[float, Score]], result: Score, threshold: float
     """Draw the precision-recall curve in a square of 400 by 400."""
 
     def place(score: Score) -> str:
+        """Return the point "x,y" of a score in the drawing."""
         return f"{50 + 400 * score.recall:.1f},{410 - 400 * score.precision:.1f}"
 
     parts = ['<svg viewBox="0 0 470 460" width="470" font-size="12" fill="#555">']

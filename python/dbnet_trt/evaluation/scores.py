@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of one image and of many."""
+"""Scores of one image and of several."""
 
 from __future__ import annotations
 

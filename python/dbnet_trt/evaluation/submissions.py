@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth and results of benchmarks: folders, zip archives, or PaddleOCR's files."""
+"""Score results files of benchmarks: folders, zip archives, or PaddleOCR's files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def score_submission(
         form: The format of both, a name in `FORMATS`.
         curve: Whether to score at all score thresholds as well, if all detections have a
             confidence.
-        max_bytes: Limit on each archive, unpacked; one file of it may have a 32nd.
+        max_bytes: Limit on each archive, unpacked; the limit on each file in it is a 32nd of this.
 
     Raises:
         ValueError: A file is missing, is not in the format, or belongs to no image.
@@ -81,7 +81,7 @@ def score_submission(
 
 
 def _warn_of_refusal(results: dict[str, tuple[str, list[Found]]]) -> None:
-    """Warn of results that the official script refuses."""
+    """Log a warning for results that the official script refuses."""
     for file, found in results.values():
         for each in found:
             x, y = each.polygon.T
@@ -105,12 +105,12 @@ def _in_order(found: list[Found]) -> list[Found]:
 def read_truths(
     path: Path, form: str, *, max_bytes: int = MAX_TOTAL_BYTES
 ) -> dict[str, tuple[str, list[Truth]]]:
-    """Read ground truth: by image, (name of its file, its texts).
+    """Read ground truth and return (name of its file, its texts) by image.
 
     Args:
         path: Folder or zip archive; or a label file of PaddleOCR, whatever the format.
         form: A name in `FORMATS`.
-        max_bytes: Limit on an archive, unpacked; one file of it may have a 32nd.
+        max_bytes: Limit on an archive, unpacked; the limit on each file in it is a 32nd of this.
 
     Raises:
         ValueError: A file is missing or is not in the format.
@@ -124,12 +124,12 @@ def read_truths(
 def read_results(
     path: Path, form: str, *, max_bytes: int = MAX_TOTAL_BYTES
 ) -> dict[str, tuple[str, list[Found]]]:
-    """Read results: by image, (name of its file, its detections).
+    """Read results and return (name of its file, its detections) by image.
 
     Args:
         path: Folder or zip archive; or a result file of PaddleOCR, whatever the format.
         form: A name in `FORMATS`.
-        max_bytes: Limit on an archive, unpacked; one file of it may have a 32nd.
+        max_bytes: Limit on an archive, unpacked; the limit on each file in it is a 32nd of this.
 
     Raises:
         ValueError: A file is missing or is not in the format.
@@ -141,7 +141,7 @@ def read_results(
 
 
 def write_results(path: Path, evaluation: Evaluation) -> None:
-    """Write what was found to a zip archive, in the format of the evaluation's protocol.
+    """Write the detections to a zip archive, in the format of the evaluation's protocol.
 
     Raises:
         ValueError: The protocol takes outlines of four corners only, and there are others.
@@ -165,7 +165,7 @@ def _check_format(form: str) -> None:
 def _by_image(
     path: Path, lines: Iterator[tuple[str, int, list[Any]]]
 ) -> dict[str, tuple[str, list[Any]]]:
-    """By image, (where it stands, its texts), of the lines of a file of PaddleOCR."""
+    """Collect the lines of a file of PaddleOCR: (file and line, texts) by image."""
     found: dict[str, tuple[str, list[Any]]] = {}
     for name, line, texts in lines:
         image = image_number(PurePosixPath(name).name)
@@ -205,7 +205,7 @@ def _is_annotation(name: str) -> bool:
 
 
 def image_number(name: str) -> str:
-    """What files of one image have in common: "7" of gt_img_7.txt, res_img_7.txt and 0007.txt."""
+    """Return the number of a file's image: "7" of gt_img_7.txt, res_img_7.txt and 0007.txt."""
     stem = name.rpartition(".")[0]
     stem = re.sub(r"^(poly_gt_|gt_|res_)", "", stem)
     number = re.fullmatch(r"(?:img_?)?0*(\d+)", stem)
