@@ -79,7 +79,7 @@ def test_jsonl_with_prob_maps(tmp_path: Path) -> None:
         ("{", "expected {"),
         ("[]", "expected {"),
         ('{"image": "a.png"}', "there is no 'texts'"),
-        ('{"image": "a.png", "texts": {}}', "texts is no list"),
+        ('{"image": "a.png", "texts": {}}', "texts is not a list"),
         ('{"image": "b.png", "texts": []}', "b.png, found none"),
         ('{"image": "a.png", "texts": [{"outline": []}]}', 'expected {"polygon"'),
         (

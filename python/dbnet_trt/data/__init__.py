@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets: their formats, checks, statistics. Needs no torch."""
+"""Data sets: formats, checks and statistics. Needs no torch."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from .samples import Kind, Polygon, Text
 
 OUTSIDE_LIMIT = 0.1
-"""Share of the image's width or height by which text may reach out of it: annotators overshoot."""
+"""Share of the image's sides by which text may reach out of it, as annotators overshoot."""
 
 COORDINATE_LIMIT = 1e6
-"""Coordinates beyond this, in pixels, and those that are not numbers are refused."""
+"""Limit on coordinates in pixels; larger ones, and those that are not numbers, are refused."""
 
 
 class NoOutlineError(ValueError):
@@ -32,7 +32,7 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
         kind of the problem.
 
     Raises:
-        NoOutlineError: It has fewer than 3 points, or coordinates that are not numbers.
+        NoOutlineError: The outline has fewer than 3 points, or coordinates that are not numbers.
     """
     polygon = text.polygon
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
@@ -66,14 +66,14 @@ def check_text(text: Text, size: tuple[int, int]) -> tuple[Text | None, str, Kin
 
 def crosses_itself(polygon: Polygon) -> bool:
     """Return whether two edges of a (K, 2) outline cross; touching does not count."""
-    # The quick way out for most outlines; a longer one may turn one way only and wind twice.
+    # Shortcut for most outlines; a longer one can be convex at each corner and yet wind twice.
     if len(polygon) <= 4 and cv2.isContourConvex(polygon.astype(np.float32)):
         return False
     start, end = polygon, np.roll(polygon, -1, axis=0)
     along = end - start
 
     def side(points: Polygon) -> NDArray[np.float64]:
-        """Side of edge i on which point j lies, at [i, j]."""
+        """Return at [i, j] the side of edge i on which point j lies."""
         offset = points[None] - start[:, None]
         cross = along[:, None, 0] * offset[..., 1] - along[:, None, 1] * offset[..., 0]
         return np.asarray(np.sign(cross), np.float64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find image files that do not decode, before they are learnt as gray background or end a run."""
+"""Find image files that do not decode, before a run stops at them or learns gray background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ImageError
 from .samples import Problem, Sample, load_prob_map, load_sample_image
 
 AHEAD = 4
-"""Images per thread that are looked at ahead of the one that is asked for."""
+"""Number of images per thread that are decoded ahead of the one being yielded."""
 
 
 def check_images(samples: Iterable[Sample], num_threads: int = 0) -> Iterator[Problem | None]:
@@ -20,10 +20,10 @@ def check_images(samples: Iterable[Sample], num_threads: int = 0) -> Iterator[Pr
 
     Args:
         samples: The samples.
-        num_threads: Threads that decode; 0 takes one per core.
+        num_threads: Number of threads that decode; 0 uses one per core.
 
     Yields:
-        For each sample, what is wrong with its image, None if nothing is.
+        The problem of each sample's image, None if it has none.
     """
     count = num_threads or os.cpu_count() or 1
     waiting: deque[Future[Problem | None]] = deque()

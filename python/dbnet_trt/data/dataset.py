@@ -26,25 +26,25 @@ from .orientation import fit_orientation, is_upright
 from .samples import Kind, Problem, Sample, Text
 
 BROKEN_DATA = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
-"""Errors of code that takes annotations apart which are not as they should be."""
+"""Errors that parsing a broken annotation can raise."""
 
 
 @dataclass(slots=True)
 class ImageAnnotation:
-    """The annotation of one image while it is read.
+    """Annotation of one image while it is read.
 
     Attributes:
         image: Path of the image file.
         file: The annotation file.
-        line: Line where the image's annotation begins; 0 if the image has a file of its own.
+        line: Line where the image's annotation begins; 0 if the file is of this image only.
         texts: Texts found, each with its line in the file.
-        problems: Problems of what could not be read.
+        problems: Problems of texts that could not be read.
         complete: Whether every text has a place.
         prob_map: Path of the sample's probability map, if it has one.
         part: See `Sample`.
         upright: See `Sample`.
-        shown_size: (height, width) that the labelling tool worked on, where the annotation says
-            it: decides between the image as it is stored and as EXIF turns it.
+        shown_size: (height, width) of the image in the labelling tool, if the annotation states it;
+            it decides between the image as stored and as EXIF turns it.
     """
 
     image: Path
@@ -59,13 +59,13 @@ class ImageAnnotation:
     shown_size: tuple[int, int] | None = None
 
     def read(self, line: int, parse: Callable[[Any], Text], raw: Any, what: str = "") -> None:
-        """Add the text that `parse` makes of `raw`; an error of it becomes a problem of the line.
+        """Parse one text and add it; an error of the parser becomes a problem of the line.
 
         Args:
             line: Line in the annotation file, from 1; 0 if it has none.
-            parse: Gives the text, or raises one of the errors of broken data.
+            parse: Function that returns the text, or raises an error of `BROKEN_DATA`.
             raw: The annotation of one text.
-            what: Which one it is, where the line does not say.
+            what: Name of the text in messages, if the line does not identify it.
         """
         prefix = f"{what}: " if what else ""
         try:
@@ -76,7 +76,13 @@ class ImageAnnotation:
             self.complete = False
 
     def report(self, line: int, message: str, kind: Kind) -> None:
-        """Add a problem of the annotation file."""
+        """Add a problem of the annotation file.
+
+        Args:
+            line: Line in the file, from 1; 0 if it has none.
+            message: What was expected, and what was found.
+            kind: Kind of the problem, for counts.
+        """
         self.problems.append(Problem(self.file, line, message, kind, self.image))
 
 
@@ -89,11 +95,11 @@ class DataSet:
     notes: list[str] = field(default_factory=list)
 
     def add_all(self, annotations: Iterable[ImageAnnotation], *, upright: bool) -> None:
-        """Add the images of a format that does not say which way up its photos are meant.
+        """Add the images of a format that does not define whether EXIF turns its photos.
 
         Args:
             annotations: The images and their texts.
-            upright: Whether they are meant as EXIF turns them, where the labels fit both ways.
+            upright: Whether photos are taken as EXIF turns them if the labels fit both ways.
         """
         listed = list(annotations)
         labelled = ((each.image, [text for _, text in each.texts]) for each in listed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guess the format of a data set from its files, where they can be of one format only."""
+"""Guess the format of a data set from its files, if they can be of one format only."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .readers.polygons import parse_polygon
 from .samples import Text
 
 HEAD_BYTES = 1 << 16
-"""Annotation files of one image are looked at as far as this."""
+"""Number of bytes that are read of each annotation file of one image."""
 
 MAX_FILES = 200
-"""Annotation files of a folder that are looked at, evenly spread."""
+"""Maximum number of annotation files of a folder that are read, evenly spread."""
 
 MAX_JSON_BYTES = 1 << 30
 
 LABEL_FILES = ("gt.mat", "*.jsonl", "*.json", "*abel*.txt", "*.xml")
-"""Files that annotate a whole folder."""
+"""Names of files that annotate a whole folder."""
 
 LINES: dict[str, Callable[[str], Text]] = {
     "mlt": parse_mlt,
@@ -46,7 +46,7 @@ def guess_format(path: Path) -> str:
     """Guess the format of a file or folder.
 
     Raises:
-        ValueError: None or several fit.
+        ValueError: No format fits, or several.
     """
     formats = _of_file(path) if path.is_file() else _of_folder(path)
     if len(formats) != 1:
@@ -97,11 +97,11 @@ KEYS = {
     "mmocr": {"data_list"},
     "via": {"_via_img_metadata"},
 }
-"""Keys that tell a JSON file's format."""
+"""Keys that identify the format of a JSON file."""
 
 
 def _of_table(rows: list[Any]) -> list[str]:
-    """Formats of a JSON file that has one entry for each image."""
+    """Return the formats that fit a JSON file with one entry per image."""
     if rows and all(isinstance(row, dict) for row in rows):
         if all("polygons" in row for row in rows):
             return ["doctr"]
@@ -136,7 +136,7 @@ def _of_folder(folder: Path) -> list[str]:
 
 
 def _of_lines(files: list[Path]) -> list[str]:
-    """Formats that all annotation files fit; of those that read them alike, the strictest."""
+    """Return the formats that fit all annotation files; of equivalent ones only the strictest."""
     contents = [_whole_lines(file) for file in files]
     if any(line.startswith("x:") for lines in contents for line in lines[:1]):
         return ["totaltext"]
@@ -158,7 +158,7 @@ def _of_lines(files: list[Path]) -> list[str]:
 
 
 def _parse_all(lines: list[str], form: str, parse: Callable[[str], Text]) -> list[Text] | None:
-    """The texts of all lines; None if one of them is not in the format."""
+    """Parse the texts of all lines; None if one of them is not in the format."""
     try:
         return [
             parse(line)
@@ -182,7 +182,7 @@ def _are_alike(one: list[list[Text]], other: list[list[Text]]) -> bool:
 
 
 def _some(files: list[Path]) -> list[Path]:
-    """At most `MAX_FILES` files, evenly spread."""
+    """Choose at most `MAX_FILES` files, evenly spread."""
     return files[:: max(len(files) // MAX_FILES, 1)][:MAX_FILES]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines x1,y1,...,xn,yn,text: where the outline ends and the transcription begins."""
+"""Split lines x1,y1,...,xn,yn,text into outline and transcription."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPTS = (
     "Mixed",
     "None",
 )
-"""Scripts that MLT's lines name before the transcription."""
+"""Names of scripts, which stand before the transcription in MLT's lines."""
 
 _FLAG_AND_TEXT = re.compile(r"\s*[01]\s*,\s*[^\s\d.,-]")
 
@@ -27,12 +27,12 @@ _FLAG_AND_TEXT = re.compile(r"\s*[01]\s*,\s*[^\s\d.,-]")
 def split_outline(line: str) -> tuple[list[float], str | None]:
     """Split a line into the numbers of its outline and its transcription.
 
-    The outline is as long as there are pairs of numbers. A transcription may be a number, and have
-    commas in it: where the last pair of more than four lies further from the other points than
-    these lie apart, it belongs to the transcription, as in 10,10,60,10,60,30,10,30,1,000.
+    The outline has all leading pairs of numbers. A transcription may itself be a number with
+    commas: if the last of more than four pairs lies further from the other points than their
+    extent, it belongs to the transcription, as in 10,10,60,10,60,30,10,30,1,000.
 
     Returns:
-        The numbers, an even count of them; the transcription, None where there is none.
+        The numbers, an even count of them; and the transcription, None if there is none.
     """
     fields = line.split(",")
     count = next(
@@ -58,7 +58,7 @@ def split_quad(line: str) -> tuple[list[float], str]:
     """Split a line x1,y1,...,x4,y4,text into its eight numbers and its transcription.
 
     Raises:
-        ValueError: It is another line; the message names the formats that have such lines.
+        ValueError: The line is not of this form; the message names formats with such lines.
     """
     expected = "expected x1,y1,...,x4,y4,text"
     fields = line.split(",", 8)
@@ -82,10 +82,15 @@ def split_quad(line: str) -> tuple[list[float], str]:
 
 
 def check_text_part(text: str, expected: str, line: str) -> None:
-    """Check that no field of another format stands before a line's transcription.
+    """Check that a line has no field of another format before its transcription.
+
+    Args:
+        text: The part of the line after the outline.
+        expected: Beginning of the error message, which names the expected line.
+        line: The whole line, for the message.
 
     Raises:
-        ValueError: One does; the message names the format.
+        ValueError: There is such a field; the message names the format.
     """
     script, comma, _ = text.partition(",")
     if comma and script.strip() in SCRIPTS:
@@ -117,5 +122,5 @@ def is_relative(line: str) -> bool:
 
 
 def show(line: str) -> str:
-    """A line as error messages quote it: its first 120 characters."""
+    """Quote the first 120 characters of a line, for error messages."""
     return repr(line if len(line) <= 120 else f"{line[:120]}...")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read MATLAB files of level 5, within a limit on what they unfold to.
+"""Read MATLAB files of level 5, within a limit on their unpacked size.
 
 Cells, strings and numbers are read, which is what data sets have. SciPy's reader ends the process
 with a segmentation fault on damaged files; this one raises ValueError. The format is described in
@@ -20,11 +20,11 @@ MAX_BYTES = 16 << 20
 """Default limit on a file of one image, unpacked: 16 MiB."""
 
 MAX_DEPTH = 16
-"""Cells in cells; data sets have two levels."""
+"""Maximum depth of nested cells; data sets have two levels."""
 
 _HEADER_BYTES = 128
 _NAME_BYTES = 256
-"""Of an element that is packed, in which its name stands."""
+"""Number of unpacked bytes of an element that hold its name."""
 
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _CHAR = 1, 4
@@ -46,10 +46,10 @@ def load_mat(
         max_bytes: Limit on the size of the variables together, unpacked.
 
     Returns:
-        By name: arrays of numbers; of strings, one per row; of objects, which are such arrays.
+        Arrays by name: of numbers; of strings, one per row; or of objects, which are such arrays.
 
     Raises:
-        ValueError: It is no such file, damaged, or larger than the limit.
+        ValueError: The file is not a MATLAB file of level 5, is damaged, or exceeds the limit.
     """
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
@@ -75,7 +75,7 @@ def load_mat(
 
 
 def _unpack(body: memoryview, limit: int, *, is_head: bool = False) -> memoryview:
-    """Unpack up to `limit` bytes; one more shows that there are others."""
+    """Unpack up to `limit` bytes, or one more if there are more."""
     try:
         stream = zlib.decompressobj()
         return memoryview(stream.decompress(body, max(limit, 0) + (0 if is_head else 1)))
@@ -84,7 +84,7 @@ def _unpack(body: memoryview, limit: int, *, is_head: bool = False) -> memoryvie
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """(kind, body) of each data element."""
+    """Yield (kind, body) of each data element."""
     at = 0
     while at + 8 <= len(data):
         kind, length = _integers(data[at : at + 8], order)
@@ -105,7 +105,7 @@ def _integers(data: memoryview, order: str) -> list[int]:
 
 
 def _read_matrix(body: memoryview, order: str, depth: int) -> tuple[str, NDArray[Any]]:
-    """Name and value of a matrix element."""
+    """Read the name and value of a matrix element."""
     if not len(body):  # an empty cell
         return "", np.zeros((0, 0))
     if depth == 0:
@@ -137,7 +137,7 @@ _Parts = Iterator[tuple[int, memoryview]]
 
 
 def _read_head(body: memoryview, order: str) -> tuple[str, int, tuple[int, ...], _Parts]:
-    """Name, class and shape of a matrix, and its elements that follow."""
+    """Read the name, class and shape of a matrix, and the elements that follow."""
     parts = _elements(body, order)
     _, flags = _first(parts)
     kind, dimensions = _first(parts)
@@ -149,7 +149,7 @@ def _read_head(body: memoryview, order: str) -> tuple[str, int, tuple[int, ...],
 
 
 def _peek_name(head: memoryview, order: str) -> str:
-    """Name of the matrix that a packed element begins with."""
+    """Read the name of the matrix from the beginning of an unpacked element."""
     parts = _elements(head[8:], order)
     for _ in range(2):
         _first(parts)
@@ -171,7 +171,7 @@ def _read_numbers(kind: int, body: memoryview, order: str) -> NDArray[Any]:
 
 
 def _read_text(parts: _Parts, shape: tuple[int, ...], order: str) -> NDArray[Any]:
-    """(rows,) strings."""
+    """Return the rows of a character matrix as strings, (rows,)."""
     if not math.prod(shape):
         return np.zeros(0, "U1")
     kind, body = _first(parts)

@@ -19,22 +19,22 @@ from .samples import Sample
 logger = logging.getLogger("dbnet_trt")
 
 VALIDATION_EVERY = 6
-"""Of a data set that is split, one of so many images is held out for validation."""
+"""Every how many images one is held out for validation when a data set is split."""
 
 MAX_LOGGED = 20
-"""Problems of a data set that are logged one by one; the rest is counted."""
+"""Maximum number of problems of a data set that are logged; the rest is counted."""
 
 ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
-"""(height, width) of ICDAR 2015's images, and of those of a copy with another aspect."""
+"""(height, width) of ICDAR 2015's images, and of a copy with another aspect ratio."""
 
 OPTIONS = ("stretch", "by-series", "by-position")
-"""What may follow the path behind a "?", joined by "&"; see `read_dataset`."""
+"""Options that may follow the path after "?", joined by "&"; see `read_dataset`."""
 
 _COPY = re.compile(
     r"((_(jpe?g|png))?\.rf\.[0-9a-f]+|[ _-]?\(\d+\)|[ _-](copy|aug|flip|rot|crop|v)[ _-]?\d*)+$",
     re.IGNORECASE,
 )
-"""What tools put behind the names of copies: a (2), a_copy, a_aug3, a_jpg.rf.0123abcd."""
+"""Suffixes that tools add to the names of copies: a (2), a_copy, a_aug3, a_jpg.rf.0123abcd."""
 
 
 _LAST_DIGIT = re.compile(r"(?<=\d)\d$")
@@ -47,26 +47,26 @@ class DataName(NamedTuple):
     """A name in `READERS`."""
 
     path: Path
-    """File or folder."""
+    """File or folder of the data set."""
 
     part: str
-    """"train", "val", "test", or "" for all."""
+    """Part: "train", "val", "test", or "" for all."""
 
     options: frozenset[str] = frozenset()
-    """Some of `OPTIONS`."""
+    """Selected options of `OPTIONS`."""
 
 
 def read_dataset(name: str) -> DataSet:
     """Read "FORMAT:PATH", as in "td500:data/msra_td500/train".
 
-    "PATH" alone will do where the files can be of one format only. "FORMAT:PATH#train" and "#val"
-    are the parts that the data set itself names, as COCO-Text does. Where it names none, "#val" is
+    "PATH" alone is enough if the files can be of one format only. "FORMAT:PATH#train" and "#val"
+    are the parts that the data set itself defines, as COCO-Text does. If it defines none, "#val" is
     one image in six, chosen by a hash of its name, so that removing an image moves no other;
-    "#train" is the others. Copies of one image that are named as such (a (2), a_aug3) stay on one
+    "#train" is the rest. Copies of one image that are named as such (a (2), a_aug3) stay on one
     side, and with "PATH?by-series#val" those numbered in a row, ten by ten, as photos of one scene
     often are. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
-    "PATH?by-position#val" takes every sixth image, as the runs did whose numbers are published.
-    Problems are logged, a few of them in full.
+    "PATH?by-position#val" takes every sixth image, as in the runs with published numbers. Problems
+    are logged, the first of them in full.
 
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
@@ -132,7 +132,7 @@ def split_name(name: str) -> DataName:
 
 
 def _split_options(whole: str) -> tuple[str, frozenset[str]]:
-    """A path and its options; a "?" in the name of a file that exists is no mark of options."""
+    """Split a path from its options; a "?" in the name of an existing file marks no options."""
     path, mark, listed = whole.rpartition("?")
     options = frozenset(listed.split("&")) if mark else frozenset()
     if not mark or (
@@ -170,7 +170,7 @@ def _select(samples: list[Sample], part: str, options: frozenset[str]) -> list[S
 
 
 def _scene_key(image: Path, *, in_series: bool = False) -> str:
-    """Return what the names of images of one scene share.
+    """Return the common part of the names of images of one scene.
 
     That is the name without its suffix and what tools add for copies; of photos in series, also
     without the last digit of the number at its end.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether labels are in pixels of an image as it is stored, or as EXIF turns it.
+"""Decide whether labels are in pixels of an image as stored, or as EXIF turns it.
 
 Annotation tools show photos upright, the authors of the competitions' sets looked at them as they
 are stored, and most formats do not say. Where a format has the size that its tool worked on, that
@@ -22,7 +22,7 @@ WITHOUT_EXIF = frozenset((".bmp", ".gif", ".ppm", ".pgm", ".pbm"))
 
 
 def both_sizes(path: Path) -> tuple[Size, Size]:
-    """(height, width) of an image as it is stored, and as EXIF turns it.
+    """Read (height, width) of an image as stored, and as EXIF turns it.
 
     Raises:
         ImageError: It is missing or no image.
@@ -34,16 +34,16 @@ def both_sizes(path: Path) -> tuple[Size, Size]:
 
 
 def is_upright(image: Path, shown: Size, default: bool) -> bool:
-    """Whether an image of this size (height, width) is meant as EXIF turns it.
+    """Whether an annotation for an image size (height, width) means the image as EXIF turns it.
 
     Args:
         image: The image file.
-        shown: Size that the labelling tool worked on.
-        default: The answer where both orientations have that size.
+        shown: Size of the image in the labelling tool.
+        default: The result if both orientations have that size.
 
     Raises:
         ImageError: The image cannot be read.
-        ValueError: It has another size in both orientations.
+        ValueError: The image has this size in neither orientation.
     """
     stored, upright = both_sizes(image)
     if shown not in (stored, upright):
@@ -61,11 +61,11 @@ def fit_orientation(
 
     Args:
         labelled: Image files and their texts.
-        default: The answer where nothing speaks for the other.
+        default: The result if the labels do not decide.
 
     Returns:
-        Whether they are in pixels of the upright images; and a note, "" if there is none, where
-        photos are turned and the labels fit both.
+        Whether the labels are in pixels of the upright images; and a note if photos are turned and
+        the labels fit both ways, else "".
     """
     outside = {False: 0, True: 0}
     num_turned = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples in a few arrays: a tenth of the memory, and shared between processes."""
+"""Samples packed in a few arrays: a tenth of the memory, shared between processes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from .samples import Sample, Text
 
 SHARED_FROM_BYTES = 64 << 20
-"""Larger arrays go to other processes as a file that all of them map, smaller ones as they are."""
+"""Size above which arrays are shared with other processes as a mapped file, not copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrays:
-    """N samples with T texts of P points; `*_ends` say where what belongs to one of them ends.
+    """N samples with T texts of P points; `*_ends` hold the end of each sample's or text's items.
 
     Attributes:
         points: (P, 2) float32 if that loses nothing, else float64.
         point_ends: (T,) int64.
         ignore: (T,) bool.
         text_ends: (N,) int64.
-        paths: Bytes of the images' paths and of the probability maps', one after the other.
-        path_ends: (N, 2) int64, of the image's path and of the probability map's.
+        paths: Bytes of the paths of the images and of the probability maps, concatenated.
+        path_ends: (N, 2) int64, ends of the image's path and of the probability map's path.
         stretch: (N, 2) float64.
         upright: (N,) bool.
         part: (N,) uint8, index in `PARTS`.
@@ -51,10 +51,10 @@ PARTS = ("", "train", "val", "test")
 
 
 class PackedSamples(Sequence[Sample]):
-    """Samples without their transcriptions, made anew each time that one is asked for.
+    """A sequence of samples without transcriptions, which are created at each access.
 
-    Pickled, large ones are a file that maps into memory, so that processes share it: it lasts as
-    long as the object that was pickled.
+    Large ones are pickled as a file that is mapped into memory, so that processes share it. The
+    file lasts as long as the object that was pickled.
     """
 
     def __init__(self, samples: Iterable[Sample]) -> None:
@@ -115,7 +115,7 @@ class PackedSamples(Sequence[Sample]):
         return sum(getattr(self._arrays, each.name).nbytes for each in fields(_Arrays))
 
     def _share(self) -> None:
-        """Write the arrays to a temporary file, and map it; without one where that fails."""
+        """Write the arrays to a temporary file and map it; keep them in memory if that fails."""
         try:
             handle, name = tempfile.mkstemp(prefix="dbnet-samples-")
         except OSError:
@@ -167,7 +167,7 @@ _KINDS = ("<f4", "<f8", "<i8", "|b1", "|u1")
 
 
 def _write(file: IO[bytes], arrays: _Arrays) -> None:
-    """Write all arrays, each from a multiple of 8 bytes, behind (kind, rows, columns) of each."""
+    """Write (kind, rows, columns) of all arrays and then the arrays, aligned to 8 bytes."""
     values = [getattr(arrays, each.name) for each in fields(_Arrays)]
     head = [
         (_KINDS.index(value.dtype.str), value.shape[0], value.shape[1] if value.ndim > 1 else 0)
@@ -179,7 +179,7 @@ def _write(file: IO[bytes], arrays: _Arrays) -> None:
 
 
 def _map(name: Path) -> _Arrays:
-    """Map what `_write` wrote."""
+    """Map the arrays of a file that `_write` wrote."""
     data = np.memmap(name, np.uint8, mode="r")
     count = len(fields(_Arrays))
     head = data[: count * 24].view(np.int64).reshape(count, 3).tolist()

@@ -24,7 +24,7 @@ COUNTED, IGNORED = (0, 200, 0), (0, 140, 255)
 """Colours of outlines, BGR: green and orange."""
 
 MAX_LISTED = 200
-"""Maximum number of problems, images without text, and names in the report."""
+"""Maximum number of problems, of images without text, and of names in the report."""
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem;
@@ -77,7 +77,13 @@ def write_report(
 
 
 def choose_samples(statistics: Statistics, samples: list[Sample], count: int) -> list[Sample]:
-    """Choose samples to show: up to half with problems, the others evenly spread."""
+    """Choose samples to show: up to half with problems, the others evenly spread.
+
+    Args:
+        statistics: Statistics of the data set, with its problems.
+        samples: All samples.
+        count: Maximum number to choose.
+    """
     troubled = {problem.image for problem in statistics.problems}
     first = spread([sample for sample in samples if sample.image in troubled], (count + 1) // 2)
     others = [sample for sample in samples if sample.image not in troubled]
@@ -133,7 +139,7 @@ def _tables(statistics: Statistics) -> str:
 
 
 def counts(statistics: Statistics) -> list[tuple[str, int | str]]:
-    """Rows of the table of counts: (what, how many)."""
+    """Return the rows of the table of counts: (name, number)."""
     share = 100 * statistics.num_ignored / max(statistics.num_texts, 1)
     return [
         ("images", statistics.num_images),
@@ -146,7 +152,7 @@ def counts(statistics: Statistics) -> list[tuple[str, int | str]]:
 
 
 def aspect_quantiles(statistics: Statistics) -> list[tuple[str, str]]:
-    """Rows of the table of aspects: (share of the texts, their greatest length over height)."""
+    """Return the rows of the table of aspects: (share of texts, maximum length over height)."""
     if not len(statistics.aspects):
         return []
     return [

@@ -34,8 +34,8 @@ class Text:
 
     Attributes:
         polygon: (K, 2) float64, K >= 3, (x, y) in pixels of the sample's image.
-        ignore: Whether it is neither learnt nor scored.
-        content: Its transcription, "" if not known.
+        ignore: Whether the text is neither learnt nor scored.
+        content: Transcription, "" if not known.
     """
 
     polygon: Polygon
@@ -49,12 +49,12 @@ class Sample:
 
     Attributes:
         image: Path of the image file.
-        texts: Its texts.
-        stretch: Factors (x, y) that restore the aspect that the image was taken in.
-        part: "train", "val" or "test" where the data set itself says so, else "".
-        prob_map: Path of a grey picture of a probability map over the whole image, 0 to 255, of any
-            size, such as another detector's: learnt in place of the shrunk texts.
-        upright: Whether the texts are in pixels of the image as EXIF turns it, else as stored.
+        texts: Texts in the image.
+        stretch: Factors (x, y) that restore the original aspect ratio of the image.
+        part: "train", "val" or "test" if the data set itself defines it, else "".
+        prob_map: Path of a gray picture, 0 to 255 and of any size, of a probability map over the
+            whole image, such as another detector's; it is learnt instead of the shrunk texts.
+        upright: Whether texts are in pixels of the image as EXIF turns it, else as stored.
     """
 
     image: Path
@@ -67,14 +67,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of an annotation or image, and its place.
+    """A problem of an annotation or image, with file and line.
 
     Attributes:
         file: The annotation file, or the image if that has the problem.
-        line: Line in the file from 1; 0 where there are no lines, as in JSON and .mat files.
+        line: Line in the file, from 1; 0 for files without lines, such as JSON and .mat.
         message: What was expected, and what was found.
         kind: Kind of the problem, for counts.
-        image: The image concerned, where it is known.
+        image: The image concerned, if known.
     """
 
     file: Path
@@ -89,7 +89,7 @@ class Problem:
 
 
 def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
-    """Load the image that the texts of a sample lie in, as (H, W, 3) uint8 BGR, not stretched.
+    """Load a sample's image in the orientation of its texts: (H, W, 3) uint8 BGR, not stretched.
 
     Raises:
         ImageError: It is missing, damaged, too large, or no image.

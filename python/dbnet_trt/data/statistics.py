@@ -28,7 +28,7 @@ class Statistics:
         num_texts: Number of their texts, ignored ones included.
         num_ignored: Number of ignored texts.
         heights: (N,) float64, heights of texts that are not ignored, in pixels of the image in its
-            right aspect.
+            original aspect ratio.
         aspects: (N,) float64, length over height of the same texts.
         empty: Images without text.
         same_name: Files that share a name, by that name.
@@ -88,10 +88,10 @@ def compute_statistics(found: DataSet) -> Statistics:
 
 
 def ribbon_size(polygon: Polygon) -> tuple[float, float]:
-    """(height, length) of the rectangle of the same area A and perimeter L as a (K, 2) outline.
+    """Compute (height, length) of the rectangle with the area A and perimeter L of an outline.
 
-    Both solve s^2 - s L / 2 + A = 0. Unlike the smallest rectangle around it, this is right for
-    curved text too.
+    Both solve s^2 - s L / 2 + A = 0. Unlike the smallest rectangle around the outline, this also
+    suits curved text.
     """
     points = polygon.astype(np.float32)
     half, area = cv2.arcLength(points, True) / 2, cv2.contourArea(points)

@@ -75,7 +75,7 @@ def _lines(path: Path, parse: Callable[[Any], Any]) -> Iterator[tuple[str, int, 
         try:
             texts = parse_json(listed)
             if not isinstance(texts, list):
-                raise ValueError("no list behind a tab")
+                raise ValueError("no list after a tab")
             yield name.strip(), number, [parse(text) for text in texts]
         except BROKEN_DATA as error:
             raise ValueError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PaddleOCR's label files, Label Studio's export, and our own JSON Lines."""
+"""Readers of PaddleOCR's label files, Label Studio's export, and our own JSON Lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PADDLE_IGNORED = ("###", "*")
 MARKED = (True, 1, "true", "True", "1")
 
 MOSTLY_DIFFICULT = 0.5
-"""Share of texts marked difficult from which a warning says so."""
+"""Share of texts marked difficult above which a note says so."""
 
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 """Prefix that Label Studio adds to the names of uploaded files."""
@@ -39,9 +39,12 @@ def read_jsonl(path: Path) -> DataSet:
 
     Paths are relative to the file; a text may have a "content". Points are in pixels of the upright
     image, as EXIF turns it and as `dbnet detect` gives them. An image may have a "prob_map", the
-    path of a grey picture of P to learn in place of the shrunk texts (see `Sample`). This is also
-    what `dbnet synth` writes. The path is the file's, or a folder's that holds one such file.
+    path of a gray picture of P to learn instead of the shrunk texts (see `Sample`). `dbnet synth`
+    also writes this format. The path is that of the file, or of a folder with one such file.
     The format is defined here; its lines are those of https://jsonlines.org.
+
+    Raises:
+        ValueError: There is no such file, or it cannot be read.
     """
     file = only_file(path, "*.jsonl")
     found = DataSet()
@@ -53,7 +56,7 @@ def read_jsonl(path: Path) -> DataSet:
                 annotation.prob_map = file.parent / record["prob_map"]
             texts = record["texts"]
             if not isinstance(texts, list):
-                raise TypeError("texts is no list")
+                raise TypeError("texts is not a list")
         except (ValueError, KeyError, TypeError) as error:
             reason = f"there is no {error}" if isinstance(error, KeyError) else error
             message = (
@@ -77,7 +80,7 @@ def _parse_json_text(text: Any) -> Text:
 
 
 def write_jsonl(file: Path, samples: list[Sample]) -> None:
-    """Write samples as `read_jsonl` reads them, whole or not at all.
+    """Write samples in the format of `read_jsonl`, atomically.
 
     Args:
         file: File to write; images and probability maps lie below its folder.
@@ -88,6 +91,7 @@ def write_jsonl(file: Path, samples: list[Sample]) -> None:
     """
 
     def write(temporary: Path) -> None:
+        """Write all lines to a temporary file."""
         with temporary.open("w", encoding="utf-8") as lines:
             lines.writelines(_to_json(sample, file.parent) + "\n" for sample in samples)
 
@@ -112,6 +116,9 @@ def read_paddleocr(path: Path) -> DataSet:
     path is relative to the file or to the folder above it. `###`, `*` and texts marked difficult
     are ignored. Points are in pixels of the upright image, as EXIF turns it. Defined at
     https://github.com/PaddlePaddle/PaddleOCR/blob/main/docs/datasets/ocr_datasets.en.md.
+
+    Raises:
+        ValueError: There is no such file, or it cannot be read.
     """
     file = only_file(path, "*abel*.txt")
     found = DataSet()
@@ -122,7 +129,7 @@ def read_paddleocr(path: Path) -> DataSet:
         try:
             texts = parse_json(labels)
             if not tab or not isinstance(texts, list):
-                raise ValueError("no list behind a tab")
+                raise ValueError("no list after a tab")
         except ValueError as error:
             message = f"expected path<tab>[{{...}}], got {line[:80]!r} ({error}); skipped"
             found.problems.append(Problem(file, number, message, "line not understood"))
@@ -142,7 +149,11 @@ def read_paddleocr(path: Path) -> DataSet:
 
 
 def parse_paddle(text: Any) -> Text:
-    """Parse one text of a label file's list; see `read_paddleocr`."""
+    """Parse one text of a label file's list; see `read_paddleocr`.
+
+    Raises:
+        ValueError: The text is not in the format.
+    """
     if not isinstance(text, dict) or "points" not in text:
         raise ValueError(f'expected {{"transcription": ..., "points": ...}}, got {str(text)[:80]}')
     content = str(text.get("transcription", ""))

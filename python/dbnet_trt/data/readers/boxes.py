@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors' formats of turned boxes: YOLO-OBB and DOTA, one text file per image."""
+"""Readers of detectors' formats of rotated boxes: YOLO-OBB and DOTA, one text file per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .icdar import box_corners
 from .marks import is_ignored
 
 OVERSHOOT = 0.1
-"""Shares of the image's sides may lie so far outside 0 to 1; see `checks.OUTSIDE_LIMIT`."""
+"""Amount by which shares of the image's sides may leave 0 to 1; see `checks.OUTSIDE_LIMIT`."""
 
 DOTA_HEADER = re.compile(r"\s*(imagesource|gsd)\s*:", re.IGNORECASE)
 
@@ -49,7 +49,11 @@ def read_yolo(folder: Path) -> DataSet:
 
 
 def parse_yolo(line: str) -> Text:
-    """Parse one line, its outline in shares of the image's sides; see `read_yolo`."""
+    """Parse one line, its outline in shares of the image's sides; see `read_yolo`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     expected = "expected class x1 y1 ... xn yn in shares of the image's sides"
     fields = line.split()
     values = numbers(fields[1:])
@@ -83,7 +87,11 @@ def _read_dota(folder: Path, found: DataSet) -> Iterator[ImageAnnotation]:
 
 
 def parse_dota(line: str) -> Text:
-    """Parse one line; see `read_dota`."""
+    """Parse one line; see `read_dota`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     fields = line.split()
     if len(fields) not in (9, 10) or (len(fields) == 10 and fields[9] not in ("0", "1", "2")):
         raise ValueError(f"expected x1 y1 ... x4 y4 class difficult, got {show(line)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's detection format: one JSON file of images, annotations and categories."""
+"""Reader of COCO's detection format: one JSON file of images, annotations and categories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .icdar import box_corners
 from .marks import is_ignored, parse_flag
 
 MAX_MASK_PIXELS = 100_000_000
-"""Masks of more pixels are refused; they would take as many bytes."""
+"""Maximum number of pixels of a mask, each of which takes a byte."""
 
 
 def read_coco(path: Path) -> DataSet:
@@ -74,7 +74,7 @@ def _is_row(row: Any) -> bool:
 
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
-    """(height, width) that an annotation says its image has; None where it does not say."""
+    """Return (height, width) that an annotation states for its image; None if it states none."""
     try:
         size = int(height), int(width)
     except (ValueError, TypeError, OverflowError):
@@ -101,7 +101,7 @@ CONTENT_KEYS = ("utf8_string", "transcription", "text", "caption")
 
 
 def _join(parts: list[Polygon]) -> Polygon:
-    """One outline of the parts of a text: itself, or their convex hull."""
+    """Return one outline for the parts of a text: a single part, or their convex hull."""
     if len(parts) == 1:
         return parts[0]
     points = np.concatenate(parts)
@@ -111,10 +111,10 @@ def _join(parts: list[Polygon]) -> Polygon:
 
 
 def _mask_outline(mask: dict[str, Any]) -> Polygon:
-    """Outline of the largest part of a run-length encoded mask, in pixels.
+    """Compute the outline, in pixels, of the largest part of a run-length encoded mask.
 
     Raises:
-        ValueError: It is no such mask, or an empty one.
+        ValueError: The mask is broken, too large or empty.
     """
     height, width = (int(side) for side in mask["size"])
     counts = mask["counts"]
@@ -134,7 +134,7 @@ def _mask_outline(mask: dict[str, Any]) -> Polygon:
 
 
 def _decode_counts(text: str) -> list[int]:
-    """Runs of COCO's compressed masks: five bits per character, differences from the third on."""
+    """Decode the runs of a compressed mask: five bits per character, differences from run 3 on."""
     runs: list[int] = []
     value = shift = 0
     for character in text:

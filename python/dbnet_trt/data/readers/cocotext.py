@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO-Text and TextOCR: one JSON file of images and annotations by number."""
+"""Reader of COCO-Text and TextOCR: one JSON file of images and annotations by number."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Total-Text and CTW1500, data sets of curved text, in each style that was published."""
+"""Readers of Total-Text and CTW1500, data sets of curved text, in every published style."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOTALTEXT_RECORD = re.compile(
 BARE_AMPERSAND = re.compile(r"&(?!#?\w+;)")
 
 CTW_NUMBERS = 28
-"""14 points."""
+"""Number of coordinates of an outline of 14 points."""
 
 
 def read_totaltext(folder: Path) -> DataSet:
@@ -57,7 +57,7 @@ def _read_totaltext_txt(annotation: ImageAnnotation) -> None:
 
 
 def _totaltext_records(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, record) of each text; long ones are broken into several lines."""
+    """Yield (line, record) of each text; a long one takes several lines."""
     record: list[str] = []
     first = 0
     for number, line in enumerate(text.split("\n"), start=1):
@@ -73,7 +73,11 @@ def _totaltext_records(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_totaltext(record: str) -> Text:
-    """Parse `x: [[1 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'text']`."""
+    """Parse `x: [[1 2 3]], y: [[1 2 3]], ornt: [u'c'], transcriptions: [u'text']`.
+
+    Raises:
+        ValueError: The record is not of this form.
+    """
     match = TOTALTEXT_RECORD.match(record.strip())
     if match is None:
         raise ValueError(
@@ -139,7 +143,11 @@ def _ctw_key(path: Path) -> str:
 
 
 def parse_ctw1500(line: str) -> Text:
-    """Parse one line; see `read_ctw1500`."""
+    """Parse one line; see `read_ctw1500`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     outline, mark, content = line.partition(",####")
     values = numbers(outline.split(","))
     if is_relative(line):
@@ -171,7 +179,7 @@ def _read_ctw_xml(annotation: ImageAnnotation) -> None:
 
 
 def _lines_of(mark: str, text: str) -> list[int]:
-    """Line numbers, from 1, of each occurrence of a mark."""
+    """Return the line number, from 1, of each occurrence of a mark."""
     return [text.count("\n", 0, match.start()) + 1 for match in re.finditer(re.escape(mark), text)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of data sets: the annotation of each image, and its lines, JSON or XML."""
+"""Find and read the annotation files of images: lines of text, JSON or XML."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
 
 NOT_IMAGES = re.compile(r"(^|[^a-z])gt([^a-z]|s?$)|ground.?truth", re.IGNORECASE)
-"""Folders of pixel masks, whose files are named like the images."""
+"""Pattern of folders of pixel masks, whose files are named like the images."""
 
 PART = re.compile(r"(?<![a-z])(train|test|val)", re.IGNORECASE)
 
 INNER = re.compile(r"(?<![a-z])(train|test|val|images?|img)", re.IGNORECASE)
-"""Folders inside a data set; its annotations may lie beside or above them."""
+"""Pattern of folders inside a data set; its annotations may lie beside or above them."""
 
 
 MAX_NUMBER = 1e9
-"""Numbers beyond this are no place in an image; sums and products of others do not overflow."""
+"""Limit on coordinates, so that their sums and products do not overflow."""
 
 MAX_ANNOTATION_BYTES = 1 << 30
-"""Limit on the size of an annotation file; the largest that are published have some 400 MB."""
+"""Limit on the size of an annotation file; the largest published ones have some 400 MB."""
 
 
 def stem_key(path: Path) -> str:
-    """Return what the names of an image and its annotation share.
+    """Return the common part of the names of an image and its annotation.
 
     That is img_1 of img_1.jpg, gt_img_1.txt and img_1.jpg.txt.
     """
@@ -115,7 +115,7 @@ def _is_image(path: Path, root: Path) -> bool:
 
 
 def _part_of(path: Path) -> str:
-    """Return train, test or val if the nearest folder that names a part says so, else ""."""
+    """Return the part, train, test or val, by the nearest folder that names one, else ""."""
     for name in reversed(path.parts):
         match = PART.search(name)
         if match:
@@ -175,10 +175,10 @@ def only_file(path: Path, pattern: str) -> Path:
 
 
 class ImageFinder:
-    """Finds the images that an annotation file names, wherever they lie."""
+    """Finder of the images that an annotation file names, in folders near it."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is where the annotation file lies."""
+        """Search from `folder`, the folder of the annotation file."""
         self._folder = folder
         self._by_name: dict[str, list[Path]] | None = None
         self._by_stem: dict[str, list[Path]] | None = None
@@ -282,7 +282,7 @@ def numbers(fields: Iterable[str]) -> list[float]:
     """Parse fields as numbers.
 
     Raises:
-        ValueError: One of them is not a number, or one that is no place in an image.
+        ValueError: A field is not a number, or is beyond `MAX_NUMBER`.
     """
     result = []
     for each in fields:

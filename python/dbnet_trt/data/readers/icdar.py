@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ICDAR's, RCTW's and MSRA-TD500's formats: one annotation file per image, one text per line.
+"""Readers of ICDAR's, RCTW's and MSRA-TD500's formats: one annotation file per image.
 
 Points are in pixels of the images as they are stored, unless the labels of a set fit only the
 images as EXIF turns them.
@@ -38,7 +38,11 @@ def read_icdar2013(folder: Path) -> DataSet:
 
 
 def parse_icdar2013(line: str) -> Text:
-    """Parse one line; see `read_icdar2013`."""
+    """Parse one line; see `read_icdar2013`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     match = ICDAR2013_LINE.match(line)
     if match is None:
         raise ValueError(f'expected x1 y1 x2 y2 "text", commas optional, got {line!r}')
@@ -60,7 +64,11 @@ def read_icdar2015(folder: Path) -> DataSet:
 
 
 def parse_icdar2015(line: str) -> Text:
-    """Parse one line; see `read_icdar2015`."""
+    """Parse one line; see `read_icdar2015`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     numbers, content = split_quad(line)
     content = content.strip()
     return Text(np.array(numbers).reshape(4, 2), content == "###", content)
@@ -79,7 +87,11 @@ def read_mlt(folder: Path) -> DataSet:
 
 
 def parse_mlt(line: str) -> Text:
-    """Parse one line; see `read_mlt`."""
+    """Parse one line; see `read_mlt`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     parts = line.split(",", 9)
     if len(parts) < 10:
         raise ValueError(
@@ -101,7 +113,11 @@ def read_rctw(folder: Path) -> DataSet:
 
 
 def parse_rctw(line: str) -> Text:
-    """Parse one line; see `read_rctw`."""
+    """Parse one line; see `read_rctw`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     match = RCTW_LINE.match(line)
     if match is None or (match[3] is None and len(split_outline(line)[0]) > 8):
         raise ValueError(f'expected x1,y1,...,x4,y4,0 or 1,"text", got {show(line)}')
@@ -121,7 +137,11 @@ def read_td500(folder: Path) -> DataSet:
 
 
 def parse_td500(line: str) -> Text:
-    """Parse one line; see `read_td500`."""
+    """Parse one line; see `read_td500`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     parts = line.split()
     if len(parts) != 7:
         raise ValueError(
@@ -132,25 +152,32 @@ def parse_td500(line: str) -> Text:
 
 
 def box_corners(x_min: float, y_min: float, x_max: float, y_max: float) -> Polygon:
-    """(4, 2) float64, the corners of an upright box, clockwise from the top left."""
+    """Return the corners of an upright box, (4, 2) float64, clockwise from the top left.
+
+    Args:
+        x_min: Left side in pixels.
+        y_min: Upper side in pixels.
+        x_max: Right side in pixels.
+        y_max: Lower side in pixels.
+    """
     return np.array([[x_min, y_min], [x_max, y_min], [x_max, y_max], [x_min, y_max]], np.float64)
 
 
 def turned_box(
     x: float, y: float, width: float, height: float, angle: float, about_center: bool
 ) -> Polygon:
-    """(4, 2) float64, a box turned clockwise by an angle in radians.
+    """Return the corners, (4, 2) float64, of a box rotated clockwise.
 
     Args:
-        x: Left side before the turn, in pixels.
-        y: Upper side before the turn, in pixels.
+        x: Left side before the rotation, in pixels.
+        y: Upper side before the rotation, in pixels.
         width: Width in pixels.
         height: Height in pixels.
         angle: Angle in radians.
-        about_center: Whether to turn about its centre, else about its top left corner.
+        about_center: Whether to rotate about the centre, else about the top left corner.
 
     Raises:
-        ValueError: A number is no place in an image.
+        ValueError: A number is beyond `MAX_NUMBER`.
     """
     values = (x, y, width, height, angle)
     if not all(abs(value) < MAX_NUMBER for value in values):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks by which annotators say that a text is not to be scored."""
+"""Marks by which annotators exclude a text from scoring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FLAGS = {
 
 
 def is_ignored(*labels: Any) -> bool:
-    """Whether one of the labels, such as "ignore", "don't care" or "###", says so."""
+    """Whether one of the labels is such a mark: "ignore", "don't care", "###" and others."""
     return any(IGNORED_LABEL.search(label) for label in labels if isinstance(label, str))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of n points: the layout of ICDAR, and that of the original DB repository."""
+"""Readers of lines of n points, in the layout of ICDAR or of the original DB repository."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def read_polygons(folder: Path) -> DataSet:
 
 
 def parse_polygon(line: str) -> Text:
-    """Parse one line; see `read_polygons`."""
+    """Parse one line; see `read_polygons`.
+
+    Raises:
+        ValueError: The line is not in the format.
+    """
     expected = "expected x1,y1,...,xn,yn of 3 points or more and, if wanted, a text"
     numbers, text = split_outline(line)
     if len(numbers) < 6:

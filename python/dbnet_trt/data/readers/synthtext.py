@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SynthText: 858,750 rendered images, annotated in one .mat file."""
+"""Reader of SynthText: 858,750 rendered images, annotated in one .mat file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..samples import Text
 from .files import only_file
 
 MAX_MAT_BYTES = 4 << 30
-"""Limit on gt.mat, also unpacked."""
+"""Limit on the size of gt.mat, both packed and unpacked."""
 
 
 def read_synthtext(path: Path) -> DataSet:

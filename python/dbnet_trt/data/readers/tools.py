@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation tools: LabelMe, CVAT and the VGG Image Annotator (VIA)."""
+"""Readers of annotation tools: LabelMe, CVAT and the VGG Image Annotator (VIA)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .icdar import box_corners, turned_box
 from .marks import is_ignored, parse_flag
 
 CONTENT = ("transcription", "text", "description", "content", "caption")
-"""Names of attributes that hold what a text says, the first that is there."""
+"""Names of attributes that hold a transcription; the first that exists is used."""
 
 
 def read_labelme(path: Path) -> DataSet:

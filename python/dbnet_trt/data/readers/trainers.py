@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of other trainers and competitions: mmocr, docTR, and LSVT and ArT."""
+"""Readers of the JSON of other trainers and competitions: mmocr, docTR, LSVT and ArT."""
 
 from __future__ import annotations
 
