@@ -35,7 +35,7 @@ def test_limit_is_on_what_is_unpacked(compress: bool) -> None:
         load_mat(data, max_bytes=500)
 
 
-def test_a_small_file_that_unfolds_to_a_gigabyte() -> None:
+def test_a_small_file_that_unpacks_to_a_gigabyte() -> None:
     stream = zlib.compressobj(9)
     body = b"".join(stream.compress(bytes(1 << 20)) for _ in range(1024)) + stream.flush()
     data = make_mat()[:128] + struct.pack("<II", 15, len(body)) + body

@@ -90,7 +90,7 @@ def test_weights_that_are_cut_off(changes: dict[str, str], tmp_path: Path) -> No
     with pytest.raises(EngineError, match="cut off, or another model's"):
         load_onnx(path)
     relocate(path, offset="many")
-    with pytest.raises(EngineError, match="damaged place"):
+    with pytest.raises(EngineError, match="damaged offset or length"):
         load_onnx(path)
 
 

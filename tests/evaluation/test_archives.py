@@ -41,7 +41,7 @@ def test_limits_are_on_what_is_unpacked(tmp_path: Path) -> None:
     assert len(list(read_files(archive, is_text, max_file_bytes=1000, max_total_bytes=2000))) == 2
     with pytest.raises(ValueError, match=r"img_1\.txt has more than 999 bytes"):
         list(read_files(archive, is_text, max_file_bytes=999))
-    with pytest.raises(ValueError, match=r"a\.zip unfolds to more than 1999 bytes"):
+    with pytest.raises(ValueError, match=r"a\.zip unpacks to more than 1999 bytes"):
         list(read_files(archive, is_text, max_total_bytes=1999))
     (tmp_path / "b.txt").write_bytes(b"z" * 1000)
     with pytest.raises(ValueError, match=r"b\.txt has more than 999 bytes"):
@@ -82,7 +82,7 @@ def test_archives_that_cannot_be_unpacked(
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="no limit on memory here")
-def test_an_archive_that_unfolds_to_400_mb_takes_little_memory(tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_400_mb_takes_little_memory(tmp_path: Path) -> None:
     good = pack(tmp_path / "good.zip", LINE.encode())
     bomb = tmp_path / "bomb.zip"
     with (

@@ -44,7 +44,7 @@ app = App(
     help="Find text in photos, documents and video. A path alone means `dbnet detect`.",
     version=__version__,
     help_epilogue="Example: dbnet detect photo.jpg --save out.jpg",
-    suppress_keyboard_interrupt=False,  # `main` says so
+    suppress_keyboard_interrupt=False,  # `main` reports it
 )
 for _name, (_where, _help, _example) in COMMANDS.items():
     _is_app = _where.endswith(":app")  # which has its own help
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         err.print("interrupted", style="yellow")
         return INTERRUPTED
-    except BrokenPipeError:  # `dbnet ... | head` has read enough
+    except BrokenPipeError:  # the reader, as in `dbnet ... | head`, has closed
         sys.stderr.close()
         return 1
     except ImportError as error:

@@ -42,7 +42,7 @@ def evaluate(
     """Score a detector on a data set.
 
     Prints precision, recall and F, as the official script of the data set computes them, and on
-    standard error the model, precision, size and thresholds behind them.
+    standard error the model, numeric precision, size and thresholds that were used.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def score(
 def _conclude(
     evaluation: Evaluation, facts: dict[str, str], report: Path | None, threshold: float | None
 ) -> None:
-    """Write the report, if one is requested, and print the score and the facts behind it."""
+    """Write the report, if one is requested, and print the score and how it was obtained."""
     from ..evaluation.report import render_report
 
     if report is not None:

@@ -85,7 +85,7 @@ class JsonLines:
         start = os.lseek(self._descriptor, 0, os.SEEK_END) if self._is_regular else 0
         left = memoryview(line.encode())
         try:
-            while left:  # a disk that fills up takes a part first
+            while left:  # a disk that fills up accepts a part
                 left = left[os.write(self._descriptor, left) :]
         except OSError as error:
             if self._is_regular:

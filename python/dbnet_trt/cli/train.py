@@ -49,7 +49,7 @@ def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         loss = LOSS_PRESETS.get(given("loss-preset", ""))
         values = values if loss is None else {**values, "loss": loss}
     if given("steps", "") and not given("epochs", ""):
-        values = {**values, "epochs": 0.0}  # those of the preset would take the steps' place
+        values = {**values, "epochs": 0.0}  # the preset's epochs would override the steps
     for command in reversed(commands):
         values = {command: values}
     Dict(values, source=path or "preset")(app, commands, arguments)

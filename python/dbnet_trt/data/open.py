@@ -111,16 +111,16 @@ def split_name(name: str) -> DataName:
     """Split "FORMAT:PATH?OPTIONS#PART"; the format is guessed where it is left out.
 
     Raises:
-        ValueError: There is no such format or path, or the format cannot be told.
+        ValueError: There is no such format or path, or the format cannot be guessed.
     """
     whole, _, part = name.partition("#")
     whole, options = _split_options(whole)
     form, colon, rest = whole.partition(":")
     named = bool(colon) and (form in READERS or not Path(whole).exists())
-    path = Path(rest if named else whole).expanduser()  # the shell does not, behind a colon
+    path = Path(rest if named else whole).expanduser()  # the shell does not do so after a colon
     if part not in ("", "train", "val", "test") or not whole or (named and form not in READERS):
         raise ValueError(
-            "expected FORMAT:PATH, and perhaps #train, #val or #test behind it, "
+            "expected FORMAT:PATH, optionally followed by #train, #val or #test, "
             f"FORMAT one of {', '.join(READERS)}; got {name!r}"
         )
     if not (rest if named else whole) or not path.exists():
@@ -140,9 +140,7 @@ def _split_options(whole: str) -> tuple[str, frozenset[str]]:
     ):
         return whole, frozenset()
     if not options <= set(OPTIONS):
-        raise ValueError(
-            f"expected options ?{' or ?'.join(OPTIONS)} behind the path, got ?{listed}"
-        )
+        raise ValueError(f"expected options ?{' or ?'.join(OPTIONS)} after the path, got ?{listed}")
     return path, options
 
 

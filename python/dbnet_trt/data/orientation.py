@@ -25,7 +25,7 @@ def both_sizes(path: Path) -> tuple[Size, Size]:
     """Read (height, width) of an image as stored, and as EXIF turns it.
 
     Raises:
-        ImageError: It is missing or no image.
+        ImageError: The file is missing or not an image.
     """
     stored = image_size(path)
     if path.suffix.lower() in WITHOUT_EXIF:

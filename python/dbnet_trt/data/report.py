@@ -91,7 +91,7 @@ def choose_samples(statistics: Statistics, samples: list[Sample], count: int) ->
 
 
 def draw_sample(sample: Sample, side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
-    """Draw the outlines of a sample on its image, in the right aspect.
+    """Draw the outlines of a sample on its image, in its original aspect ratio.
 
     Returns:
         (h, w, 3) uint8 BGR, its long side at most `side` pixels.
@@ -106,7 +106,7 @@ def draw_sample(sample: Sample, side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
     picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     factors = np.array(size) / image.shape[1::-1]
     for text in sample.texts:
-        points = np.rint(text.polygon * factors * 16).astype(np.int32)  # 4 bits behind the point
+        points = np.rint(text.polygon * factors * 16).astype(np.int32)  # 4 fractional bits
         color = IGNORED if text.ignore else COUNTED
         cv2.polylines(picture, [points], True, color, 2, cv2.LINE_AA, shift=4)
     return np.asarray(picture, np.uint8)

@@ -92,7 +92,7 @@ def load_sample_image(sample: Sample) -> NDArray[np.uint8]:
     """Load a sample's image in the orientation of its texts: (H, W, 3) uint8 BGR, not stretched.
 
     Raises:
-        ImageError: It is missing, damaged, too large, or no image.
+        ImageError: The file is missing, damaged, too large, or not an image.
     """
     return load_image(sample.image, upright=sample.upright)
 
@@ -101,6 +101,6 @@ def load_prob_map(path: Path) -> NDArray[np.uint8]:
     """Load the probability map of a sample as (h, w) uint8.
 
     Raises:
-        ImageError: It is missing, damaged, too large, or no image.
+        ImageError: The file is missing, damaged, too large, or not an image.
     """
     return np.asarray(cv2.cvtColor(load_image(path), cv2.COLOR_BGR2GRAY), np.uint8)

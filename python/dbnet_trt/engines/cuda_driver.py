@@ -130,7 +130,7 @@ class DeviceMemory:
         return self._pointer.value
 
     def __del__(self) -> None:
-        if self._pointer.value:  # from whichever thread, and whatever its GPU
+        if self._pointer.value:  # any thread may run this, with any GPU current
             driver = self._device._driver
             driver.cuCtxPushCurrent_v2(self._device._context)
             driver.cuMemFree_v2(self._pointer)

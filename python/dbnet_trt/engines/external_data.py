@@ -36,7 +36,7 @@ def embed_external_data(model: onnx.ModelProto, path: Path) -> None:
             start = int(fields.get("offset", 0))
             size = int(fields.get("length", len(data) - start))
         except ValueError:
-            raise EngineError(f"{path}: {tensor.name} has a damaged place in its file") from None
+            raise EngineError(f"{path}: {tensor.name} has a damaged offset or length") from None
         if start < 0 or size < 0 or start + size > len(data):
             raise EngineError(
                 f"{path.parent / fields['location']} has {len(data)} bytes, and {tensor.name} of "

@@ -47,7 +47,7 @@ def read_model(
     """
     try:
         return _read_model(path, card)
-    except UnicodeDecodeError as error:  # protobuf looks at a name only when it is asked for
+    except UnicodeDecodeError as error:  # protobuf decodes a name at its first use
         raise EngineError(f"{path} is a broken ONNX file: a name in it is not UTF-8") from error
 
 
@@ -78,17 +78,17 @@ def digest_file(path: Path) -> str:
 
 
 def check_network(model: onnx.ModelProto, path: Path) -> None:
-    """Check that a model keeps to the rules of ONNX.
+    """Check that a model is valid ONNX.
 
-    OpenVINO trusts what it is given: pads of -1 made it write outside of its buffers, and the next
-    model in the process died.
+    OpenVINO trusts its input: pads of -1 made it write outside of its buffers, and the next model
+    in the process crashed.
 
     Args:
-        model: With all its weights.
-        path: Of its file, for messages.
+        model: The model with all its weights.
+        path: Path of its file, for messages.
 
     Raises:
-        EngineError: It does not.
+        EngineError: The model is not valid.
     """
     import onnx
 

@@ -51,7 +51,7 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = config.num_threads
         options.log_severity_level = 3
         try:
-            # Its fallback prints to standard output, and tries the same again.
+            # Its fallback prints to standard output and tries the same provider again.
             self._session = ort.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
@@ -64,7 +64,7 @@ class OnnxRuntimeEngine:
         source = inputs[input_name]
         self._process = os.getpid()
         self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
-        self._shape: list[Any] = source.shape  # a number where no other side is taken
+        self._shape: list[Any] = source.shape  # a number for each fixed side
         self.card = card
         self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
 

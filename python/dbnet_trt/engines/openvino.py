@@ -125,7 +125,7 @@ class OpenVinoEngine:
         if kept is not None:
             try:
                 return self._core.import_model(kept, "CPU", self._properties)
-            except RuntimeError as error:  # of another OpenVINO or CPU, whatever their names say
+            except RuntimeError as error:  # of another OpenVINO or CPU with the same name
                 logger.debug("a compiled model cannot be used: %s", error)
         model = self._model.clone()
         model.reshape({self._input_name: list(shape)})

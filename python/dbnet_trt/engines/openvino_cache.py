@@ -69,7 +69,7 @@ class CompiledModels:
         data = hashlib.sha256(compiled).digest() + compiled
         try:
             write_atomically(path, lambda temporary: temporary.write_bytes(data))
-        except OSError as error:  # a full disk: the model is none the worse
+        except OSError as error:  # a full disk: the model itself can be used
             logger.debug("the compiled model is not kept: %s", error)
             return
         prune_cache(path.parent, MAX_CACHE_BYTES)

@@ -34,7 +34,7 @@ def check_process(owner: int, library: str) -> None:
     """
     if owner != os.getpid():
         raise EngineError(
-            f"this process was forked after {library} had started, whose threads are not there: "
+            f"this process was forked after {library} had started, whose threads are missing here: "
             'start processes by multiprocessing.get_context("spawn"), or open detectors after the '
             "fork and none before it"
         )

@@ -71,18 +71,18 @@ class TorchDeviceEngine:
         self._model = model.to(self._device, torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card = card
         self.description = f"PyTorch {torch.__version__}, {self._device}, fp16"
-        # Graphs hold addresses of what the network works in: memory of its own, never given back.
-        # Shapes share it, as they run one after the other.
+        # Graphs hold addresses of the network's working memory, so it has a pool of its own, which
+        # is never released. Shapes share it, as they run one after the other.
         with torch.cuda.device(self._device):
             self._pool = torch.cuda.MemPool()
         self._tensors: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
-        torch.cuda.synchronize(self._device)  # the weights are there, whatever stream comes next
+        torch.cuda.synchronize(self._device)  # any stream may use the weights now
 
     def __del__(self) -> None:
         if "_pool" not in self.__dict__:
             return
         _retired.append(self.__dict__.pop("_pool"))
-        if _ALLOCATING.acquire(blocking=False):  # otherwise the next frame frees it
+        if _ALLOCATING.acquire(blocking=False):  # otherwise the next `enqueue` frees it
             try:
                 _retired.clear()
             finally:
@@ -121,7 +121,7 @@ class TorchDeviceEngine:
                 try:
                     self._run(input_pointer, output_pointer, shape)
                 except torch.cuda.OutOfMemoryError:
-                    torch.cuda.empty_cache()  # it is not emptied for a pool of its own
+                    torch.cuda.empty_cache()  # PyTorch does not do so for our pool
                     self._run(input_pointer, output_pointer, shape)
         except torch.cuda.OutOfMemoryError as error:
             raise EngineError(

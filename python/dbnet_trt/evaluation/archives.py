@@ -103,7 +103,7 @@ def _read_archive(
             total += len(_within(content, max_file_bytes, f"{path}/{entry.filename}"))
             if total > max_total_bytes:
                 raise ValueError(
-                    f"{path} unfolds to more than {max_total_bytes} bytes, too many for "
+                    f"{path} unpacks to more than {max_total_bytes} bytes, too many for "
                     "annotations; raise the limit (--max-unpacked-mb) if it is right"
                 )
             yield name, content

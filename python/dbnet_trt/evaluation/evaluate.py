@@ -175,7 +175,7 @@ def evaluate_samples(
         curve: Whether to score at all of `CURVE_THRESHOLDS` as well.
 
     Raises:
-        ValueError: There is no such protocol.
+        ValueError: The protocol is not known.
         DBNetError: shapely is not installed, or an image cannot be read.
     """
     from ..data.samples import load_sample_image
@@ -224,7 +224,7 @@ def score_image(
         sample: Sample of the image, if there is one, for pictures of it.
 
     Raises:
-        ValueError: There is no such protocol, or it takes boxes only and the texts are polygons.
+        ValueError: The protocol is not known, or takes boxes only and the texts are polygons.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")

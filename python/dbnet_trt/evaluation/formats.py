@@ -307,7 +307,7 @@ def _totaltext_mat(content: bytes) -> list[Truth]:
 
 def _totaltext_truth(x: list[float], y: list[float], ignored: bool) -> list[Truth]:
     if ignored and len(x) < 3:
-        return []  # a mark that there is text to ignore, without a place
+        return []  # a mark for ignored text without an outline
     if len(x) != len(y) or len(x) < 3:
         raise ValueError(f"expected as many x as y, 3 or more, got {len(x)} and {len(y)}")
     return [Truth(check_outline(np.array([x, y], np.float64).T), ignored)]

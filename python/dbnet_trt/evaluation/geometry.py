@@ -90,6 +90,6 @@ def _shapely() -> ModuleType:
         import shapely
     except ImportError as error:
         raise DBNetError(
-            "scoring needs the package shapely, which is not there; pip install 'dbnet-trt[eval]'"
+            "scoring needs shapely, which is not installed; pip install 'dbnet-trt[eval]'"
         ) from error
     return shapely

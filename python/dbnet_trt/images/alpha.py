@@ -24,7 +24,7 @@ def flatten(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Flatten a BGRA image onto a uniform background that contrasts with its visible pixels.
 
     Colours under transparent pixels are arbitrary: encoders leave black, white or the text's own
-    colour there. Where alpha is the same everywhere it says nothing and is dropped.
+    colour there. If alpha is the same everywhere it is dropped.
 
     Args:
         image: (H, W, 4) uint8, BGRA, H and W at least 1.

@@ -117,7 +117,7 @@ def read_file_header(path: str | os.PathLike[str]) -> ImageHeader:
     """
     try:
         return _read_header(read_file(path, num_bytes=HEADER_BYTES), str(path), MAX_PIXELS)
-    except ImageError:  # what it says may lie further back
+    except ImageError:  # the size may lie further back
         return _read_header(read_file(path), str(path), MAX_PIXELS)
 
 
@@ -132,10 +132,10 @@ def read_file(
         num_bytes: Number of bytes to read; the whole file if left out.
 
     Raises:
-        ImageError: The file is no image, cannot be read, or is larger than an image of
+        ImageError: The file is not an image, cannot be read, or is larger than an image of
             `max_pixels` can be.
     """
-    max_bytes = 8 * max_pixels + (64 << 20)  # four channels of 16 bits, and what comes beside them
+    max_bytes = 8 * max_pixels + (64 << 20)  # four channels of 16 bits, and metadata
     try:
         with Path(path).open("rb") as file:
             data = file.read(SIGNATURE_BYTES)

@@ -56,14 +56,14 @@ def read_device_image(
     """Find the address, layout and streams of an image in CUDA memory.
 
     Args:
-        source: Has `__dlpack__` or `__cuda_array_interface__`; or an `Nv12Frame` of such.
+        source: Array with `__dlpack__` or `__cuda_array_interface__`, or an `Nv12Frame` of such.
         stream: Handle of the stream that the caller works on; None asks the array.
-        reader: Handle of the stream in whose order an array that is asked brings itself.
+        reader: Handle of the reading stream, which an array that is asked synchronizes with.
         ordinal: Number of the GPU that will read it.
 
     Raises:
-        ImageError: It is no (H, W, 3) uint8 image or no NV12, or a row's values lie apart, or it
-            is on another GPU.
+        ImageError: The image is neither (H, W, 3) uint8 nor NV12, its rows are not contiguous, or
+            it is on another GPU.
     """
     for array in source.planes if isinstance(source, Nv12Frame) else (source,):
         _check_gpu(array, ordinal)

@@ -143,7 +143,7 @@ def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
                 ended = True
                 changed.notify()
 
-    # A camera that has gone silent may hold the thread: it must not hold the end of the program.
+    # A daemon: a camera that delivers nothing may block the thread, but not the program's end.
     thread = threading.Thread(target=take_all, daemon=True)
     thread.start()
     try:

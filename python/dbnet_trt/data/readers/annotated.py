@@ -162,7 +162,7 @@ def parse_paddle(text: Any) -> Text:
 
 
 def read_labelstudio(path: Path) -> DataSet:
-    """Read Label Studio's export "JSON" (not "JSON-MIN"): polygons and turned rectangles.
+    """Read Label Studio's export "JSON" (not "JSON-MIN"): polygons and rotated rectangles.
 
     Images are found by name below the file's folder, also without the prefix that an upload gave
     them. Of several annotations of a task the last that was not cancelled counts. A label such as
@@ -170,7 +170,7 @@ def read_labelstudio(path: Path) -> DataSet:
     Defined at https://labelstud.io/guide/export and https://labelstud.io/guide/task_format.
 
     Raises:
-        ValueError: It is no such export.
+        ValueError: The file is not such an export.
     """
     file, tasks = read_labels(path, "a list of tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):

@@ -29,7 +29,7 @@ def read_yolo(folder: Path) -> DataSet:
 
     Lines are `class x1 y1 x2 y2 x3 y3 x4 y4` (OBB), `class x1 y1 ... xn yn` (outlines), or `class x
     y width height` (boxes, by their centre), in shares of the image's width and height, as
-    EXIF turns it. All classes are text. Where train/ and val/ lie in one folder, name the images:
+    EXIF turns it. All classes are text. If train/ and val/ lie in one folder, name the images:
     yolo:set/images/train. Defined at https://docs.ultralytics.com/datasets/obb/ and
     https://docs.ultralytics.com/datasets/segment/.
     """

@@ -33,7 +33,7 @@ def read_coco(path: Path) -> DataSet:
     https://cocodataset.org/#format-data.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, 'with "images" and "annotations"')
     tables = [contents.get(key) if isinstance(contents, dict) else None for key in TABLES]

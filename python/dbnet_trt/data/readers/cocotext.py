@@ -27,7 +27,7 @@ def read_cocotext(path: Path) -> DataSet:
     https://bgshih.github.io/cocotext/ and https://textvqa.org/textocr/dataset/.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, 'with "imgs" and "anns"')
     if not isinstance(contents, dict) or not all(map(_is_table, map(contents.get, TABLES))):

@@ -163,7 +163,7 @@ def only_file(path: Path, pattern: str) -> Path:
     """Find the file of labels: the path itself, or the only one of this pattern in the folder.
 
     Raises:
-        ValueError: There is none, or there are several.
+        ValueError: No file fits, or several do.
     """
     if path.is_file():
         return path
@@ -307,7 +307,7 @@ def read_labels(path: Path, expected: str) -> tuple[Path, Any]:
         The file and its contents.
 
     Raises:
-        ValueError: There is none, there are several, or it cannot be read as JSON.
+        ValueError: No file fits, several do, or it cannot be read as JSON.
     """
     file = only_file(path, "*.json")
     return file, read_json(file, max_bytes=MAX_ANNOTATION_BYTES, expected=f"JSON, {expected}")
@@ -317,7 +317,7 @@ def parse_xml(text: str) -> ElementTree.Element:
     """Parse XML that defines no entities, whose expansion could take all memory.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The text is not XML, or defines entities.
     """
     if "<!ENTITY" in text:
         raise ValueError("expected XML without entities of its own, got <!ENTITY")
@@ -328,10 +328,10 @@ def parse_xml(text: str) -> ElementTree.Element:
 
 
 def point_array(points: Any) -> Polygon:
-    """Return [[x, y], ...] as (K, 2) float64.
+    """Convert [[x, y], ...] to (K, 2) float64.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The value has another form, or is no outline in pixels.
     """
     try:
         array = np.array(points, np.float64).reshape(len(points), 2)
@@ -347,10 +347,10 @@ def _check_numbers(array: Polygon) -> Polygon:
 
 
 def flat_points(values: Any) -> Polygon:
-    """Return [x1, y1, ..., xn, yn] as (n, 2) float64.
+    """Convert [x1, y1, ..., xn, yn] to (n, 2) float64.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The value has another form.
     """
     try:
         array = np.array(values, np.float64)

@@ -53,7 +53,7 @@ def read_icdar2015(folder: Path) -> DataSet:
     """Read ICDAR 2015 incidental scene text.
 
     Expected: X.jpg and gt_X.txt below the folder, as in images/ and gts/, or in the official
-    ch4_training_images/ and ch4_training_localization_transcription_gt/. Where both parts lie in
+    ch4_training_images/ and ch4_training_localization_transcription_gt/. If both parts lie in
     one folder, name the images: icdar2015:ic15/ch4_training_images. Lines are
     `x1,y1,...,x4,y4,text`; `###` is ignored. The images are all 1280x720; for a copy that was
     scaled to 960x640 write icdar2015:PATH?stretch. Defined at

@@ -23,10 +23,10 @@ def parse_flag(value: Any, name: str) -> bool:
 
     Args:
         value: The flag; None is false.
-        name: Its name, for the error message.
+        name: Name of the flag, for the error message.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The value is not a flag.
     """
     if value is None or isinstance(value, bool):
         return bool(value)

@@ -28,7 +28,7 @@ def read_synthtext(path: Path) -> DataSet:
     Defined at https://www.robots.ox.ac.uk/~vgg/data/scenetext/.
 
     Raises:
-        ValueError: There is no gt.mat, or it holds something else.
+        ValueError: There is no gt.mat, or it is not in this format.
     """
     file = only_file(path, "gt.mat")
     names, boxes, strings = _load(file)

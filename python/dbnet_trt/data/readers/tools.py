@@ -34,14 +34,15 @@ CONTENT = ("transcription", "text", "description", "content", "caption")
 def read_labelme(path: Path) -> DataSet:
     """Read LabelMe's files, also as X-AnyLabeling writes them: X.json beside X.jpg.
 
-    Shapes are polygons, rectangles (of two corners or four), or turned rectangles; others keep
-    their image out. Ignored are shapes whose label, description or a flag that is set says so, and
-    those marked difficult. `imageWidth` and `imageHeight` decide whether an image is meant as EXIF
-    turns it; where they do not tell, it is. The path is a folder's, or one such file's. Defined at
+    Shapes are polygons, rectangles (of two corners or four), or rotated rectangles; an
+    image with other shapes is skipped. Ignored are shapes whose label, description or set flag is a
+    mark of `marks`, and those marked difficult. `imageWidth` and `imageHeight` decide whether an
+    image is meant as EXIF turns it; if they do not decide, it is. The path is that of a folder or
+    of one such file. Defined at
     https://github.com/wkentaro/labelme/blob/main/labelme/label_file.py.
 
     Raises:
-        ValueError: There is no such file.
+        ValueError: No file is in this format.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.json"))
     found = DataSet()
@@ -94,14 +95,14 @@ def _parse_labelme(shape: Mapping[str, Any]) -> Text:
 def read_cvat(path: Path) -> DataSet:
     """Read CVAT's export "CVAT for images 1.1": annotations.xml.
 
-    Expected beside or below it: the images, as images/. Polygons and boxes (also turned)
-    count; other shapes keep their image out. Ignored are shapes whose label or an
-    attribute that is true says so; an attribute "text" or "transcription" has what it says. `width`
-    and `height` decide whether an image is meant as EXIF turns it; where they do not tell, it is.
+    Expected beside or below it: the images, as images/. Polygons and boxes (also rotated) count; an
+    image with other shapes is skipped. Ignored are shapes whose label or true attribute is a mark
+    of `marks`; an attribute "text" or "transcription" holds the transcription. `width` and `height`
+    decide whether an image is meant as EXIF turns it; if they do not decide, it is.
     Defined at https://docs.cvat.ai/docs/manual/advanced/xml_format/.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file = only_file(path, "*.xml")
     data = read_limited(file, max_bytes=MAX_ANNOTATION_BYTES)
@@ -151,7 +152,7 @@ def _content(attributes: Mapping[str, Any]) -> str:
 
 
 def _has_ignore(attributes: Mapping[str, Any]) -> bool:
-    """Whether an attribute "ignore", "difficult" or the like is set, or a choice says so."""
+    """Whether an attribute such as "ignore" or "difficult" is set, or a value is such a mark."""
     for name, value in attributes.items():
         if name in CONTENT:
             continue
@@ -165,14 +166,14 @@ def _has_ignore(attributes: Mapping[str, Any]) -> bool:
 def read_via(path: Path) -> DataSet:
     """Read a project or an annotation export (JSON) of the VGG Image Annotator 1 or 2.
 
-    Expected beside or below it: the images. Polygons and rectangles count; other shapes keep their
-    image out. Ignored are regions of which an attribute says so; an attribute "text" or
-    "transcription" has what it says. Points are in pixels of the upright images, as browsers show
-    them, unless the labels fit only the images as they are stored. Defined at
+    Expected beside or below it: the images. Polygons and rectangles count; an image with other
+    shapes is skipped. Ignored are regions with an attribute that is a mark of `marks`; an attribute
+    "text" or "transcription" holds the transcription. Points are in pixels of the upright images,
+    as browsers show them, unless the labels fit only the images as they are stored. Defined at
     https://www.robots.ox.ac.uk/~vgg/software/via/.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, "of the VGG Image Annotator")
     entries = contents.get("_via_img_metadata", contents) if isinstance(contents, dict) else None

@@ -25,7 +25,7 @@ def read_mmocr(path: Path) -> DataSet:
     Defined at https://mmocr.readthedocs.io/en/dev-1.x/migration/dataset.html.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, 'with "metainfo" and "data_list"')
     entries = contents.get("data_list") if isinstance(contents, dict) else None
@@ -68,7 +68,7 @@ def read_doctr(path: Path) -> DataSet:
     https://github.com/mindee/doctr/blob/main/references/detection/README.md.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, 'with "polygons" by image')
     if not isinstance(contents, dict) or not all(map(_is_doctr, contents.values())):
@@ -113,7 +113,7 @@ def read_lsvt(path: Path) -> DataSet:
     https://rrc.cvc.uab.es/?ch=14&com=tasks.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: The file is not in this format.
     """
     file, contents = read_labels(path, "with texts by image")
     if not isinstance(contents, dict) or not all(map(_is_texts, contents.values())):

@@ -27,13 +27,13 @@ def read_avif_header(data: bytes) -> ImageHeader:
     """Read the largest size, alpha and the number of frames.
 
     Raises:
-        ImageError: There is no size.
+        ImageError: The file has no size.
     """
     meta = data[:MAX_META_BYTES]
     sizes = [unpack(">II", meta, box.end() + 4) for box in re.finditer(b"ispe", meta)]
     sizes += [unpack(">II", meta, box.end() + 4) for box in re.finditer(b"ImageGrid", meta)]
     if not sizes:
-        raise ImageError("the AVIF says no size; copy or download it again")
+        raise ImageError("the AVIF has no size; copy or download it again")
     counts = [unpack(">I", meta, box.end() + 8)[0] for box in re.finditer(b"stsz", meta)]
     return ImageHeader(
         "AVIF",
@@ -49,7 +49,7 @@ def read_jpeg2000_header(data: bytes) -> ImageHeader:
     """Read the size and the number of channels from the codestream.
 
     Raises:
-        ImageError: There is none, or its sizes contradict each other.
+        ImageError: There is no codestream, or its sizes contradict each other.
     """
     found = re.search(re.escape(J2K_SIGNATURE), data)
     if found is None:

@@ -50,7 +50,7 @@ def read_header(data: bytes) -> ImageHeader | None:
     header = reader(data)
     if header.width < 1 or header.height < 1:
         raise ImageError(
-            f"the {header.kind} says a size of {header.width}x{header.height}; it is damaged"
+            f"the {header.kind} states a size of {header.width}x{header.height}; it is damaged"
         )
     return header
 
@@ -64,7 +64,7 @@ def check_whole(data: bytes, header: ImageHeader) -> None:
     """Check that the file holds all its pixels, as far as that can be seen without decoding.
 
     Raises:
-        ImageError: It does not.
+        ImageError: The file is cut off or damaged.
     """
     if header.kind == "JPEG":
         jpeg.check(data)

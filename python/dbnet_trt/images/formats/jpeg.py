@@ -55,7 +55,7 @@ def read_header(data: bytes) -> ImageHeader:
     """Read the size and the orientation.
 
     Raises:
-        ImageError: The file ends before it says its size.
+        ImageError: The file ends before the header with its size.
     """
     orientation: int | None = None
     for kind, at in _segments(data):
@@ -71,14 +71,14 @@ def read_header(data: bytes) -> ImageHeader:
             )
         if kind == _SCAN:
             break
-    raise ImageError("not an image, or a JPEG that is cut off before it says its size")
+    raise ImageError("not an image, or a JPEG that is cut off before its size")
 
 
 def check(data: bytes) -> None:
     """Check that a JPEG has its end, few scans, and enough data for its pixels.
 
     Raises:
-        ImageError: It has not.
+        ImageError: The end or pixels are missing, or there are too many scans.
     """
     frame: _Frame | None = None
     num_scans, num_bits, min_bits, interval = 0, 0, 0, 0
@@ -137,7 +137,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     while marker := _MARKER.search(data, at):
         kind = marker[0][-1]
         yield kind, marker.end()
-        # A segment says its length; the pixels after it (kind 0xDA) run to the next marker.
+        # A segment states its length; the pixels after it (kind 0xDA) run to the next marker.
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
 
 

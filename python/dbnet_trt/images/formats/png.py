@@ -62,7 +62,7 @@ def check(data: bytes) -> None:
     """Check that a PNG has its end and enough data for its pixels.
 
     Raises:
-        ImageError: It has not.
+        ImageError: The end or pixels are missing.
     """
     width, height, depth, color = _read_ihdr(data)
     pixel_bytes = 0
@@ -107,7 +107,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         kind = data[at + 4 : at + 8]
         if at + 12 + size > len(data):
             if kind in (b"IDAT", b"fdAT", b"IEND"):
-                return  # cut off; `check` says so
+                return  # cut off; `check` reports it
             raise ImageError(
                 f"the PNG is damaged or cut off: a chunk claims {size} bytes, "
                 f"{len(data) - at - 12} are left; copy or download it again"

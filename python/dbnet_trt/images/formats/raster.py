@@ -24,7 +24,7 @@ def read_bmp_header(data: bytes) -> ImageHeader:
     """Read the size; of uncompressed pixels also whether all are there.
 
     Raises:
-        ImageError: They are not.
+        ImageError: Pixels are missing, or the header is damaged.
     """
     start, header_bytes = unpack("<II", data, 10)
     if header_bytes == 12:
@@ -43,7 +43,7 @@ def read_pnm_header(data: bytes) -> ImageHeader:
     """Read the size of a PBM, PGM, PPM, PFM or PAM file, and whether all pixels are there.
 
     Raises:
-        ImageError: They are not, or there is no size.
+        ImageError: Pixels are missing, or the size.
     """
     text = data[:MAX_TEXT_HEADER_BYTES]
     if text.startswith(b"P7"):
@@ -57,7 +57,7 @@ def read_pnm_header(data: bytes) -> ImageHeader:
         return ImageHeader("PAM", width, height, fields[b"DEPTH"] in (2, 4))
     found = _PNM.match(text)
     if found is None:
-        raise ImageError("the PNM says no size; copy or download it again")
+        raise ImageError("the PNM has no size; copy or download it again")
     kind, width, height = found[1], int(found[2]), int(found[3])
     num_pixels = width * height
     needed = {b"1": num_pixels, b"2": 2 * num_pixels, b"3": 6 * num_pixels}
@@ -71,11 +71,11 @@ def read_hdr_header(data: bytes) -> ImageHeader:
     """Read the size of a Radiance file.
 
     Raises:
-        ImageError: It has none.
+        ImageError: The file has no size.
     """
     found = _HDR.search(data[:MAX_TEXT_HEADER_BYTES])
     if found is None:
-        raise ImageError("the HDR image says no size; copy or download it again")
+        raise ImageError("the HDR image has no size; copy or download it again")
     return ImageHeader("HDR", int(found[2]), int(found[1]), weight=4)
 
 
@@ -83,7 +83,7 @@ def read_sun_header(data: bytes) -> ImageHeader:
     """Read the size of a Sun raster file; of uncompressed pixels also whether all are there.
 
     Raises:
-        ImageError: They are not.
+        ImageError: Pixels are missing, or the header is damaged.
     """
     width, height, bits, _, kind = unpack(">IIIII", data, 4)
     if kind in (0, 1):
@@ -95,11 +95,11 @@ def read_exr_header(data: bytes) -> ImageHeader:
     """Read the size of an OpenEXR file.
 
     Raises:
-        ImageError: It has none.
+        ImageError: The file has no size.
     """
     name = b"dataWindow\0box2i\0"
     at = data[:MAX_TEXT_HEADER_BYTES].find(name)
     if at < 0:
-        raise ImageError("the OpenEXR image says no size; copy or download it again")
+        raise ImageError("the OpenEXR image has no size; copy or download it again")
     left, top, right, bottom = unpack("<iiii", data, at + len(name) + 4)
     return ImageHeader("OpenEXR", right - left + 1, bottom - top + 1, weight=4)

@@ -62,7 +62,7 @@ def read_header(data: bytes) -> ImageHeader:
     seen: set[int] = set()
     while at and len(pages) < MAX_PAGES:
         if at in seen:
-            raise ImageError("the pages of the TIFF run in a circle")
+            raise ImageError("the pages of the TIFF refer to each other in a circle")
         seen.add(at)
         try:
             fields, at = _read_directory(data, layout, at)
