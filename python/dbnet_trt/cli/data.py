@@ -53,6 +53,11 @@ def check(
         out.
     pictures
         Maximum number of pictures in the report.
+
+    Raises
+    ------
+    ValueError
+        An option is out of range, the data set cannot be read, or the report cannot be written.
     """
     if pictures < 0 or (limit is not None and limit < 0):
         raise ValueError(f"expected 0 or more, got --pictures {pictures}, --limit {limit}")

@@ -123,6 +123,11 @@ def score(
     max_unpacked_mb
         Maximum size of each archive, unpacked, in MiB; the limit for each file in it is a 32nd of
         this.
+
+    Raises
+    ------
+    ValueError
+        An option is out of range, or a file is missing or not in the format.
     """
     from ..evaluation.evaluate import write_jsonl
     from ..evaluation.submissions import score_submission

@@ -89,10 +89,22 @@ class TorchDeviceEngine:
                 _ALLOCATING.release()
 
     def prepare(self, batch: int, height: int, width: int) -> None:
-        """Do nothing: PyTorch takes every shape, (batch, 3, height, width), without preparation."""
+        """Do nothing: PyTorch takes every shape without preparation.
+
+        Args:
+            batch: Number of images.
+            height: Height of the input in pixels.
+            width: Width of the input in pixels.
+        """
 
     def release(self, batch: int, height: int, width: int) -> None:
-        """Drop the tensors that wrap the pipeline's memory; they are made again when needed."""
+        """Drop the tensors that wrap the pipeline's memory; they are made again when needed.
+
+        Args:
+            batch: Number of images.
+            height: Height of the input in pixels.
+            width: Width of the input in pixels.
+        """
         self._tensors.clear()
 
     def enqueue(

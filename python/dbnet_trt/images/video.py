@@ -126,7 +126,6 @@ def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
     failed: list[Exception] = []
 
     def take_all() -> None:
-        """Keep the newest item until the source ends."""
         nonlocal ended
         try:
             for item in items:
