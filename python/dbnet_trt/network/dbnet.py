@@ -164,13 +164,18 @@ class DBNet(nn.Module):
         prob_logits = self.prob_head(fused).squeeze(1)
         if not self.training:
             return prob_logits
-        prob_logits = prob_logits.float()
         if self.thresh_head is None:
-            return DBOutput(prob_logits, None, None)
-        thresh_map = self.thresh_head(fused).squeeze(1).float().sigmoid()
-        # Use fp32 even under autocast: k = 50 turns bf16's rounding of P (1/256) into 0.2.
-        binary_logits = self.config.amplification * (prob_logits.sigmoid() - thresh_map)
-        return DBOutput(prob_logits, thresh_map, binary_logits)
+            return DBOutput(prob_logits.float(), None, None)
+        return binarize(prob_logits, self.thresh_head(fused).squeeze(1), self.config.amplification)
+
+
+def binarize(prob_logits: Tensor, thresh_logits: Tensor, amplification: float) -> DBOutput:
+    """Compute k (P - T) from the logits of P and T, each (B, h, w).
+
+    Use fp32 even under autocast: k = 50 turns bf16's rounding of P (1/256) into 0.2.
+    """
+    prob_logits, thresh_map = prob_logits.float(), thresh_logits.float().sigmoid()
+    return DBOutput(prob_logits, thresh_map, amplification * (prob_logits.sigmoid() - thresh_map))
 
 
 def _initialize(module: nn.Module) -> None:

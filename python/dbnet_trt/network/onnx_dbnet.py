@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a DB network that another project exported to ONNX."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..errors import EngineError
+from .config import ModelConfig
+from .dbnet import DBOutput, Head, binarize
+from .onnx_graph import OnnxGraph
+
+SHAPE_ONLY = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+"""Operations that may stand between the sigmoid and the graph's output."""
+
+
+class OnnxDBNet(nn.Module):
+    """A detector made of an ONNX graph, to be trained and run as `DBNet` is.
+
+    Exporters drop the threshold branch, which only training needs. A new one is put on the last
+    features, where the levels of the pyramid are joined.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, config: ModelConfig = ModelConfig(), output_name: str = ""
+    ) -> None:
+        """Make a detector of an ONNX model.
+
+        Args:
+            model: See `OnnxGraph`.
+            config: `db` and `amplification` apply; the rest is the graph's own.
+            output_name: The output that is the map; "" for the first.
+
+        Raises:
+            EngineError: The graph is not that of a DB network, or cannot be trained.
+        """
+        super().__init__()
+        self.config, self.output_name = config, output_name or model.graph.output[0].name
+        logits, self.ends_in_sigmoid = _find_logits(model.graph, self.output_name)
+        outputs = (logits, _find_features(model.graph, logits)) if config.db else (logits,)
+        self.graph = OnnxGraph(model, outputs)
+        self.thresh_head: Head | None = None
+        if config.db:
+            self.thresh_head = Head(self._num_features())
+            self.thresh_head.start_at(0.5)
+
+    def forward(self, images: Tensor) -> DBOutput | Tensor:
+        """Run the network; arguments and result are those of `DBNet.forward`."""
+        logits, *features = self.graph(images)
+        prob_logits = logits.squeeze(1) if logits.ndim == 4 else logits
+        if not self.training:
+            return prob_logits
+        if self.thresh_head is None:
+            return DBOutput(prob_logits.float(), None, None)
+        thresh_logits = self.thresh_head(features[0]).squeeze(1)
+        return binarize(prob_logits, thresh_logits, self.config.amplification)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Copy the ONNX model with the weights that the network has now."""
+        return self.graph.to_onnx()
+
+    def _num_features(self) -> int:
+        """Channels of the features for the threshold branch, which have to be at stride 4."""
+        with torch.no_grad():
+            logits, features = self.graph(torch.zeros(1, 3, 64, 64))
+        sizes = tuple(features.shape[-2:]), tuple(logits.shape[-2:])
+        if sizes != ((16, 16), (64, 64)):
+            raise EngineError(
+                "a threshold branch needs features at a quarter of the map's size, and a map of "
+                f"the input's size; for an input of 64x64 these are {sizes[0]} and {sizes[1]}. "
+                "Train without the branch: --model.no-db"
+            )
+        return int(features.shape[1])
+
+
+def _find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:
+    """The value before the sigmoid at the end, and True; the output and False if there is none."""
+    producers = {name: node for node in graph.node for name in node.output}
+    name = output
+    while (node := producers.get(name)) is not None:
+        if node.op_type == "Sigmoid":
+            return node.input[0], True
+        if node.op_type not in SHAPE_ONLY:
+            break
+        name = node.input[0]
+    return output, False
+
+
+def _find_features(graph: onnx.GraphProto, logits: str) -> str:
+    """The output of the last Concat before the map.
+
+    Raises:
+        EngineError: There is none.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    producers = {
+        name: node
+        for node in graph.node
+        if node.op_type != "Constant"
+        for name in node.output
+        if not constants.issuperset(node.input)  # a constant under another name
+    }
+    name = logits
+    while (node := producers.get(name)) is not None:
+        if node.op_type == "Concat":
+            return name
+        name = next((each for each in node.input if each in producers), "")
+    raise EngineError(
+        "the ONNX graph joins no features before its last layers (there is no Concat), so a "
+        "threshold branch has no place; train without it: --model.no-db"
+    )

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run an ONNX graph in PyTorch, train its weights, and write them back into the same graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from ..errors import EngineError
+from .onnx_ops import ARITHMETIC, OPERATIONS
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node of the graph."""
+
+    node: str
+    """Operation and name, for errors."""
+
+    run: Callable[..., Tensor]
+    inputs: tuple[str, ...]
+    """Names of values; "" for an input that is left out."""
+
+    output: str
+    unneeded: tuple[str, ...]
+    """Values that no later step takes."""
+
+
+class OnnxGraph(nn.Module):
+    """An ONNX graph as a module that can be trained.
+
+    Parameters are the weights and biases of convolutions, the scale and bias of batch
+    normalisations, and the tensors that are added or multiplied. Single numbers, such as the 3 and
+    the 6 of a hard swish, stay fixed. So do the statistics of batch normalisations: exporters fold
+    most of these into convolutions, and the few left then behave in training as the folded ones
+    do. A graph in fp16 is computed in fp32.
+    """
+
+    def __init__(self, model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
+        """Make a module of a graph.
+
+        Args:
+            model: The ONNX model; it is not changed. The weights of a `structure` are zero.
+            outputs: Names of the values to compute; nodes that these do not need are left out.
+
+        Raises:
+            EngineError: A node's operation is not among `OPERATIONS`.
+        """
+        super().__init__()
+        self.structure = onnx.ModelProto()
+        """The model without the values that are parameters and buffers of this module."""
+        self.structure.CopyFrom(model)
+        graph = self.structure.graph
+        tensors = _constants(graph)
+        nodes = _needed_nodes(graph, _aliases(graph, tensors), outputs)
+        used = dict.fromkeys(name for node in nodes for name in node.inputs)
+        (self._input,) = {value.name for value in graph.input} & used.keys() - tensors.keys()
+        self._outputs = outputs
+        self._plain: dict[str, Any] = {"": None}
+        """Constants that are numbers or lists."""
+        self._keys: dict[str, str] = {}
+        """Names in this module of the constants that are parameters or buffers."""
+        for name, role in _roles(nodes, tensors).items():
+            value = _read(tensors[name])
+            if role == "number":
+                self._plain[name] = value.item()
+            elif role == "argument":
+                self._plain[name] = value.tolist()
+            else:
+                self._register(name, value, role == "weight")
+                _remove_values(tensors[name])
+        self._steps = tuple(_make_steps(nodes, keep={*tensors, *outputs, ""}))
+
+    def _register(self, name: str, value: Array, is_trained: bool) -> None:
+        key = name.replace(".", "/")  # PyTorch allows no dot in a name
+        tensor = torch.from_numpy(value.astype(np.float32))
+        if is_trained:
+            self.register_parameter(key, nn.Parameter(tensor))
+        else:
+            self.register_buffer(key, tensor)
+        self._keys[name] = key
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the graph.
+
+        Args:
+            images: (B, 3, h, w) float, normalised.
+
+        Returns:
+            The values named by `outputs`.
+
+        Raises:
+            EngineError: A node uses its operation in a way that is not implemented.
+        """
+        values: dict[str, Any] = {**self._plain, self._input: images}
+        values |= {name: getattr(self, key) for name, key in self._keys.items()}
+        for step in self._steps:
+            try:
+                values[step.output] = step.run(*(values[name] for name in step.inputs))
+            except (NotImplementedError, TypeError) as error:  # or an unknown attribute
+                raise EngineError(
+                    f"the ONNX node {step.node} is used in a way that training does not support "
+                    f"({error}); {REMEDY}"
+                ) from error
+            for name in step.unneeded:
+                del values[name]
+        return tuple(values[name] for name in self._outputs)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Copy the ONNX model with the weights that the module has now, in the file's types."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.structure)
+        tensors, state = _constants(model.graph), self.state_dict()
+        for name, key in self._keys.items():
+            kind = onnx.helper.tensor_dtype_to_np_dtype(tensors[name].data_type)
+            value = state[key].float().cpu().numpy().astype(kind)
+            tensors[name].CopyFrom(numpy_helper.from_array(value, tensors[name].name))
+        return model
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """By name, the tensors that a graph holds, to be read or replaced."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            (attribute,) = node.attribute
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
+            else:  # a number or a list
+                value = np.asarray(onnx.helper.get_attribute_value(attribute))
+                tensors[node.output[0]] = numpy_helper.from_array(value)
+    return tensors
+
+
+def _aliases(graph: onnx.GraphProto, constants: Collection[str]) -> dict[str, str]:
+    """By the name of an unchanged copy of a constant, the constant's own name."""
+    aliases: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type in ("Identity", "Cast"):
+            original = aliases.get(node.input[0], node.input[0])
+            if original in constants:
+                aliases[node.output[0]] = original
+    return aliases
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A node whose inputs are constants or values of other nodes, not copies of constants."""
+
+    operation: str
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, Any]
+
+
+def _needed_nodes(
+    graph: onnx.GraphProto, aliases: dict[str, str], outputs: Iterable[str]
+) -> list[_Node]:
+    """The nodes that some values depend on, in the graph's order."""
+    needed, nodes = set(outputs), []
+    for node in reversed(graph.node):
+        is_copy = node.output[0] in aliases or node.op_type == "Constant"
+        if not needed.intersection(node.output) or is_copy:
+            continue
+        inputs = tuple(aliases.get(name, name) for name in node.input)
+        needed.update(inputs)
+        attributes = {each.name: _read_attribute(each) for each in node.attribute}
+        nodes.append(_Node(node.op_type, node.name, inputs, node.output[0], attributes))
+    return nodes[::-1]
+
+
+def _read_attribute(attribute: onnx.AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _read(tensor: onnx.TensorProto) -> Array:
+    """The value of a tensor; zeros if it was removed."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL and _is_removed(tensor):
+        return np.zeros(tensor.dims, np.float32)
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def _is_removed(tensor: onnx.TensorProto) -> bool:
+    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data")
+    return math.prod(tensor.dims) > 0 and not any(len(getattr(tensor, name)) for name in fields)
+
+
+def _remove_values(tensor: onnx.TensorProto) -> None:
+    tensor.CopyFrom(
+        onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    )
+
+
+Role = Literal["weight", "statistic", "number", "argument"]
+
+
+def _roles(nodes: list[_Node], tensors: dict[str, onnx.TensorProto]) -> dict[str, Role]:
+    """By name, what each constant is to the nodes that take it."""
+    roles: dict[str, Role] = {}
+    for node in nodes:
+        for index, name in enumerate(node.inputs):
+            if name in tensors:
+                roles[name] = _role(node.operation, index, tensors[name])
+    return roles
+
+
+def _role(operation: str, index: int, tensor: onnx.TensorProto) -> Role:
+    if operation in ("Conv", "ConvTranspose"):
+        return "weight"
+    if operation == "BatchNormalization":
+        return "weight" if index < 3 else "statistic"
+    if operation not in ARITHMETIC:
+        return "argument"
+    is_number = math.prod(tensor.dims) == 1 and len(tensor.dims) < 2
+    return "number" if is_number else "weight"
+
+
+def _make_steps(nodes: list[_Node], keep: Collection[str]) -> Iterator[_Step]:
+    """One step per node; values are dropped after their last use, but for those to keep."""
+    last_use = {name: index for index, node in enumerate(nodes) for name in node.inputs}
+    for index, node in enumerate(nodes):
+        if node.operation not in OPERATIONS:
+            raise EngineError(
+                f'training does not know the ONNX operation {node.operation} (node "{node.name}", '
+                f'output "{node.output}"); {REMEDY}'
+            )
+        yield _Step(
+            f'{node.operation} "{node.name or node.output}"',
+            partial(OPERATIONS[node.operation], **node.attributes),
+            node.inputs,
+            node.output,
+            tuple({name for name in node.inputs if last_use[name] == index and name not in keep}),
+        )
+
+
+REMEDY = (
+    "simplify the graph (onnxslim) or export it otherwise, or add what is missing to "
+    "dbnet_trt/network/onnx_ops.py"
+)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole ONNX graph in PyTorch gives the same map, trains, and goes back into the same graph."""
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from dbnet_trt import EngineError
+from dbnet_trt.network.config import ModelConfig
+from dbnet_trt.network.onnx_dbnet import OnnxDBNet
+from dbnet_trt.network.onnx_graph import OnnxGraph
+from dbnet_trt.zoo import find_model
+from onnx import TensorProto, helper, numpy_helper
+
+from .graphs import make_detector, make_graph, run_onnx
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ["ppocrv6-small", "ppocrv4-mobile"])
+def test_the_map_of_a_published_model(name: str) -> None:
+    package = {"ppocrv6-small": "rapidocr", "ppocrv4-mobile": "rapidocr_onnxruntime"}[name]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    model = onnx.load(find_model(name)[0])
+    network = OnnxDBNet(model).eval()
+    x = images(1, 3, 192, 256)
+    with torch.inference_mode():
+        found = network(x).sigmoid()
+    assert network.ends_in_sigmoid
+    np.testing.assert_allclose(found.numpy(), run_onnx(model, x.numpy())[:, 0], rtol=0, atol=1e-5)
+
+
+def test_a_graph_in_half_precision_is_computed_in_single() -> None:
+    weight = np.full((1, 3, 1, 1), 0.1, np.float16)
+    model = make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        {"w": weight},
+        "y",
+        float_type=TensorProto.FLOAT16,
+    )
+    graph = OnnxGraph(model, ("y",))
+    (found,) = graph(torch.ones(1, 3, 2, 2))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(
+        found, torch.full((1, 1, 2, 2), float(weight.astype(np.float32).sum()))
+    )
+    assert graph.to_onnx() == model
+
+
+def test_what_trains_and_what_stays() -> None:
+    network = OnnxDBNet(make_detector(), ModelConfig(db=False))
+    trained = {name.removeprefix("graph.") for name, _ in network.named_parameters()}
+    assert {"stem/w", "stem/b", "deep/b", "norm/scale", "norm/bias", "up2/b"} <= trained
+    assert trained.isdisjoint({"three", "six", "scales", "norm/mean", "norm/var"})
+    assert {name for name, _ in network.named_buffers()} == {"graph.norm/mean", "graph.norm/var"}
+
+
+def test_statistics_stay_in_training() -> None:
+    network = OnnxDBNet(make_detector(), ModelConfig(db=False))
+    x = images(2, 3, 64, 64)
+    evaluated = network.eval()(x)
+    torch.testing.assert_close(network.train()(x).prob_logits, evaluated, rtol=0, atol=0)
+
+
+def test_new_weights_in_the_same_graph() -> None:
+    model = make_detector()
+    graph = OnnxGraph(model, ("map",))
+    assert graph.to_onnx() == model
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            parameter.mul_(1.1)
+    changed = graph.to_onnx()
+    assert changed.graph.node == model.graph.node
+    assert [t.name for t in changed.graph.initializer] == [t.name for t in model.graph.initializer]
+    x = images(1, 3, 64, 96)
+    (expected,) = graph(x)
+    np.testing.assert_allclose(run_onnx(changed, x.numpy()), expected.detach(), rtol=0, atol=1e-5)
+    assert np.abs(run_onnx(model, x.numpy()) - run_onnx(changed, x.numpy())).max() > 0.01
+
+
+def test_a_structure_makes_the_same_module() -> None:
+    graph = OnnxGraph(make_detector(), ("map",))
+    assert len(graph.structure.SerializeToString()) < 3000
+    again = OnnxGraph(graph.structure, ("map",))
+    assert list(again.state_dict()) == list(graph.state_dict())
+    again.load_state_dict(graph.state_dict())
+    assert again.to_onnx() == graph.to_onnx()
+
+
+@pytest.mark.parametrize("copies", ["Identity", "Cast"])
+def test_constants_under_other_names(copies: str) -> None:
+    """Constants may be nodes, and be handed on by nodes that copy them."""
+    options: dict[str, Any] = {"to": TensorProto.FLOAT} if copies == "Cast" else {}
+    weight = np.full((1, 3, 1, 1), 2, np.float32)
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight)),
+        helper.make_node(copies, ["w"], ["w1"], **options),
+        helper.make_node(copies, ["w1"], ["w2"], **options),
+        helper.make_node("Conv", ["x", "w2"], ["y"]),
+        helper.make_node("Conv", ["x", "w"], ["z"]),
+        helper.make_node("Add", ["y", "z"], ["sum"]),
+        helper.make_node("Constant", [], ["half"], value_float=0.5),
+        helper.make_node("Mul", ["sum", "half"], ["out"]),
+    ]
+    graph = OnnxGraph(make_graph(nodes, {}, "out"), ("out",))
+    assert [name for name, _ in graph.named_parameters()] == ["w"]
+    with torch.no_grad():
+        graph.get_parameter("w").fill_(3)
+    x = images(1, 3, 4, 4)
+    (expected,) = graph(x)
+    np.testing.assert_allclose(
+        run_onnx(graph.to_onnx(), x.numpy()), expected.detach(), rtol=0, atol=1e-5
+    )
+
+
+def test_an_unknown_operation_is_named() -> None:
+    node = helper.make_node("CumSum", ["x", "axis"], ["y"], name="sums")
+    model = make_graph([node], {"axis": np.array(1)}, "y")
+    with pytest.raises(EngineError, match=r'operation CumSum \(node "sums".*onnxslim.*onnx_ops'):
+        OnnxGraph(model, ("y",))
+
+
+def test_an_unknown_use_is_named() -> None:
+    node = helper.make_node(
+        "Resize", ["x", "", "scales"], ["y"], "larger", mode="cubic",
+        coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
+    model = make_graph([node], {"scales": np.array([1, 1, 2, 2], np.float32)}, "y")
+    with pytest.raises(EngineError, match=r'node Resize "larger" .*\(cubic, half_pixel'):
+        OnnxGraph(model, ("y",))(torch.zeros(1, 3, 4, 4))
+
+
+def test_a_graph_without_a_place_for_the_threshold_branch() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["logits"], kernel_shape=[1, 1]),
+        helper.make_node("Sigmoid", ["logits"], ["map"]),
+    ]
+    model = make_graph(nodes, {"w": np.ones((1, 3, 1, 1), np.float32)}, "map")
+    with pytest.raises(EngineError, match="no Concat.*--model.no-db"):
+        OnnxDBNet(model)
+    assert OnnxDBNet(model, ModelConfig(db=False)).thresh_head is None
+
+
+def test_features_of_another_size() -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "x"], ["features"], axis=1),
+        helper.make_node("Conv", ["features", "w"], ["map"], kernel_shape=[1, 1]),
+    ]
+    model = make_graph(nodes, {"w": np.ones((1, 6, 1, 1), np.float32)}, "map")
+    with pytest.raises(EngineError, match=r"quarter .* these are \(64, 64\) and \(64, 64\)"):
+        OnnxDBNet(model)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each ONNX operation gives in PyTorch what it gives in ONNX Runtime."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dbnet_trt.network.onnx_graph import OnnxGraph
+from dbnet_trt.network.onnx_ops import OPERATIONS
+from onnx import helper
+
+from .graphs import make_graph, run_onnx
+
+F = np.float32
+rng = np.random.default_rng(5)
+W = rng.normal(size=(6, 4, 3, 3)).astype(F)
+PAIR = rng.normal(size=(6, 4, 2, 2)).astype(F)
+UP = rng.normal(size=(4, 6, 2, 2)).astype(F)
+BIAS = rng.normal(size=6).astype(F)
+CHANNEL = rng.normal(size=(1, 4, 1, 1)).astype(F)
+STATISTICS = [np.abs(rng.normal(size=4)).astype(F) + 0.1 for _ in range(4)]
+DOUBLE = np.array([1, 1, 2, 2], F)
+ASYMMETRIC = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+
+CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], int]] = [
+    ("Add", (CHANNEL,), {}, 13),
+    ("Add", (F(3),), {}, 13),
+    ("AveragePool", (), {"kernel_shape": [2, 2], "strides": [2, 2]}, 13),
+    ("AveragePool", (), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, 13),
+    ("AveragePool", (), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, 13),
+    ("BatchNormalization", tuple(STATISTICS), {"epsilon": 1e-3}, 9),
+    ("Cast", (), {"to": 1}, 13),
+    ("Clip", (F(0), F(0.5)), {}, 13),
+    ("Clip", (F(0),), {}, 13),
+    ("Clip", (None, F(0.5)), {}, 13),
+    ("Clip", (), {"min": 0.0, "max": 0.5}, 10),
+    ("Conv", (W, BIAS), {}, 13),
+    ("Conv", (W,), {"pads": [1, 1, 1, 1], "strides": [2, 2], "kernel_shape": [3, 3]}, 13),
+    ("Conv", (W,), {"pads": [2, 2, 2, 2], "dilations": [2, 2]}, 13),
+    ("Conv", (W,), {"pads": [0, 1, 1, 0]}, 13),
+    ("Conv", (W[:4, :1],), {"group": 4, "pads": [1, 1, 1, 1]}, 13),
+    ("Conv", (PAIR,), {"auto_pad": "SAME_UPPER"}, 13),
+    ("Conv", (PAIR,), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, 13),
+    ("Conv", (PAIR,), {"auto_pad": "VALID"}, 13),
+    ("ConvTranspose", (UP, BIAS), {"strides": [2, 2]}, 13),
+    ("ConvTranspose", (W[:4].transpose(1, 0, 2, 3),),
+     {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}, 13),
+    ("Div", (F(6),), {}, 13),
+    ("Dropout", (), {}, 13),
+    ("Erf", (), {}, 13),
+    ("Exp", (), {}, 13),
+    ("GlobalAveragePool", (), {}, 13),
+    ("HardSigmoid", (), {"alpha": 1 / 6, "beta": 0.5}, 13),
+    ("HardSwish", (), {}, 14),
+    ("Identity", (), {}, 13),
+    ("LeakyRelu", (), {"alpha": 0.1}, 13),
+    ("MaxPool", (), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 13),
+    ("MaxPool", (), {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}, 13),
+    ("MaxPool", (), {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, 13),
+    ("Mul", (CHANNEL,), {}, 13),
+    ("ReduceMean", (), {"axes": [2, 3]}, 13),
+    ("ReduceMean", (), {"axes": [1], "keepdims": 1}, 13),
+    ("ReduceMean", (np.array([2, 3], np.int64),), {}, 18),
+    ("Relu", (), {}, 13),
+    ("Resize", (None, DOUBLE), {"mode": "nearest", **ASYMMETRIC}, 13),
+    ("Resize", (None, DOUBLE), {"mode": "nearest"}, 13),
+    ("Resize", (None, np.array([1, 1, 8, 4], F)), {"mode": "nearest", **ASYMMETRIC}, 13),
+    ("Resize", (None, DOUBLE), {"mode": "linear"}, 13),
+    ("Resize", (None, DOUBLE),
+     {"mode": "linear", "coordinate_transformation_mode": "align_corners"}, 13),
+    ("Resize", (None, None, np.array([2, 4, 14, 18])), {"mode": "nearest", **ASYMMETRIC}, 13),
+    ("Sigmoid", (), {}, 13),
+    ("Softmax", (), {"axis": 1}, 13),
+    ("Squeeze", (np.array([1], np.int64),), {}, 13),
+    ("Squeeze", (), {"axes": [1]}, 12),
+    ("Sub", (CHANNEL,), {}, 13),
+    ("Tanh", (), {}, 13),
+    ("Unsqueeze", (np.array([1], np.int64),), {}, 13),
+    ("Upsample", (DOUBLE,), {"mode": "nearest"}, 9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "constants", "attributes", "opset"), CASES, ids=str)
+def test_an_operation(
+    operation: str, constants: tuple[Any, ...], attributes: dict[str, Any], opset: int
+) -> None:
+    names = [f"c{i}" if value is not None else "" for i, value in enumerate(constants)]
+    values = {name: value for name, value in zip(names, constants, strict=True) if name}
+    node = helper.make_node(operation, ["x", *names], ["y"], **attributes)
+    model = make_graph([node], values, "y", opset=opset)
+    channels = 1 if operation == "Squeeze" else 4
+    x = rng.normal(size=(2, channels, 7, 9)).astype(F)
+    with torch.inference_mode():
+        (found,) = OnnxGraph(model, ("y",))(torch.from_numpy(x))
+    np.testing.assert_allclose(found.numpy(), run_onnx(model, x), rtol=0, atol=1e-5)
+
+
+def test_concat() -> None:
+    node = helper.make_node("Concat", ["x", "x"], ["y"], axis=1)
+    model = make_graph([node], {}, "y")
+    x = rng.normal(size=(2, 4, 7, 9)).astype(F)
+    (found,) = OnnxGraph(model, ("y",))(torch.from_numpy(x))
+    np.testing.assert_array_equal(found.numpy(), run_onnx(model, x))
+
+
+def test_all_are_tested() -> None:
+    assert {case[0] for case in CASES} | {"Concat"} == OPERATIONS.keys()
