@@ -52,6 +52,9 @@ class AugmentConfig:
     color_prob: float = 0.8
     """Probability of a change of brightness, contrast, saturation and tint."""
 
+    sharpen_prob: float = 0.0
+    """Probability of sharpening, for photos that were resized before."""
+
     degrade_prob: float = 0.3
     """Probability of blur, noise or JPEG artefacts."""
 
@@ -62,7 +65,10 @@ class AugmentConfig:
             raise ValueError(f"scale must be two numbers above 0, low and high, got {self.scale}")
         if not self.stretch >= 1:
             raise ValueError(f"stretch must be a factor of 1 or more, got {self.stretch}")
-        for name in ("quarter_turn_prob", "flip_prob", "text_prob", "color_prob", "degrade_prob"):
+        for name in (
+            "quarter_turn_prob", "flip_prob", "text_prob", "color_prob", "sharpen_prob",
+            "degrade_prob",
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
 
@@ -102,6 +108,8 @@ def augment(
     crop = np.asarray(crop, np.uint8)
     if rng.random() < config.color_prob:
         crop = jitter_color(crop, rng)
+    if config.sharpen_prob and rng.random() < config.sharpen_prob:
+        crop = sharpen(crop, rng)
     if rng.random() < config.degrade_prob:
         crop = degrade(crop, rng)
     return crop, found, matrix
@@ -223,3 +231,18 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
         noise = rng.normal(0, rng.uniform(2, 12), image.shape)
         return np.clip(image + noise, 0, 255).astype(np.uint8)
     return compress(image, int(rng.integers(20, 70)))
+
+
+def sharpen(image: Image, rng: np.random.Generator) -> Image:
+    """Sharpen an image by an unsharp mask of random width and strength.
+
+    Args:
+        image: (H, W, 3) uint8.
+        rng: Source of randomness.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.0))
+    amount = rng.uniform(0.3, 1.5)
+    return np.asarray(cv2.addWeighted(image, 1 + amount, blurred, -amount, 0), np.uint8)
