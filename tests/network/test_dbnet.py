@@ -133,6 +133,15 @@ def test_weights_of_the_loss_terms() -> None:
     torch.testing.assert_close(without.total, without.prob + without.binary)
 
 
+def test_the_loss_without_a_threshold_map() -> None:
+    output = DBOutput(torch.randn(1, 2, 3), None, None)
+    maps = labels([[1.0, 0, 0], [0, 0, 1]])
+    losses = compute_loss(output, maps, OFFICIAL_LOSS)
+    dice = dice_loss(output.prob_logits, maps.shrink_map, maps.shrink_mask)
+    torch.testing.assert_close(losses.binary, dice)
+    torch.testing.assert_close(losses.total, 5 * losses.prob + dice)
+
+
 @pytest.mark.parametrize("shrink", [[[0.0, 0, 0]], [[1.0, 1, 1]]])
 def test_images_without_text_or_with_text_everywhere(shrink: object) -> None:
     output = DBOutput(torch.zeros(1, 1, 3, requires_grad=True), None, None)

@@ -54,18 +54,19 @@ def compute_loss(output: DBOutput, labels: LabelMaps, config: LossConfig) -> Los
         config: Weights and forms of the terms.
 
     Returns:
-        The total and the unweighted terms; a term is 0 if the network lacks its output.
+        The total and the unweighted terms; Lt is 0 if the network has no T.
     """
     with torch.autocast(output.prob_logits.device.type, enabled=False):
         shrink, mask = labels.shrink_map, labels.shrink_mask
         prob = hard_negative_bce(output.prob_logits.float(), shrink, mask, config.negative_ratio)
-        binary = thresh = prob.new_zeros(())
-        if output.binary_logits is not None and output.thresh_map is not None:
-            logits = output.binary_logits.float()
-            if config.binary_loss == "bce":
-                binary = hard_negative_bce(logits, shrink, mask, config.negative_ratio)
-            else:
-                binary = dice_loss(logits, shrink, mask)
+        logits = output.prob_logits if output.binary_logits is None else output.binary_logits
+        logits = logits.float()
+        if config.binary_loss == "bce":
+            binary = hard_negative_bce(logits, shrink, mask, config.negative_ratio)
+        else:
+            binary = dice_loss(logits, shrink, mask)
+        thresh = prob.new_zeros(())
+        if output.thresh_map is not None:
             difference = (output.thresh_map.float() - labels.thresh_map).abs()
             thresh = masked_mean(difference, labels.thresh_mask)
         total = (
