@@ -155,7 +155,7 @@ def test_a_broken_export_is_an_error_and_leaves_nothing(
     for parameter in other.prob_head.parameters():
         torch.nn.init.constant_(parameter, 0.3)
     monkeypatch.setattr(exporting, "_trace", lambda _, opset: trace(other, opset))
-    with pytest.raises(BuildError, match="differ from PyTorch's by"):
+    with pytest.raises(BuildError, match="differs from PyTorch's by"):
         export_onnx(model, CARD, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -107,11 +107,14 @@ def _export(
     path: Path, precision: Literal["fp32", "fp16"], dcn: Literal["gridsample", "plugin"]
 ) -> OnnxNetwork:
     try:
+        from ..network.checkpoints import is_imported
         from ..network.export import export_checkpoint
     except ImportError as error:
         raise BuildError(needs_torch(path, error)) from error
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"{path.stem}.onnx"
+        if is_imported(path):  # a graph of another project, which keeps its float type
+            precision = "fp32"
         export_checkpoint(path, target, precision=precision, dcn=dcn)
         return OnnxNetwork(*read_model(target))
 

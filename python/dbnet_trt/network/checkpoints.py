@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import logging
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,12 +27,19 @@ from ..files import write_atomically
 from ..zoo import MODELS, find_model
 from .config import ModelConfig
 from .dbnet import DBNet
+from .onnx_dbnet import OnnxDBNet
 from .onnx_weights import is_exported, read_exported
 
 logger = logging.getLogger("dbnet_trt")
 
 CONFIG_KEY = "dbnet_trt.model"
 """Key of the model's configuration in a safetensors file's metadata."""
+
+STRUCTURE_KEY = "dbnet_trt.onnx"
+"""Key of the ONNX model without its weights, in base64, where it is another project's."""
+
+Network = DBNet | OnnxDBNet
+"""What is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ class LoadReport:
         return text
 
 
-def save_model(path: Path, model: DBNet, card: ModelCard) -> None:
+def save_model(path: Path, model: Network, card: ModelCard) -> None:
     """Write weights, configuration and card to a safetensors file, atomically.
 
     Args:
@@ -82,12 +92,15 @@ def save_model(path: Path, model: DBNet, card: ModelCard) -> None:
         CONFIG_KEY: json.dumps(dataclasses.asdict(model.config)),
         METADATA_KEY: card.to_json(),
     }
+    if isinstance(model, OnnxDBNet):
+        structure = model.graph.structure.SerializeToString()
+        metadata[STRUCTURE_KEY] = base64.b64encode(structure).decode()
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     data = save(tensors, metadata)  # save_file makes files that no other user may read
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
-def load_model(path: Path) -> tuple[DBNet, ModelCard]:
+def load_model(path: Path) -> tuple[Network, ModelCard]:
     """Load a model that `save_model` wrote.
 
     Returns:
@@ -100,15 +113,43 @@ def load_model(path: Path) -> tuple[DBNet, ModelCard]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = DBNet(ModelConfig(**json.loads(metadata[CONFIG_KEY])))
-        model.load_state_dict(state)
         card = ModelCard.from_json(metadata[METADATA_KEY])
+        config = ModelConfig(**json.loads(metadata[CONFIG_KEY]))
+        model: Network
+        if STRUCTURE_KEY in metadata:
+            structure = onnx.load_from_string(base64.b64decode(metadata[STRUCTURE_KEY]))
+            model = OnnxDBNet(structure, config, card.output_name)
+        else:
+            model = DBNet(config)
+        model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise EngineError(
             f"{path} is not a checkpoint of this package ({error}); "
             "expected a .safetensors file that `dbnet train` wrote"
         ) from error
     return model.eval(), card
+
+
+def is_imported(path: Path) -> bool:
+    """Whether a file holds a DB network of another project, or one trained from such a network.
+
+    A file that cannot be read gives False; reading its weights raises the error.
+    """
+    try:
+        if is_exported(path):
+            names = [tensor.name for tensor in onnx.load(path).graph.initializer]
+            return not any(name.endswith("neck.lateral.0.weight") for name in names)
+        return STRUCTURE_KEY in read_metadata(path)
+    except (OSError, DecodeError, SafetensorError):
+        return False
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; other files have none."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def find_weights(init: Path) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from ..files import write_atomically
 from .checkpoints import load_model
 from .dbnet import DBNet
 from .dcn import DeformableConv2d
+from .onnx_dbnet import OnnxDBNet
 from .onnx_weights import folded_pairs
 
 INPUT, OUTPUT = "images", "logits"
@@ -65,8 +67,41 @@ def export_checkpoint(
     if target.suffix.lower() != ".onnx":  # it might be the checkpoint itself
         raise ValueError(f"expected an .onnx file to write, got {target}")
     model, card = load_model(checkpoint)
-    export_onnx(model, card, target, precision=precision, dcn=dcn)
+    if isinstance(model, OnnxDBNet):
+        if precision != "fp32":
+            raise ValueError(
+                f"{checkpoint} was trained from another project's ONNX file, which keeps its float "
+                f"type; got precision {precision}. Engines in fp16 are made by `dbnet-build`"
+            )
+        write_graph(model, card, target)
+    else:
+        export_onnx(model, card, target, precision=precision, dcn=dcn)
     return target
+
+
+def write_graph(model: OnnxDBNet, card: ModelCard, path: Path) -> None:
+    """Write a network of another project as the ONNX graph that it was, with its present weights.
+
+    Nodes and names stay; the card goes into the file's metadata.
+
+    Raises:
+        BuildError: ONNX Runtime does not give what PyTorch gives.
+    """
+    graph = model.to_onnx()
+    flush_denormals(graph)
+    complete = dataclasses.replace(
+        card, output="probability" if model.ends_in_sigmoid else "logit", sha256=""
+    )
+    onnx.helper.set_model_props(graph, {METADATA_KEY: complete.to_json()})
+    data = graph.SerializeToString()
+    is_half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in graph.graph.initializer)
+
+    def run(images: Tensor) -> Tensor:
+        logits: Tensor = model.eval()(images)
+        return logits.sigmoid() if model.ends_in_sigmoid else logits
+
+    _check(data, run, "fp16" if is_half else "fp32", model.output_name)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def export_onnx(
@@ -165,7 +200,12 @@ def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
     return graph
 
 
-def _check(data: bytes, model: nn.Module, precision: str) -> None:
+def _check(
+    data: bytes,
+    run: Callable[[Tensor], Tensor],
+    precision: Literal["fp32", "fp16"],
+    output: str = OUTPUT,
+) -> None:
     """Compare ONNX Runtime with PyTorch, on other shapes than the traced one.
 
     Raises:
@@ -174,15 +214,19 @@ def _check(data: bytes, model: nn.Module, precision: str) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
     rng = np.random.default_rng(0)
-    for shape in ((2, 3, 96, 160), (1, 3, 160, 32)):
+    for free in ((2, 3, 96, 160), (1, 3, 160, 32)):
+        shape = [side if isinstance(side, int) else other
+                 for side, other in zip(taken.shape, free, strict=True)]  # fmt: skip
         images = rng.normal(size=shape).astype(np.float32)
         with torch.inference_mode():
-            expected = model(torch.from_numpy(images)).numpy()
-        (found,) = session.run(None, {INPUT: images})
-        difference = float(np.abs(found - expected).max())
+            expected = run(torch.from_numpy(images)).numpy()
+        kind = np.float16 if taken.type == "tensor(float16)" else np.float32
+        (found,) = session.run([output], {taken.name: images.astype(kind)})
+        difference = float(np.abs(found.reshape(expected.shape) - expected).max())
         if not difference <= TOLERANCE[precision] * max(1.0, float(np.abs(expected).max()) / 10):
             raise BuildError(
-                f"ONNX Runtime's logits differ from PyTorch's by {difference:.3g} in {precision} "
-                f"(input {shape}); if this is fp16, the weights may not fit it: export fp32"
+                f"ONNX Runtime's map differs from PyTorch's by {difference:.3g} in {precision} "
+                f"(input {tuple(shape)}); if this is fp16, the weights may not fit it: export fp32"
             )

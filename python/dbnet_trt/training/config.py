@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..card import ModelCard
 from ..network.config import ModelConfig
-from ..settings import PostprocessParams, SizePolicy
 from .augment import AugmentConfig
 from .targets import TargetConfig
 
@@ -24,7 +24,7 @@ class LossConfig:
     """Weight of Ls, the loss on the probability map P."""
 
     binary_weight: float = 1.0
-    """Weight alpha of Lb, the loss on the approximate binary map."""
+    """Weight alpha of Lb, the loss on the approximate binary map, or on P if there is no T."""
 
     thresh_weight: float = 10.0
     """Weight beta of Lt, the loss on the threshold map T; 0 leaves T without supervision."""
@@ -67,8 +67,12 @@ class TrainConfig:
     step."""
 
     init: Path | None = None
-    """Initial weights: a file with an ImageNet backbone, a detector or an exported ONNX model, or
-    the name of a model of this package."""
+    """Initial weights: a file with a backbone, a detector or an ONNX model, or the name of a model
+    (`dbnet models`). A DB network of another project keeps its structure."""
+
+    init_card: str | None = None
+    """Card of an ONNX model in init that has none: paddleocr, mmocr, doctr, opencv, or a .json
+    file."""
 
     steps: int = 100_000
     """Number of training steps, one batch each."""
@@ -129,12 +133,21 @@ class TrainConfig:
     validate_every: int = 1000
     """Number of steps between validations."""
 
-    short_side: int = 736
-    """Short side of validation images at the network's input, in pixels; stored in the model's
-    card."""
+    text_level: Literal["line", "word"] | None = None
+    """What the data outlines, stored in the model's card. If this or one of the next four is not
+    given, it is taken from the card of the initial model, or else the default of a card."""
 
-    unclip_ratio: float = 1.5
-    """Unclip ratio stored in the model's card, by which outlines grow; it must undo
+    short_side: int | None = None
+    """Short side of validation images at the network's input, in pixels; stored in the card."""
+
+    binary_threshold: float | None = None
+    """Threshold of P in validation; stored in the card."""
+
+    score_threshold: float | None = None
+    """Minimum score of a detection in validation; stored in the card."""
+
+    unclip_ratio: float | None = None
+    """Unclip ratio in validation, by which outlines grow; stored in the card. It must undo
     targets.shrink_ratio."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -171,9 +184,16 @@ class TrainConfig:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay must be less than 1, got {self.ema_decay}")
-        # These types check their values; do so now rather than at the first checkpoint.
-        SizePolicy(self.short_side)
-        PostprocessParams(unclip_ratio=self.unclip_ratio)
+        # A card checks its values; do so now rather than at the first checkpoint.
+        ModelCard("", **self.card_fields)
+
+    @property
+    def card_fields(self) -> dict[str, Any]:
+        """Fields of the card that are not taken from the initial model."""
+        names = (
+            "text_level", "short_side", "binary_threshold", "score_threshold", "unclip_ratio",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a dictionary of JSON values."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..card import ModelCard
 from ..data.damaged import check_images
 from ..data.open import read_dataset
 from ..data.packed import PackedSamples
@@ -25,10 +26,6 @@ from .losses import LabelMaps
 from .targets import TargetConfig, make_targets
 
 logger = logging.getLogger("dbnet_trt")
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's mean and standard deviation, in RGB order, as the backbones were trained with."""
 
 
 class Crop(NamedTuple):
@@ -255,15 +252,17 @@ def _init_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def normalize(images: Tensor) -> Tensor:
-    """Subtract ImageNet's mean and divide by its standard deviation.
+def normalize(images: Tensor, card: ModelCard) -> Tensor:
+    """Normalize crops as a model needs them.
 
     Args:
         images: (B, 3, h, w) uint8 RGB.
+        card: Card of the model.
 
     Returns:
-        (B, 3, h, w) float32, on the same device.
+        (B, 3, h, w) float32 in the card's channel order, on the same device.
     """
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images.float() / 255 - mean) / std
+    mean = torch.tensor(card.mean, device=images.device).view(3, 1, 1)
+    std = torch.tensor(card.std, device=images.device).view(3, 1, 1)
+    ordered = images.flip(1) if card.channel_order == "bgr" else images
+    return (ordered.float() * card.scale - mean) / std

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..card import ModelCard
 from ..errors import EngineError
 from ..files import write_atomically
-from ..network.dbnet import DBNet
+from ..network.checkpoints import Network
 
 
 @dataclass(slots=True)
@@ -25,10 +26,10 @@ class TrainingState:
     The position in the data is not stored: crops depend on the step alone.
     """
 
-    model: DBNet
+    model: Network
     """Model being trained."""
 
-    average: DBNet
+    average: Network
     """Exponential moving average of the model."""
 
     optimizer: torch.optim.Optimizer
@@ -49,8 +50,11 @@ class TrainingState:
     best_f: float = -1.0
     """Best F on the validation data so far; -1 before the first validation."""
 
+    card: ModelCard = field(default_factory=lambda: ModelCard(""))
+    """Card of the initial model, on which that of the trained model is based."""
+
     judged_by: str = ""
-    """Validation data and short side that `best_f` belongs to, as JSON; on others it is void."""
+    """Validation data and card fields that `best_f` belongs to, as JSON; on others it is void."""
 
     metadata: dict[str, str] = field(default_factory=dict)
     """Settings that must not change during the run: JSON values by field name."""
@@ -72,6 +76,7 @@ def save_state(path: Path, state: TrainingState) -> None:
         "skipped_in_row": state.skipped_in_row,
         "best_f": state.best_f,
         "judged_by": state.judged_by,
+        "card": state.card.to_json(),
         "metadata": state.metadata,
         "torch_rng": torch.get_rng_state(),
     }
@@ -112,6 +117,8 @@ def restore_state(path: Path, state: TrainingState) -> None:
     state.skipped_in_row = content["skipped_in_row"]
     if content.get("judged_by", state.judged_by) == state.judged_by:
         state.best_f = content["best_f"]
+    if "card" in content:  # not in states of earlier versions
+        state.card = ModelCard.from_json(content["card"])
     torch.set_rng_state(content["torch_rng"])
 
 
@@ -131,7 +138,7 @@ def _changes(was: dict[str, str], now: dict[str, str]) -> list[str]:
     ]
 
 
-def copy_for_average(model: DBNet) -> DBNet:
+def copy_for_average(model: Network) -> Network:
     """Copy a model to hold the moving average: in evaluation mode, without gradients."""
     average = copy.deepcopy(model).eval()
     return average.requires_grad_(False)

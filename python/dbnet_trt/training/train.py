@@ -17,15 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..card import ModelCard
 from ..data.open import split_name
 from ..data.samples import Sample
 from ..detector import Detector
 from ..engines.torch import TorchEngine
-from ..errors import EngineError, TrainingError
+from ..errors import TrainingError
 from ..evaluation.evaluate import Scoring, choose_scoring, evaluate_samples
 from ..files import write_atomically
-from ..network.checkpoints import find_weights, load_weights, save_model
+from ..network.checkpoints import find_weights, save_model
 from ..network.dbnet import DBNet, DBOutput
 from ..network.onnx_weights import is_exported, rebase_norms
 from .config import TrainConfig
@@ -38,9 +37,8 @@ from .distributed import (
     synchronize_batch_norms,
     wait_for_all,
 )
+from .initial import make_card, make_network
 from .loader import (
-    MEAN,
-    STD,
     Crop,
     CropStream,
     check_texts,
@@ -63,7 +61,8 @@ NUM_PICTURES = 4
 
 MAY_CHANGE = (
     "output", "validation", "precision", "device", "num_threads", "workers", "compile",
-    "skip_damaged", "log_every", "checkpoint_every", "validate_every", "short_side", "unclip_ratio",
+    "skip_damaged", "log_every", "checkpoint_every", "validate_every", "text_level", "short_side",
+    "binary_threshold", "score_threshold", "unclip_ratio",
 )  # fmt: skip
 """Settings that may change when a run is resumed; they do not affect the model that is learnt."""
 
@@ -115,9 +114,10 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
                 )  # fmt: skip
                 return config.output / "last.safetensors"
             logger.info("resumed at step %d", run.state.step)
-        elif config.init is not None and is_exported(find_weights(config.init)):
+        elif isinstance(run.state.model, DBNet) and _is_exported(config.init):
             first = next(load_crops(stream, (0, 1), config.batch_size, workers=0))
-            rebase_norms(run.state.average, normalize(first.image.to(ranks.device)))
+            images = normalize(first.image.to(ranks.device), run.state.card)
+            rebase_norms(run.state.average, images)
             run.state.model.load_state_dict(run.state.average.state_dict())
         if ranks.is_first:
             text = json.dumps(config.to_json(), indent=2)
@@ -139,6 +139,10 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
                 f"{size}x{size}; lower batch_size or augmentation.crop_size, or set precision bf16"
             ) from error
     return config.output / "last.safetensors"
+
+
+def _is_exported(init: Path | None) -> bool:
+    return init is not None and is_exported(find_weights(init))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,9 +178,7 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
         EngineError: The initial weights cannot be read, or belong to another backbone.
     """
     torch.manual_seed(config.seed)
-    model = DBNet(config.model)
-    if config.init is not None and not (config.output / "state.pt").exists():
-        _load_init(model, config.init)
+    model, card = make_network(config)
     model = model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy_for_average(model)
     synchronize_batch_norms(model, ranks)
@@ -186,37 +188,12 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
         average,
         _build_optimizer(model, config),
         torch.amp.GradScaler(ranks.device.type, enabled=config.precision == "fp16"),
-        judged_by=json.dumps([described["validation"], config.short_side]),
+        card=card,
+        judged_by=json.dumps([described["validation"], config.card_fields]),
         metadata={
             key: json.dumps(value) for key, value in described.items() if key not in MAY_CHANGE
         },
     )
-
-
-def _load_init(model: DBNet, init: Path) -> None:
-    """Load initial weights into a model, and log which weights stay random.
-
-    Raises:
-        EngineError: The file cannot be read, or belongs to another backbone.
-    """
-    report = load_weights(model, find_weights(init))
-    logger.info("%s: %s", init, report)
-    in_file, in_all = report.count("backbone.")
-    if in_file == 0:
-        raise EngineError(
-            f"{init} has no weight of the backbone {model.config.backbone}; set model.backbone to "
-            "the backbone that it was trained with"
-        )
-    if 2 * in_file < in_all:
-        logger.warning(
-            "%s has only %d of %d weights of the backbone %s; the others stay random. Was it "
-            "trained with another backbone?", init, in_file, in_all, model.config.backbone,
-        )  # fmt: skip
-    if report.misfits:
-        logger.warning(
-            "%s has %d weights of another shape; these stay random. Was it trained with another "
-            "width (model.inner_channels)? %s", init, len(report.misfits), report.misfits[0],
-        )  # fmt: skip
 
 
 def _build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -258,7 +235,7 @@ def _run_steps(run: _Run, crops: Iterator[Crop], metrics: Metrics | None) -> Non
                 _validate(run, metrics)
             wait_for_all(run.ranks)
         if metrics and (state.step % config.checkpoint_every == 0 or last):
-            card = make_card(config, state)
+            card = make_card(config, state.card, state.step)
             save_model(config.output / "last.safetensors", state.average, card)
             save_state(run.saved, state)
 
@@ -288,7 +265,9 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step)
     statistics = [buffer.clone() for buffer in state.model.buffers()]
-    images = normalize(crop.image.to(ranks.device)).to(memory_format=torch.channels_last)
+    images = normalize(crop.image.to(ranks.device), state.card).to(
+        memory_format=torch.channels_last
+    )
     labels = LabelMaps(*(label.to(ranks.device) for label in crop.labels))
     with _autocast(config, ranks):
         output: DBOutput = network(images)
@@ -363,25 +342,9 @@ def _rounded(value: Tensor) -> float:
     return round(float(value.detach()), 5)
 
 
-def make_card(config: TrainConfig, state: TrainingState) -> ModelCard:
-    """Create the card of the model in its present state."""
-    return ModelCard(
-        name=f"dbnet-{config.model.backbone}",
-        mean=MEAN,
-        std=STD,
-        channel_order="rgb",
-        output="logit",
-        short_side=config.short_side,
-        unclip_ratio=config.unclip_ratio,
-        training_data=", ".join(config.data),
-        source=f"step {state.step} of {config.steps}, batch size {config.batch_size}, "
-        f"seed {config.seed}",
-    )
-
-
 def _validate(run: _Run, metrics: Metrics) -> None:
     config, state = run.config, run.state
-    card = make_card(config, state)
+    card = make_card(config, state.card, state.step)
     scoring = run.scoring
     engine = TorchEngine(state.average, card, str(run.ranks.device))
     detector = Detector(engine, polygons=scoring.polygons)
