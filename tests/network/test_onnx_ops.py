@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each ONNX operation gives in PyTorch what it gives in ONNX Runtime."""
 
+import io
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from dbnet_trt.network.onnx_graph import OnnxGraph
 from dbnet_trt.network.onnx_ops import OPERATIONS
 from onnx import helper
+from torch import nn
+from torch.nn import functional
 
 from .graphs import make_graph, run_onnx
 
@@ -104,5 +108,37 @@ def test_concat() -> None:
     np.testing.assert_array_equal(found.numpy(), run_onnx(model, x))
 
 
+class Pyramid(nn.Module):
+    """Enlarges to the size of another map, as FPNs of mmocr do, which exporters trace to shapes."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 3, 4, 1), nn.Conv2d(4, 4, 3, 2, 1)
+        self.mode = mode
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        fine = self.fine(images)
+        coarse = functional.interpolate(self.coarse(fine), size=fine.shape[2:], mode=self.mode)
+        return torch.cat([fine, coarse], dim=1)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.filterwarnings("ignore")
+def test_shapes(mode: str) -> None:
+    """Sizes that a graph computes from shapes."""
+    file = io.BytesIO()
+    torch.onnx.export(
+        Pyramid(mode), (torch.zeros(1, 3, 64, 96),), file, input_names=["x"],  # type: ignore[arg-type]
+        output_names=["y"], dynamic_axes={"x": {0: "batch", 2: "height", 3: "width"}},
+        opset_version=13, dynamo=False,
+    )  # fmt: skip
+    model = onnx.load_from_string(file.getvalue())
+    assert {"Shape", "Gather", "Slice"} <= {node.op_type for node in model.graph.node}
+    x = rng.normal(size=(2, 3, 128, 64)).astype(F)
+    (found,) = OnnxGraph(model, ("y",))(torch.from_numpy(x))
+    np.testing.assert_allclose(found.detach().numpy(), run_onnx(model, x), rtol=0, atol=1e-5)
+
+
 def test_all_are_tested() -> None:
-    assert {case[0] for case in CASES} | {"Concat"} == OPERATIONS.keys()
+    more = {"Concat", "Shape", "Gather", "Slice"}
+    assert {case[0] for case in CASES} | more == OPERATIONS.keys()

@@ -17,24 +17,24 @@ SHAPE_ONLY = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 class OnnxDBNet(nn.Module):
-    """A detector made of an ONNX graph, to be trained and run as `DBNet` is.
+    """A DB network from an ONNX graph, with the interface of `DBNet`.
 
-    Exporters drop the threshold branch, which only training needs. A new one is put on the last
-    features, where the levels of the pyramid are joined.
+    Exporters drop the threshold branch, which only training needs. A new branch is added to the
+    last features, where the levels of the pyramid are joined.
     """
 
     def __init__(
         self, model: onnx.ModelProto, config: ModelConfig = ModelConfig(), output_name: str = ""
     ) -> None:
-        """Make a detector of an ONNX model.
+        """Build the network.
 
         Args:
             model: See `OnnxGraph`.
-            config: `db` and `amplification` apply; the rest is the graph's own.
-            output_name: The output that is the map; "" for the first.
+            config: Only `db` and `amplification` are used; the graph fixes the rest.
+            output_name: Name of the output that is the map; "" takes the first.
 
         Raises:
-            EngineError: The graph is not that of a DB network, or cannot be trained.
+            EngineError: The graph is not a DB network, or cannot be trained.
         """
         super().__init__()
         self.config, self.output_name = config, output_name or model.graph.output[0].name
@@ -62,7 +62,11 @@ class OnnxDBNet(nn.Module):
         return self.graph.to_onnx()
 
     def _num_features(self) -> int:
-        """Channels of the features for the threshold branch, which have to be at stride 4."""
+        """Number of channels of the features for the threshold branch.
+
+        Raises:
+            EngineError: The features are not at stride 4.
+        """
         with torch.no_grad():
             logits, features = self.graph(torch.zeros(1, 3, 64, 64))
         sizes = tuple(features.shape[-2:]), tuple(logits.shape[-2:])
@@ -76,7 +80,7 @@ class OnnxDBNet(nn.Module):
 
 
 def _find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:
-    """The value before the sigmoid at the end, and True; the output and False if there is none."""
+    """Name of the logits, and whether a sigmoid follows them; without one the output is logits."""
     producers = {name: node for node in graph.node for name in node.output}
     name = output
     while (node := producers.get(name)) is not None:
@@ -89,7 +93,7 @@ def _find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:
 
 
 def _find_features(graph: onnx.GraphProto, logits: str) -> str:
-    """The output of the last Concat before the map.
+    """Name of the output of the last Concat before the map.
 
     Raises:
         EngineError: There is none.

@@ -29,17 +29,17 @@ class _Step:
     node: str
     """Operation and name, for errors."""
 
-    run: Callable[..., Tensor]
+    run: Callable[..., Any]
     inputs: tuple[str, ...]
     """Names of values; "" for an input that is left out."""
 
     output: str
     unneeded: tuple[str, ...]
-    """Values that no later step takes."""
+    """Values that no later step uses."""
 
 
 class OnnxGraph(nn.Module):
-    """An ONNX graph as a module that can be trained.
+    """An ONNX graph as a trainable module.
 
     Parameters are the weights and biases of convolutions, the scale and bias of batch
     normalisations, and the tensors that are added or multiplied. Single numbers, such as the 3 and
@@ -49,10 +49,10 @@ class OnnxGraph(nn.Module):
     """
 
     def __init__(self, model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
-        """Make a module of a graph.
+        """Build the module.
 
         Args:
-            model: The ONNX model; it is not changed. The weights of a `structure` are zero.
+            model: The ONNX model, which is not changed. Weights of a `structure` are zeros.
             outputs: Names of the values to compute; nodes that these do not need are left out.
 
         Raises:
@@ -60,7 +60,7 @@ class OnnxGraph(nn.Module):
         """
         super().__init__()
         self.structure = onnx.ModelProto()
-        """The model without the values that are parameters and buffers of this module."""
+        """The ONNX model without the values of this module's parameters and buffers."""
         self.structure.CopyFrom(model)
         graph = self.structure.graph
         tensors = _constants(graph)
@@ -131,7 +131,7 @@ class OnnxGraph(nn.Module):
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """By name, the tensors that a graph holds, to be read or replaced."""
+    """Tensors of a graph by name; changing one changes the graph."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
@@ -145,7 +145,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 
 def _aliases(graph: onnx.GraphProto, constants: Collection[str]) -> dict[str, str]:
-    """By the name of an unchanged copy of a constant, the constant's own name."""
+    """Original names of constants, by the names of their unchanged copies."""
     aliases: dict[str, str] = {}
     for node in graph.node:
         if node.op_type in ("Identity", "Cast"):
@@ -157,7 +157,7 @@ def _aliases(graph: onnx.GraphProto, constants: Collection[str]) -> dict[str, st
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A node whose inputs are constants or values of other nodes, not copies of constants."""
+    """A node of the graph; its inputs name constants directly, not their copies."""
 
     operation: str
     name: str
@@ -169,7 +169,7 @@ class _Node:
 def _needed_nodes(
     graph: onnx.GraphProto, aliases: dict[str, str], outputs: Iterable[str]
 ) -> list[_Node]:
-    """The nodes that some values depend on, in the graph's order."""
+    """Nodes that the outputs depend on, in the graph's order."""
     needed, nodes = set(outputs), []
     for node in reversed(graph.node):
         is_copy = node.output[0] in aliases or node.op_type == "Constant"
@@ -188,7 +188,7 @@ def _read_attribute(attribute: onnx.AttributeProto) -> Any:
 
 
 def _read(tensor: onnx.TensorProto) -> Array:
-    """The value of a tensor; zeros if it was removed."""
+    """Value of a tensor; zeros if it was removed."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL and _is_removed(tensor):
         return np.zeros(tensor.dims, np.float32)
     return np.asarray(numpy_helper.to_array(tensor))
@@ -209,7 +209,7 @@ Role = Literal["weight", "statistic", "number", "argument"]
 
 
 def _roles(nodes: list[_Node], tensors: dict[str, onnx.TensorProto]) -> dict[str, Role]:
-    """By name, what each constant is to the nodes that take it."""
+    """Roles of the constants in the nodes that use them, by name."""
     roles: dict[str, Role] = {}
     for node in nodes:
         for index, name in enumerate(node.inputs):
@@ -230,7 +230,7 @@ def _role(operation: str, index: int, tensor: onnx.TensorProto) -> Role:
 
 
 def _make_steps(nodes: list[_Node], keep: Collection[str]) -> Iterator[_Step]:
-    """One step per node; values are dropped after their last use, but for those to keep."""
+    """Make one step per node; values are freed after their last use, except those to keep."""
     last_use = {name: index for index, node in enumerate(nodes) for name in node.inputs}
     for index, node in enumerate(nodes):
         if node.operation not in OPERATIONS:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX operations in PyTorch, as far as DB networks use them.
 
-Each function takes the node's inputs in ONNX's order, a left-out one as None, and the node's
-attributes by name. It returns the node's output.
+Each function takes the inputs of a node in ONNX's order (None for an omitted one) and its
+attributes by name, and returns its output. Constant inputs that are not weights are plain numbers
+or lists. A use that is not implemented raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Operation = Callable[..., Tensor]
+Operation = Callable[..., Any]
 
 
 def conv(
@@ -164,9 +165,33 @@ def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return x.softmax(dim=axis)
 
 
-def concat(*inputs: Tensor, axis: int) -> Tensor:
-    """Join along an axis."""
+def concat(*inputs: Any, axis: int) -> Any:
+    """Join tensors along an axis, or lists of numbers."""
+    if isinstance(inputs[0], list):
+        return [number for each in inputs for number in each]
     return torch.cat(inputs, dim=axis)
+
+
+def shape(x: Tensor, *, start: int = 0, end: int | None = None) -> list[int]:
+    """The sides of a tensor, as a list; the following operations take such lists."""
+    return list(x.shape)[start:end]
+
+
+def gather(sides: list[int], indices: Any, *, axis: int = 0) -> Any:
+    """Pick some numbers of a list, or one."""
+    if not isinstance(sides, list):
+        raise NotImplementedError("on other than shapes")
+    return [sides[i] for i in indices] if isinstance(indices, list) else sides[indices]
+
+
+def slice_list(
+    sides: list[int], starts: Sequence[int], ends: Sequence[int], *axes_and_steps: Sequence[int]
+) -> list[int]:
+    """Cut a part out of a list."""
+    axes_and_steps = axes_and_steps or ([0],)
+    if not isinstance(sides, list) or [*axes_and_steps, [1]][:2] != [[0], [1]]:
+        raise NotImplementedError("on other than shapes")
+    return sides[starts[0] : ends[0]]
 
 
 def resize(
@@ -207,7 +232,7 @@ def resize(
 
 
 def upsample(x: Tensor, scales: Sequence[float], *, mode: str = "nearest") -> Tensor:
-    """Do what `Resize` did before opset 10."""
+    """Enlarge as `Resize` does; the operation of opsets before 10."""
     return resize(
         x, None, scales, mode=mode, coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
@@ -222,11 +247,11 @@ def squeeze(
     return x.squeeze(tuple(chosen)) if chosen else x.squeeze()
 
 
-def unsqueeze(
-    x: Tensor, axes_input: Sequence[int] | None = None, *, axes: Sequence[int] = ()
-) -> Tensor:
-    """Add axes of length 1."""
+def unsqueeze(x: Any, axes_input: Sequence[int] | None = None, *, axes: Sequence[int] = ()) -> Any:
+    """Add axes of length 1; a number becomes a list."""
     chosen = axes if axes_input is None else axes_input
+    if isinstance(x, int):
+        return [x]
     ndim = x.ndim + len(chosen)
     for axis in sorted(axis % ndim for axis in chosen):
         x = x.unsqueeze(axis)
@@ -238,8 +263,8 @@ def dropout(x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x
 
 
-def cast(x: Tensor, *, to: int, saturate: int = 1) -> Tensor:
-    """Leave a float as it is: the network computes in one precision throughout."""
+def cast(x: Any, *, to: int, saturate: int = 1) -> Any:
+    """Leave the input as it is: the network computes in one precision throughout."""
     return x
 
 
@@ -251,7 +276,7 @@ def _window_pads(
     dilations: Sequence[int],
     auto_pad: str,
 ) -> Sequence[int]:
-    """(top, left, bottom, right) of a node, in pixels."""
+    """Padding (top, left, bottom, right) of a node, in pixels."""
     if auto_pad == "NOTSET":
         return pads
     if auto_pad == "VALID":
@@ -288,6 +313,7 @@ OPERATIONS: dict[str, Operation] = {
     "Dropout": dropout,
     "Erf": torch.erf,
     "Exp": torch.exp,
+    "Gather": gather,
     "GlobalAveragePool": global_average_pool,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": functional.hardswish,
@@ -298,7 +324,9 @@ OPERATIONS: dict[str, Operation] = {
     "ReduceMean": reduce_mean,
     "Relu": torch.relu,
     "Resize": resize,
+    "Shape": shape,
     "Sigmoid": torch.sigmoid,
+    "Slice": slice_list,
     "Softmax": softmax,
     "Squeeze": squeeze,
     "Sub": torch.sub,
@@ -306,4 +334,4 @@ OPERATIONS: dict[str, Operation] = {
     "Unsqueeze": unsqueeze,
     "Upsample": upsample,
 }
-"""By ONNX's name."""
+"""Functions by the name of the ONNX operation."""
