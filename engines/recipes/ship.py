@@ -18,7 +18,8 @@ from pathlib import Path
 import onnx
 from dbnet_trt.card import read_card
 from dbnet_trt.network.checkpoints import load_model
-from dbnet_trt.network.export import export_onnx
+from dbnet_trt.network.export import export_onnx, write_graph
+from dbnet_trt.network.onnx_dbnet import OnnxDBNet
 
 MODELS = Path(__file__).resolve().parents[2] / "python" / "dbnet_trt" / "models"
 
@@ -27,7 +28,10 @@ def main(checkpoint: Path, name: str) -> None:
     """Export the checkpoint under a name."""
     card, target = read_card(MODELS / f"{name}.json"), MODELS / f"{name}.onnx"
     model, _ = load_model(checkpoint)
-    export_onnx(model, card, target, precision="fp16")
+    if isinstance(model, OnnxDBNet):
+        write_graph(model, card, target)
+    else:
+        export_onnx(model, card, target, precision="fp16")
     network = onnx.load(target)
     del network.metadata_props[:]  # the card
     onnx.save(network, target)

@@ -98,9 +98,13 @@ def test_initial_weights_of_a_named_model(data: str, tmp_path: Path) -> None:
     start = ["--data", data, "--output", str(run), "--init", "dbnet-mobile"]
     assert main(["train", *options, *more, *start]) == 0
     assert json.loads((run / "config.json").read_text())["init"] == "dbnet-mobile"
-    trained, _ = load_model(run / "last.safetensors")
+    trained, card = load_model(run / "last.safetensors")
+    path, own_card = find_model("dbnet-mobile")
+    assert card.postprocess_params == own_card.postprocess_params
+    assert card.size_policy == own_card.size_policy
+    assert (card.name, card.text_level) == ("dbnet-mobile-tuned", "line")
     shipped = DBNet(trained.config).eval()
-    load_weights(shipped, find_model("dbnet-mobile")[0])
+    load_weights(shipped, path)
     images = torch.randn(2, 3, 96, 96)
     with torch.inference_mode():
         assert_close(trained(images), shipped(images), 0.1)
