@@ -215,7 +215,7 @@ def test_what_stands_beside_the_weights(
 def test_code_beside_the_weights_is_refused(tmp_path: Path) -> None:
     objects = np.array([Path("a"), None], dtype=object)
     torch.save({"state_dict": {}, "objects": objects}, tmp_path / "a.pth")
-    with pytest.raises(EngineError, match="more than tensors"):
+    with pytest.raises(EngineError, match="something other than tensors"):
         load_weights(DBNet(ModelConfig("resnet18", 16)), tmp_path / "a.pth")
 
 

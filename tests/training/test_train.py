@@ -182,7 +182,7 @@ def test_presets_are_configurations() -> None:
         ({"learning_rate": float("inf")}, "learning_rate must be 0 or more, got inf"),
         ({"power": -1}, "power must be 0 or more"),
         ({"short_side": 0}, "short_side must be"),
-        ({"unclip_ratio": -1}, "unclip_ratio must be"),
+        ({"unclip_ratio": -1}, "unclip_ratio must lie between"),
         ({"data": "jsonl:x"}, "data must be a tuple of data sets, got 'jsonl:x' alone"),
     ],
 )
