@@ -44,7 +44,7 @@ def benchmark(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_rows(benchmark: Any, rng: np.random.Generator) -> None:
     """A result that differs from the CPU's is an AssertionError."""
     (row,) = benchmark.preprocess_rows(rng.integers(0, 256, (40, 64, 3), dtype=np.uint8), 1)
-    assert row["work"].startswith("preprocess, 40x64 to 736x")
+    assert row["work"].startswith("preprocess, 40x64 to 160x256")
     rows = benchmark.boxes_rows("small", text_map(96, 128, 5, rng), 5)
     assert [each["work"].partition(",")[0] for each in rows[:2]] == [
         "find_boxes",

@@ -35,9 +35,10 @@ DeformableExport = Literal["gridsample", "plugin"]
 """Form of deformable convolutions: samplings and convolutions, which every runtime has
 ("gridsample"), or one DeformConv node each, for which TensorRT has a plugin ("plugin")."""
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 0.5}
-"""Largest allowed difference of a logit between PyTorch's fp32 and the exported file. fp16 differs
-by about 0.01, a broken export by several units."""
+TOLERANCE = {"fp32": 1e-3, "fp16": 0.5}
+"""Largest allowed difference of a logit between PyTorch's fp32 and the exported file. fp32 differs
+by 2e-4 in a network of few steps, whose activations are large; fp16 by about 0.01; a broken export
+by several units."""
 
 
 def export_checkpoint(
