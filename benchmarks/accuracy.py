@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 from cyclopts import App
 from dbnet_trt import CpuConfig, Detections, Detector, ModelCard, cuda_available
-from dbnet_trt.building.build import BuildConfig, build_engine
+from dbnet_trt.building.build import build_engine
+from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.errors import DBNetError, EngineError

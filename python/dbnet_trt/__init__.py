@@ -6,7 +6,8 @@
 """
 
 from ._core import cuda_available
-from .building.build import BuildConfig, BuiltEngine, build_engine
+from .building.build import BuiltEngine, build_engine
+from .building.config import BuildConfig
 from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector, Ticket

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dbnet_trt.building.build import BuildConfig
+from dbnet_trt.building.config import BuildConfig
 
 SMALL = BuildConfig("fp32", "32x32/64x96/128x160", 2, rtx=True, compute_capability="86,75")
 

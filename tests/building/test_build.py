@@ -12,8 +12,9 @@ import pytest
 from dbnet_trt import BuildError, EngineError, cuda_available
 from dbnet_trt.building import build
 from dbnet_trt.building import compile as compile_module
-from dbnet_trt.building.build import BuildConfig, build_engine, choose_target, default_name
+from dbnet_trt.building.build import build_engine, choose_target, default_name
 from dbnet_trt.building.compile import Target, compile_network
+from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.engines.engine_card import read_engine_card
 from fakes.tensorrt import install

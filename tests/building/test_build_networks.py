@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from dbnet_trt import ModelCard
-from dbnet_trt.building.build import BuildConfig, build_engine
+from dbnet_trt.building.build import build_engine
+from dbnet_trt.building.config import BuildConfig
 
 from .conftest import SMALL
 

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, ImageError
-from dbnet_trt.building.build import BuildConfig, build_engine
+from dbnet_trt.building.build import build_engine
+from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.building.quantize import load_calibration, quantize
 from dbnet_trt.building.verify import draw_samples

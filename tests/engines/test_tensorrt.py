@@ -288,7 +288,8 @@ def test_driver_copies_memory(rng: np.random.Generator) -> None:
 @pytest.mark.gpu
 def test_built_engine_runs(tmp_path: Path, rng: np.random.Generator) -> None:
     from dbnet_trt import cuda_available
-    from dbnet_trt.building.build import BuildConfig, build_engine
+    from dbnet_trt.building.build import build_engine
+    from dbnet_trt.building.config import BuildConfig
 
     if not cuda_available():
         pytest.skip("no CUDA device")

@@ -11,21 +11,21 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from .._core import cuda_available
 from ..cache import cache_folder, prune_cache
 from ..card import MAX_CARD_BYTES, ModelCard
 from ..engines import Engine
 from ..engines.cuda_driver import Device
-from ..engines.engine_card import BACKENDS, EngineCard, Shape, card_path
+from ..engines.engine_card import BACKENDS, EngineCard, card_path
 from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import read_json, write_atomically
-from ..settings import MULTIPLE, SizePolicy
+from ..settings import SizePolicy
 from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
+from .config import BuildConfig
 from .lowering import OnnxNetwork, lower, read_network
 
 logger = logging.getLogger("dbnet_trt")
@@ -44,98 +44,6 @@ MAX_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05, "int8": 0.3, "fp8": 0.3}
 """Largest difference of a probability where the samples have too few boxes to compare."""
 
 NOT_CHECKED = "no"
-
-
-@dataclass(frozen=True, slots=True)
-class BuildConfig:
-    """Settings of an engine build."""
-
-    precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp16"
-    """Precision of the network; int8 and fp8 need calibration."""
-
-    shapes: str = "32x32/736x1280/2048x2048"
-    """Smallest, best and largest input, as HEIGHTxWIDTH/HEIGHTxWIDTH/HEIGHTxWIDTH in multiples of
-    32 pixels; a single HEIGHTxWIDTH allows this size only."""
-
-    batch: int = 1
-    """Largest batch size; the engine is optimised for it."""
-
-    dcn: Literal["gridsample", "plugin"] = "gridsample"
-    """Form of a checkpoint's deformable convolutions: samplings and convolutions (gridsample), or
-    TensorRT's plugin (plugin; TensorRT 10.1 or later, not TensorRT-RTX)."""
-
-    calibration: Path | None = None
-    """Folder with images like those to be detected, for int8 and fp8; a few hundred are enough."""
-
-    rtx: bool = False
-    """Build with TensorRT-RTX, which needs no GPU; on a machine without a GPU this is the
-    default."""
-
-    compute_capability: str = ""
-    """Compute capabilities to build for with TensorRT-RTX, as in 75,86,89; by default that of this
-    machine's GPU, or without a GPU all since Ampere (80). NVIDIA advises a separate engine for
-    Turing (75)."""
-
-    check: bool = True
-    """Compare the engine's boxes with ONNX Runtime's before it is written."""
-
-    cache: bool = True
-    """Reuse an engine that was built before from the same file with the same settings."""
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch must be 1 or more, got {self.batch}")
-        if (self.precision in ("int8", "fp8")) != (self.calibration is not None):
-            raise ValueError(
-                "int8 and fp8 need calibration images, and other precisions do not: --calibration "
-                f"FOLDER; got precision {self.precision} and calibration {self.calibration}"
-            )
-        _ = self.profile, self.capabilities  # these check the fields they read
-
-    @property
-    def profile(self) -> tuple[Shape, Shape, Shape]:
-        """Smallest, best and largest input, each (batch, height, width).
-
-        Raises:
-            ValueError: `shapes` has another form, or its sizes are not in order.
-        """
-        parts = self.shapes.split("/")
-        sizes = [tuple(map(int, part.split("x"))) for part in parts if re.fullmatch(_SIZE, part)]
-        if len(sizes) != len(parts) or len(sizes) not in (1, 3):
-            raise ValueError(
-                "shapes must be SMALLEST/BEST/LARGEST or one size, as in "
-                f'32x32/736x1280/2048x2048, got "{self.shapes}"'
-            )
-        smallest, best, largest = sizes if len(sizes) == 3 else sizes * 3
-        for axis in (0, 1):
-            if not smallest[axis] <= best[axis] <= largest[axis]:
-                raise ValueError(f'shapes must go from small to large, got "{self.shapes}"')
-        if any(side % MULTIPLE or side < MULTIPLE for size in sizes for side in size):
-            raise ValueError(f'sides must be multiples of {MULTIPLE} pixels, got "{self.shapes}"')
-        batches = (1, self.batch, self.batch)
-        first, second, third = (
-            (batch, size[0], size[1])
-            for batch, size in zip(batches, (smallest, best, largest), strict=True)
-        )
-        return first, second, third
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        """`compute_capability` as in ("7.5", "8.6"), the lowest first; empty if not set.
-
-        Raises:
-            ValueError: `compute_capability` has another form.
-        """
-        names = [name for name in self.compute_capability.split(",") if name]
-        if not all(re.fullmatch(r"\d{1,2}\.?\d", name) for name in names):
-            raise ValueError(
-                f"compute_capability must be as in 75,86,89, got {self.compute_capability!r}"
-            )
-        digits = {name.replace(".", "") for name in names}
-        return tuple(sorted((f"{name[:-1]}.{name[-1]}" for name in digits), key=float))
-
-
-_SIZE = r"\d+x\d+"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from ..building.build import BuildConfig, BuiltEngine, build_engine
+from ..building.build import BuiltEngine, build_engine
+from ..building.config import BuildConfig
 from .console import err, line, out
 
 DEFAULT = BuildConfig()

@@ -99,46 +99,63 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
     config = _with_steps(config, sum(len(source.samples) for source in sources))
     stream = CropStream(sources, config.augmentation, config.targets, config.seed)
     with join_ranks(config.device) as ranks:
-        if config.batch_size % ranks.count:
-            raise ValueError(
-                f"batch_size must be a multiple of the {ranks.count} processes, "
-                f"got {config.batch_size}"
-            )
-        run = _Run(config, ranks, begin(config, ranks), validation)
-        if run.saved.exists():
-            restore_state(run.saved, run.state)
-            if run.state.step >= config.steps:
-                logger.info(
-                    "the run in %s is complete, with %d steps; choose another output folder for a "
-                    "new run", config.output, run.state.step,
-                )  # fmt: skip
-                return config.output / "last.safetensors"
-            logger.info("resumed at step %d", run.state.step)
-        elif isinstance(run.state.model, DBNet) and _is_exported(config.init):
-            first = next(load_crops(stream, (0, 1), config.batch_size, workers=0))
-            images = normalize(first.image.to(ranks.device), run.state.card)
-            rebase_norms(run.state.average, images)
-            run.state.model.load_state_dict(run.state.average.state_dict())
-        if ranks.is_first:
-            text = json.dumps(config.to_json(), indent=2)
-            write_atomically(config.output / "config.json", lambda path: path.write_text(text))
-        steps = (run.state.step, config.steps)
-        crops = load_crops(
-            stream, steps, config.batch_size, config.workers, ranks.rank, ranks.count
-        )
-        try:
-            if ranks.is_first:
-                with Metrics(config.output, run.state.step, watch) as metrics:
-                    _run_steps(run, crops, metrics)
-            else:
-                _run_steps(run, crops, None)
-        except torch.OutOfMemoryError as error:
-            size = config.augmentation.crop_size
-            raise TrainingError(
-                f"the GPU has no memory left for batches of {config.batch_size} crops of "
-                f"{size}x{size}; lower batch_size or augmentation.crop_size, or set precision bf16"
-            ) from error
+        run = _open_run(config, ranks, validation, stream)
+        if run.state.step < config.steps:
+            _train_on(run, stream, watch)
+        else:
+            logger.info(
+                "the run in %s is complete, with %d steps; choose another output folder for a new "
+                "run", config.output, run.state.step,
+            )  # fmt: skip
     return config.output / "last.safetensors"
+
+
+def _open_run(
+    config: TrainConfig, ranks: Ranks, validation: list[Sample], stream: CropStream
+) -> _Run:
+    """Resume the run in the output folder, or start one from its initial weights."""
+    if config.batch_size % ranks.count:
+        raise ValueError(
+            f"batch_size must be a multiple of the {ranks.count} processes, got {config.batch_size}"
+        )
+    run = _Run(config, ranks, begin(config, ranks), validation)
+    state = run.state
+    if run.saved.exists():
+        restore_state(run.saved, state)
+        if state.step < config.steps:
+            logger.info("resumed at step %d", state.step)
+    elif isinstance(state.model, DBNet) and _is_exported(config.init):
+        first = next(load_crops(stream, (0, 1), config.batch_size, workers=0))
+        rebase_norms(state.average, normalize(first.image.to(ranks.device), state.card))
+        state.model.load_state_dict(state.average.state_dict())
+    return run
+
+
+def _train_on(run: _Run, stream: CropStream, watch: Callable[[Record], None] | None) -> None:
+    """Do the steps that are left; the first process writes configuration and metrics."""
+    config, ranks, start = run.config, run.ranks, run.state.step
+    crops = load_crops(
+        stream,
+        (start, config.steps),
+        config.batch_size,
+        config.workers,
+        ranks.rank,
+        ranks.count,
+    )
+    try:
+        if not ranks.is_first:
+            _run_steps(run, crops, None)
+            return
+        text = json.dumps(config.to_json(), indent=2)
+        write_atomically(config.output / "config.json", lambda path: path.write_text(text))
+        with Metrics(config.output, start, watch) as metrics:
+            _run_steps(run, crops, metrics)
+    except torch.OutOfMemoryError as error:
+        size = config.augmentation.crop_size
+        raise TrainingError(
+            f"the GPU has no memory left for batches of {config.batch_size} crops of "
+            f"{size}x{size}; lower batch_size or augmentation.crop_size, or set precision bf16"
+        ) from error
 
 
 def _is_exported(init: Path | None) -> bool:
