@@ -4,8 +4,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from dbnet_trt import BuildConfig, BuildError, build_engine
 from dbnet_trt.building import compile as compile_module
+from fakes.tiny_model import make_model
 
 
 def test_timing_cache_is_read_and_written(
@@ -31,3 +34,23 @@ def test_timing_cache_is_read_and_written(
             pass
     assert calls == [b"", b"measured", b""]
     assert path.read_bytes() == b"measured"
+
+
+def fix_sides(path: Path, *sides: int) -> Path:
+    """Give a model's input and output these fixed sides: batch, height, width."""
+    model = onnx.load(path)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        dims = value.type.tensor_type.shape.dim
+        for dim, side in zip((dims[0], *dims[-2:]), sides, strict=True):
+            dim.dim_value = side
+    onnx.save(model, path)
+    return path
+
+
+def test_a_model_of_one_size_says_how_to_build_it(rtx: Any, no_gpu: None, folder: Path) -> None:
+    model = fix_sides(make_model(folder / "a.onnx"), 1, 64, 96)
+    options: dict[str, Any] = {"rtx": True, "precision": "fp32", "compute_capability": "86"}
+    with pytest.raises(BuildError, match="--shapes 64x96 --batch 1"):
+        build_engine(model, config=BuildConfig(**options))
+    built = build_engine(model, config=BuildConfig(**options, shapes="64x96"))
+    assert built.card.shapes[0] == built.card.shapes[2] == (1, 64, 96)

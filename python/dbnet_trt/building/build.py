@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .._core import cuda_available
 from ..cache import cache_folder, prune_cache
 from ..card import MAX_CARD_BYTES, ModelCard
@@ -22,6 +24,7 @@ from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import read_json, write_atomically
+from ..images.load import Image
 from ..settings import SizePolicy
 from ..zoo import find_card, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
@@ -227,7 +230,8 @@ def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxN
         what = "the engine"
     else:
         engine, what = network.on_cpu(), "its graph in ONNX Runtime"
-    result = compare(engine, reference.on_cpu(), draw_samples(), _sample_size(card))
+    samples, size = _fit_samples(draw_samples(), card)
+    result = compare(engine, reference.on_cpu(), samples, size)
     if not result.passes(MIN_AGREEMENT[card.precision], MAX_DIFFERENCE[card.precision]):
         raise BuildError(
             f"{what}, in {card.precision}, finds other text than ONNX Runtime in fp32: "
@@ -237,10 +241,15 @@ def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxN
     return verdict if on_gpu else f"{verdict}; the engine did not run: no suitable GPU here"
 
 
-def _sample_size(card: EngineCard) -> SizePolicy:
-    """Choose a size for the drawn samples that the engine accepts."""
-    _, (_, *best), (_, *largest) = card.shapes
-    return SizePolicy(min(best), min(largest))
+def _fit_samples(images: list[Image], card: EngineCard) -> tuple[list[Image], SizePolicy]:
+    """Fit drawn samples to sizes that the engine accepts: exactly, if it accepts only one."""
+    smallest, (_, *best), (_, *largest) = card.shapes
+    if smallest[1:] != tuple(largest):
+        return images, SizePolicy(min(best), min(largest))
+    import cv2
+
+    fitted = [np.asarray(cv2.resize(image, best[::-1]), np.uint8) for image in images]
+    return fitted, SizePolicy(min(best), max(best))
 
 
 def _cache_entry(

@@ -81,8 +81,10 @@ def compile_network(
 
     Raises:
         EngineError: The library is missing.
-        BuildError: The library cannot parse or build the network.
+        BuildError: The network's input is fixed to another size, or the library cannot parse or
+            build the network.
     """
+    _check_fixed_sides(network, target)
     library = load_library(target.backend)
     log = make_logger(library)
     log.take_errors()
@@ -118,6 +120,26 @@ def compile_network(
             f'{BACKENDS[target.backend]} cannot build "{network.card.name}": {log.take_errors()}'
         )
     return Compiled(bytes(data), layers)
+
+
+def _check_fixed_sides(network: OnnxNetwork, target: Target) -> None:
+    """Raise a BuildError if the ONNX file fixes sides of its input that the shapes differ from."""
+    (source,) = (each for each in network.model.graph.input if each.name == network.input_name)
+    dims = source.type.tensor_type.shape.dim
+    fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    batch, _, height, width = fixed if len(fixed) == 4 else (None,) * 4
+    for shape in target.shapes:
+        for side, wanted in zip((batch, height, width), shape, strict=True):
+            if side not in (None, wanted):
+                size = "x".join(str(each or "any") for each in (height, width))
+                options = [f"--shapes {size}"] if height and width else []
+                options += [f"--batch {batch}"] if batch else []
+                raise BuildError(
+                    f'the input of "{network.card.name}" is fixed to batch {batch or "any"} and '
+                    f"size {size}, and shapes up to {'x'.join(map(str, target.shapes[2]))} "
+                    f"(batch, height, width) are asked for; build with {' '.join(options)}, or "
+                    "export the model with free sides"
+                )
 
 
 def _configure(library: Any, builder: Any, target: Target, input_name: str) -> Any:
