@@ -76,7 +76,7 @@ def main(
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        drawn = SynthConfig(size, "lines", text_height=(14, 40), max_blocks=3, chinese=0, seed=seed)
+        drawn = SynthConfig(size, "line", text_height=(14, 40), max_blocks=3, chinese=0, seed=seed)
         others = dataclasses.replace(drawn, seed=seed + 1)
         data = f"jsonl:{write_scenes(folder / 'train', scenes, config=drawn)}"
         validation = f"jsonl:{write_scenes(folder / 'val', max(scenes // 4, 1), config=others)}"

@@ -161,6 +161,11 @@ def test_text_cut_off_is_ignored() -> None:
         assert all(text.ignore for text in found)
 
 
+def test_units_of_text_that_do_not_exist() -> None:
+    with pytest.raises(ValueError, match='must be "word" or "line", got \'lines\''):
+        SynthConfig(text_level="lines")  # type: ignore[arg-type]
+
+
 def test_clip_polygon() -> None:
     square = np.array([[-5, -5], [5, -5], [5, 5], [-5, 5]], np.float64)
     clipped = clip_polygon(square, 10)

@@ -131,13 +131,12 @@ def _check_fixed_sides(network: OnnxNetwork, target: Target) -> None:
     for shape in target.shapes:
         for side, wanted in zip((batch, height, width), shape, strict=True):
             if side not in (None, wanted):
-                size = "x".join(str(each or "any") for each in (height, width))
-                options = [f"--shapes {size}"] if height and width else []
-                options += [f"--batch {batch}"] if batch else []
+                size = f"{height or 'HEIGHT'}x{width or 'WIDTH'}"
+                options = f"--shapes {size}" + (f" --batch {batch}" if batch else "")
                 raise BuildError(
                     f'the input of "{network.card.name}" is fixed to batch {batch or "any"} and '
                     f"size {size}, and shapes up to {'x'.join(map(str, target.shapes[2]))} "
-                    f"(batch, height, width) are asked for; build with {' '.join(options)}, or "
+                    f"(batch, height, width) are asked for; build with {options}, or "
                     "export the model with free sides"
                 )
 

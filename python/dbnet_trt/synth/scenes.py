@@ -78,6 +78,10 @@ class SynthConfig:
     seed: int = 0
     """Random seed; the same seed gives the same pictures."""
 
+    def __post_init__(self) -> None:
+        if self.text_level not in ("word", "line"):
+            raise ValueError(f'text_level must be "word" or "line", got {self.text_level!r}')
+
 
 @dataclass(frozen=True, slots=True)
 class Materials:
