@@ -229,7 +229,7 @@ _EXPECTED_REST = re.compile(r"(^|\.)(fc|classifier|head\.fc)\.|num_batches_track
 
 
 def _numpy_globals() -> list[Any]:
-    """What pickles name for NumPy's numbers and arrays, in NumPy 1 and 2; none runs code."""
+    """Classes and functions of NumPy 1 and 2 in pickled numbers and arrays; none runs code."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     named = [
         (function, f"numpy.{core}.multiarray.{name}")
