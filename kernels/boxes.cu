@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// From components to boxes in one launch. A block handles one component at a time: row extents,
-// convex hull, min-area rectangle, mean probability inside it, unclipping, filters. The last block
-// of each map sorts the candidates, writes the result and resets the counters for the next call.
+// Boxes from components, in one launch. A block handles one component at a time: row extents, hull,
+// min-area rectangle, mean probability, unclipping, filters. The last block of each map sorts the
+// candidates, writes the result and resets the counters for the next call.
 #include <cmath>
 
 #include "kernels/boxes.hpp"
@@ -12,16 +11,14 @@
 namespace dbnet {
 namespace {
 
-// 256: one thread per row of a component, and most texts are shorter than 256 rows of the map; 8
-// warps for the mean probability. At 64 registers per thread (nvcc 13.0; on sm_120 48, with spills)
-// 4 blocks fit on a multiprocessor; their 4 x 15.6 KiB of shared memory are no limit. Not measured
-// on a GPU.
+// 256: one thread per row, and most texts are shorter than 256 rows. At 64 registers per thread
+// (nvcc 13.0; on sm_120 48, with spills) 4 blocks fit on a multiprocessor; their 4 x 15.6 KiB of
+// shared memory are no limit. Not measured on a GPU.
 constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
 
-// 128: fixed, so that one graph fits any number of components. It exceeds the number of texts in
-// most images, and all blocks are resident at once on 32 multiprocessors. Instruction counts
-// suggest that 512 would be faster for hundreds of texts on a large GPU: with 473 boxes a block
-// handles up to four, one after the other. Not measured on a GPU.
+// 128: fixed, so that one graph fits any number of components; all resident at once on 32
+// multiprocessors. Instruction counts suggest 512 for hundreds of texts on a large GPU: with 473
+// boxes a block handles up to four in turn. Not measured on a GPU.
 constexpr int kBlocksPerMap = 128;
 
 constexpr int kRowsAtOnce = kThreads;  // row extents or spans in shared memory

@@ -49,7 +49,7 @@ class Comparison:
         return self.num_expected + self.num_found >= MIN_BOXES
 
     def passes(self, min_agreement: float, max_difference: float) -> bool:
-        """Whether the engines agree: by their boxes, or by their maps where there are too few."""
+        """Judge agreement by the boxes, or by the maps where there are too few boxes."""
         if self.has_boxes:
             return self.agreement >= min_agreement
         return self.map_difference <= max_difference
