@@ -86,3 +86,13 @@ def test_an_unknown_format_is_one_line(capsys: pytest.CaptureFixture[str], tmp_p
     error = capsys.readouterr().err
     assert "nonsense" in error
     assert "Traceback" not in error
+
+
+def test_a_deeply_nested_configuration_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("[" * 100_000)
+    assert main(["train", "--config", str(path), "--data", "x"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--config {path} cannot be read" in line

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
+from ..files import read_json
 from ..training.config import LOSS_PRESETS, PRESETS, TrainConfig
 from .console import err, line, out, progress_bar
 
@@ -57,8 +57,8 @@ def _apply_settings(app: App, commands: tuple[str, ...], arguments: ArgumentColl
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = read_json(path)
+    except ValueError as error:
         raise ValueError(f"--config {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"--config {path} must hold a JSON object, as a run's config.json does")
