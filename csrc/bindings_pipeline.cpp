@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "csrc/cuda_status.hpp"
 #include "csrc/errors.hpp"
 #include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
@@ -262,7 +263,15 @@ void bind_pipeline(py::module_& m) {
     const py::object errors = py::module_::import("dbnet_trt.errors");
     py::register_local_exception<EngineError>(m, "EngineError", errors.attr("EngineError"));
 
-    m.def("cuda_available", &cuda_available);
+    m.def("cuda_status", [] {
+        const CudaStatus status = cuda_status();
+        py::list devices;
+        for (const CudaDevice& each : status.devices) {
+            devices.append(py::make_tuple(each.name, each.major, each.minor, each.num_bytes));
+        }
+        return py::make_tuple(status.architectures, status.runtime, status.driver, status.failure,
+                              devices);
+    });
     using Params = PostprocessParams;
     py::class_<Params>(m, "PostprocessParams", py::module_local())
         .def(py::init([](float binary_threshold, float score_threshold, float unclip_ratio,

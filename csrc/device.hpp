@@ -25,19 +25,33 @@ inline void cuda_check(cudaError_t status,
     throw CudaError(file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line()), status);
 }
 
+/// Make a device's primary context current for the calling thread. Throws CudaError.
+void push_context(int device);
+
+/// Undo the last `push_context` of the calling thread.
+void pop_context() noexcept;
+
 /// Makes a device current for the calling thread, and restores the previous one at the end.
+///
+/// To set the previous device would create a context on it, and take its memory, where it has none.
+/// So another device's context is pushed instead, and popped at the end.
 class DeviceGuard {
 public:
     explicit DeviceGuard(int device) {
-        cuda_check(cudaGetDevice(&before_));
-        cuda_check(cudaSetDevice(device));
+        int current = 0;
+        cuda_check(cudaGetDevice(&current));
+        if (current == device) return;
+        push_context(device);
+        pushed_ = true;
     }
-    ~DeviceGuard() { cudaSetDevice(before_); }
+    ~DeviceGuard() {
+        if (pushed_) pop_context();
+    }
     DeviceGuard(const DeviceGuard&) = delete;
     DeviceGuard& operator=(const DeviceGuard&) = delete;
 
 private:
-    int before_ = 0;
+    bool pushed_ = false;
 };
 
 /// Deleter that passes a CUDA handle to its destroy function.

@@ -368,13 +368,6 @@ PipelineUsage CudaPipeline::usage() const {
 
 }  // namespace
 
-bool cuda_available() noexcept {
-    int num_devices = 0;
-    const cudaError_t status = cudaGetDeviceCount(&num_devices);
-    cudaGetLastError();  // "no driver" and "no device" are answers here, not errors to keep
-    return status == cudaSuccess && num_devices > 0;
-}
-
 std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig& config, NetworkCallbacks callbacks) {
     return on_device(config.device, [&]() -> std::unique_ptr<Pipeline> {
         return std::make_unique<CudaPipeline>(config, std::move(callbacks));

@@ -17,9 +17,6 @@
 
 namespace dbnet {
 
-/// Whether this build has CUDA code and the machine has a driver and a device for it. Never throws.
-bool cuda_available() noexcept;
-
 /// Shape of the network's input, without its three channels.
 struct Shape {
     int batch, height, width;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pipeline and the kernel calls of a build without CUDA: they throw.
+#include "csrc/cuda_status.hpp"
 #include "csrc/errors.hpp"
 #include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
 
 namespace dbnet {
 
-bool cuda_available() noexcept { return false; }
+CudaStatus cuda_status() { return {}; }
 
 namespace {
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dbnet_trt import cuda_available
 from dbnet_trt.building import build
+from dbnet_trt.gpu_status import CudaStatus
 from fakes.emulator import compiled, cuda, emulator, fake_cuda, pair
 
 __all__ = ["compiled", "cuda", "emulator", "fake_cuda", "pair"]  # fixtures
@@ -39,7 +40,7 @@ def rtx() -> Any:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "cuda_available", lambda: False)
+    monkeypatch.setattr(build, "read_cuda_status", lambda: CudaStatus((), None, None, ()))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import dbnet_trt
 
 FLOORS = (
     ("_core", "errors", "files", "cache"),
-    ("extras", "settings"),
+    ("extras", "gpu_status", "settings"),
     ("card", "images"),
     ("detections", "zoo"),
     ("engines",),

@@ -5,13 +5,13 @@
 >>> detections = Detector().detect("photo.jpg")
 """
 
-from ._core import cuda_available
 from .building.build import BuiltEngine, build_engine
 from .building.config import BuildConfig
 from .card import ModelCard
 from .detections import Detection, Detections
 from .detector import Detector, Ticket
 from .errors import BuildError, DBNetError, EngineError, ImageError
+from .gpu_status import cuda_available
 from .images.nv12 import Nv12Frame
 from .pipeline.gpu import GpuUsage
 from .settings import (

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from . import errors
 
-def cuda_available() -> bool: ...
+def cuda_status() -> tuple[str, int, int, str, list[tuple[str, int, int, int]]]:
+    """Say what the build and the machine have of CUDA, without creating a context.
+
+    Returns the architectures in the build, as in "75-real,90-real,120"; the versions of its
+    runtime and of the driver, 1000 * major + 10 * minor, 0 for none; why the devices cannot be
+    listed, or ""; and name, compute capability (major, minor) and bytes of each.
+    """
+
 def preprocess(
     image: NDArray[np.uint8],
     resized: tuple[int, int],

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._core import cuda_available
 from .card import ModelCard
 from .engines import DeviceEngine, Engine
 from .engines.onnx_model import check_network, flush_denormals, read_model, serialize
@@ -17,6 +17,7 @@ from .engines.openvino import OpenVinoEngine
 from .engines.tensorrt import open_engine
 from .errors import EngineError
 from .extras import needs_torch
+from .gpu_status import cuda_available, gpus_of_machine, read_cuda_status
 from .pipeline.cpu import CpuRunner
 from .pipeline.gpu import GpuRunner
 from .settings import CpuConfig, GpuConfig, check_device, device_ordinal
@@ -69,6 +70,8 @@ def open_model(
         _refuse_card(card, path)
         return open_engine(path, device) if suffix == ".engine" else load_checkpoint(path, device)
     _refuse_gpu(device)
+    if device == "auto":
+        _mention_gpu()
     return load_onnx(path, find_card(card) or named_card, cpu)
 
 
@@ -147,11 +150,12 @@ def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDevic
     has_gpu = torch.cuda.is_available()
     if device == "auto":
         device = "cuda" if has_gpu and cuda_available() else "cpu"
-    if device != "cpu" and not has_gpu:
-        raise EngineError(
-            f'device "{device}" was requested, but PyTorch sees no CUDA device (no GPU, no driver, '
-            'or a build of PyTorch for CPUs); use device="cpu"'
-        )
+    if device != "cpu":
+        problem = read_cuda_status().problem
+        if not (problem or has_gpu):
+            problem = f"PyTorch {torch.__version__} sees no GPU; install its build for CUDA"
+        if problem:
+            raise EngineError(f'device "{device}" was requested, but {problem}; or use "cpu"')
     model, card = load_model(path)
     if device == "cpu":
         return TorchEngine(model, card)
@@ -166,9 +170,19 @@ def _refuse_card(card: ModelCard | str | None, name: str | Path) -> None:
 def _refuse_gpu(device: str) -> None:
     """Raise an EngineError if a GPU is requested for an ONNX file."""
     if device.startswith("cuda"):
-        reason = (
-            "ONNX files run on the CPU; build an engine with dbnet-build and open that, or"
-            if cuda_available()
-            else "there is no usable CUDA device (no driver, no GPU, or a build without CUDA);"
+        problem = read_cuda_status().problem
+        remedy = "ONNX files run on the CPU: build an engine with dbnet-build, and open that"
+        raise EngineError(
+            f'device "{device}" was requested, but {problem or remedy}; or use device="cpu"'
         )
-        raise EngineError(f'device "{device}" was requested, but {reason} use device="cpu"')
+
+
+@cache
+def _mention_gpu() -> None:
+    """Say once that the machine has a GPU, which ONNX files do not use."""
+    if gpus := gpus_of_machine():
+        logger.warning(
+            "ONNX files run on the CPU; for this machine's %s build an engine with dbnet-build and "
+            'open that, or say device="cpu" (said once; `dbnet doctor` shows what is missing)',
+            " and ".join(gpus),
+        )

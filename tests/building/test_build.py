@@ -17,7 +17,7 @@ from dbnet_trt.building.compile import Target, compile_network
 from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.engines.engine_card import read_engine_card
-from fakes.tensorrt import install
+from fakes.tensorrt import USABLE, install
 from fakes.tiny_model import CARD, make_model
 from onnx import helper
 
@@ -140,12 +140,12 @@ def test_without_a_gpu_rtx_is_used_with_a_warning(
     assert target.backend == "tensorrt_rtx"
     assert "8.6" in target.compute_capabilities
     assert "7.5" not in target.compute_capabilities
-    assert "no CUDA GPU here" in caplog.text
+    assert "building with TensorRT-RTX, which needs no GPU, as" in caplog.text
 
 
 def test_with_a_gpu_tensorrt_builds_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    monkeypatch.setattr(build, "cuda_available", lambda: True)
+    monkeypatch.setattr(build, "read_cuda_status", lambda: USABLE)
     target = choose_target(BuildConfig())
     assert (target.backend, target.compute_capabilities) == ("tensorrt", ("8.6",))
     assert target.timing_cache is not None

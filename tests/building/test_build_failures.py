@@ -25,10 +25,12 @@ from .conftest import SMALL
 PRESS_CTRL_C = """
 import logging, os, signal, sys, time
 from dbnet_trt.building import build
+from dbnet_trt.gpu_status import CudaStatus
 
+build_status = CudaStatus((), None, None, ())
 signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored where tests run
 logging.basicConfig(level=logging.ERROR)
-build.cuda_available = lambda: False
+build.read_cuda_status = lambda: build_status
 phases = []
 
 def press_ctrl_c(phase, *step):

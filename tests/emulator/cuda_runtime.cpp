@@ -2,6 +2,7 @@
 #include "tests/emulator/cuda_runtime.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -47,11 +48,12 @@ struct FakeStream {
     bool capture_is_broken = false;
 };
 
-/// State of the fake runtime, which has one device.
+/// State of the fake runtime, which has two devices.
 struct Runtime {
     std::recursive_mutex mutex;
     std::set<FakeStream*> streams;
     std::map<void*, std::size_t> device_memory, pinned_memory;
+    std::array<bool, 2> has_context{};  // of the devices
     std::size_t num_events = 0, num_graphs = 0, num_graph_launches = 0, limit = ~std::size_t{0};
     cudaError_t last = cudaSuccess, lost = cudaSuccess;
     std::string what;  // message of an exception in a kernel
@@ -61,6 +63,7 @@ struct Runtime {
 };
 static Runtime runtime;
 static FakeStream default_stream;
+static thread_local std::vector<int> current_devices{0};  // the last is current
 
 using Lock = std::lock_guard<std::recursive_mutex>;
 constexpr std::size_t kGuardBytes = 256;
@@ -205,17 +208,63 @@ cudaError_t cudaGetLastError() {
     return runtime.lost != cudaSuccess ? runtime.lost : std::exchange(runtime.last, cudaSuccess);
 }
 
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = 13000;
+    return begin_call("cudaDriverGetVersion");
+}
+
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 1;
+    *count = static_cast<int>(runtime.has_context.size());
     return begin_call("cudaGetDeviceCount");
 }
 
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+    *properties = {"Fake GPU", 8, 9 - device, std::size_t{1} << 30};
+    return begin_call("cudaGetDeviceProperties");
+}
+
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = current_devices.back();
     return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : fail(101); }
+static cudaError_t create_context(int device) {
+    const Lock lock(runtime.mutex);
+    if (device < 0 || device >= static_cast<int>(runtime.has_context.size())) return fail(101);
+    runtime.has_context[device] = true;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {  // creates a context, as CUDA 12 does
+    if (const cudaError_t code = create_context(device)) return code;
+    current_devices.back() = device;
+    return cudaSuccess;
+}
+
+// The driver's functions; a context is 1 + its device.
+static int retain_context(std::size_t* context, int device) {
+    *context = 1 + device;
+    return create_context(device);
+}
+static int push_context(std::size_t context) {
+    current_devices.push_back(static_cast<int>(context) - 1);
+    return 0;
+}
+static int pop_context(std::size_t* context) {
+    *context = 1 + current_devices.back();
+    current_devices.pop_back();
+    return 0;
+}
+
+cudaError_t cudaGetDriverEntryPoint(const char* name, void** function, unsigned long long) {
+    const std::map<std::string, void*> functions = {
+        {"cuDevicePrimaryCtxRetain", reinterpret_cast<void*>(&retain_context)},
+        {"cuCtxPushCurrent", reinterpret_cast<void*>(&push_context)},
+        {"cuCtxPopCurrent", reinterpret_cast<void*>(&pop_context)},
+    };
+    *function = functions.at(name);
+    return begin_call("cudaGetDriverEntryPoint");
+}
 
 cudaError_t cudaMemGetInfo(std::size_t* num_free, std::size_t* total) {
     *num_free = *total = std::size_t{1} << 30;
@@ -223,6 +272,7 @@ cudaError_t cudaMemGetInfo(std::size_t* num_free, std::size_t* total) {
 }
 
 cudaError_t cudaMalloc(void** memory, std::size_t num_bytes) {
+    if (const cudaError_t code = create_context(current_devices.back())) return code;
     return allocate("cudaMalloc", runtime.device_memory, memory, num_bytes);
 }
 cudaError_t cudaFree(void* memory) { return release(runtime.device_memory, memory); }
@@ -373,6 +423,7 @@ void runtime_configure(unsigned seed, std::size_t limit_bytes) {
     const Lock lock(runtime.mutex);
     runtime.lost = runtime.last = cudaSuccess;
     runtime.what.clear();
+    runtime.has_context = {};
     runtime.failures.clear();
     runtime.random.seed(seed + 1);
     runtime.run_one_in = seed == 0 ? 0 : 2;
@@ -404,16 +455,17 @@ int runtime_wait(std::size_t stream) {
     return code;
 }
 
-/// Resources in use: device bytes, pinned bytes, streams, events, graphs; and graph launches so
-/// far.
+/// Resources in use: device bytes, pinned bytes, streams, events, graphs; graph launches so far;
+/// and contexts, a bit for each device.
 void runtime_usage(std::size_t* usage) {
     const Lock lock(runtime.mutex);
-    std::fill_n(usage, 6, 0);
+    std::fill_n(usage, 7, 0);
     for (const auto& [address, size] : runtime.device_memory) usage[0] += size;
     for (const auto& [address, size] : runtime.pinned_memory) usage[1] += size;
     usage[2] = runtime.streams.size();
     usage[3] = runtime.num_events;
     usage[4] = runtime.num_graphs;
     usage[5] = runtime.num_graph_launches;
+    usage[6] = runtime.has_context[0] | runtime.has_context[1] << 1;
 }
 }

@@ -31,15 +31,25 @@ using cudaEvent_t = emulator::FakeEvent*;
 using cudaGraph_t = emulator::FakeGraph*;
 using cudaGraphExec_t = emulator::FakeGraph*;
 
+#define CUDART_VERSION 12090
+struct cudaDeviceProp {
+    char name[256];
+    int major, minor;
+    std::size_t totalGlobalMem;
+};
 enum cudaMemcpyKind { cudaMemcpyDefault };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+constexpr unsigned long long cudaEnableDefault = 0;
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
 
 const char* cudaGetErrorString(cudaError_t code);
 cudaError_t cudaGetLastError();
+cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDriverEntryPoint(const char* name, void** function, unsigned long long flags);
 cudaError_t cudaMemGetInfo(std::size_t* num_free, std::size_t* total);
 cudaError_t cudaMalloc(void** memory, std::size_t num_bytes);
 cudaError_t cudaFree(void* memory);

@@ -10,6 +10,7 @@ from dbnet_trt.engines import tensorrt
 from dbnet_trt.engines.cuda_driver import Device
 from dbnet_trt.engines.engine_card import card_path
 from dbnet_trt.engines.tensorrt import MAX_SHAPES, HostEngine, load_library, open_engine
+from dbnet_trt.gpu_status import CudaStatus
 from dbnet_trt.opening import load_onnx
 from fakes.tensorrt import VERSION, FakeTensorRT, install, write_engine
 from fakes.tiny_model import CARD, make_model, scene
@@ -180,8 +181,9 @@ def test_full_memory(library: FakeTensorRT, path: Path) -> None:
 def test_without_cuda_no_tensorrt_object_is_made(
     library: FakeTensorRT, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "cuda_available", lambda: False)
-    with pytest.raises(EngineError, match="runs on a CUDA GPU, and there is no usable one"):
+    nothing = CudaStatus((), None, None, ())
+    monkeypatch.setattr(tensorrt, "read_cuda_status", lambda: nothing)
+    with pytest.raises(EngineError, match="runs on a CUDA GPU, and this build .* has no CUDA code"):
         Detector(path)
     assert "runtime" not in library.driver.log
 

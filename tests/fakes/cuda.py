@@ -47,7 +47,7 @@ class FakeCuda:
 
     def usage(self) -> Usage:
         """Return the resources in use."""
-        values = (ctypes.c_size_t * 6)()
+        values = (ctypes.c_size_t * 7)()
         self._library.runtime_usage(values)
         return Usage(*values)
 
@@ -61,3 +61,4 @@ class Usage(NamedTuple):
     num_events: int
     num_graphs: int
     num_graph_launches: int
+    contexts: int  # a bit for each of the two devices

@@ -32,6 +32,8 @@ CORE = [
     "pipeline",
     "batch",
     "kernel_calls",
+    "device",
+    "cuda_status",
     "postprocess",
     "components",
     "geometry",

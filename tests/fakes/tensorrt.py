@@ -15,8 +15,10 @@ import pytest
 from dbnet_trt import ModelCard
 from dbnet_trt.engines import cuda_driver, tensorrt
 from dbnet_trt.engines.engine_card import EngineCard, card_path
+from dbnet_trt.gpu_status import CudaStatus, Gpu
 
 VERSION = "10.9.0"
+USABLE = CudaStatus(("86-real",), (12, 9), (13, 0), (Gpu("Fake GPU", (8, 6), 1 << 30),))
 
 
 class FakeDriver:
@@ -238,7 +240,7 @@ def install(monkeypatch: pytest.MonkeyPatch, generation: str = "new") -> FakeTen
 
     library = FakeTensorRT(FakeDriver(), generation)
     monkeypatch.setattr(cuda_driver, "load_driver", lambda: library.driver)
-    monkeypatch.setattr(tensorrt, "cuda_available", lambda: True)
+    monkeypatch.setattr(tensorrt, "read_cuda_status", lambda: USABLE)
     monkeypatch.setitem(sys.modules, library.__name__, library)
     return library
 

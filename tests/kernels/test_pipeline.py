@@ -13,7 +13,7 @@ import pytest
 from dbnet_trt import Detector, EngineError, ImageError, SizePolicy
 from dbnet_trt.pipeline.gpu import GpuRunner
 from fakes.cuda import FakeCuda
-from fakes.engines import assert_same, photo
+from fakes.engines import GreenOnCpu, assert_same, photo
 from fakes.pairs import GreenOnGpu, OnDevice, OnDeviceByDLPack, Pair, make_pair
 from numpy.lib.stride_tricks import as_strided
 
@@ -112,6 +112,24 @@ def test_all_resources_are_released(cuda: FakeCuda, rng: np.random.Generator) ->
     del pair
     assert engine.prepared == []
     assert cuda.usage()[:5] == before[:5]
+
+
+def test_no_context_on_other_devices(cuda: FakeCuda, rng: np.random.Generator) -> None:
+    cuda.configure()
+    detector = Detector(GreenOnGpu(cuda), device="cuda:1")
+    image = photo(64, 96, rng)
+    expected = Detector(GreenOnCpu()).detect(image)
+    assert_same(detector.detect(image), expected)
+    assert cuda.usage().contexts == 0b10
+
+
+def test_status_of_the_runtime(cuda: FakeCuda) -> None:
+    architectures, runtime, driver, failure, devices = cuda.core.cuda_status()
+    assert (architectures, runtime, driver, failure) == ("", 12090, 13000, "")
+    assert devices == [("Fake GPU", 8, 9, 1 << 30), ("Fake GPU", 8, 8, 1 << 30)]
+    cuda.fail("cudaGetDeviceCount", 100)
+    *_, failure, devices = cuda.core.cuda_status()
+    assert (failure, devices) == ("an error of the fake runtime", [])
 
 
 # ---- batches in flight ---------------------------------------------------------------------------
@@ -286,8 +304,8 @@ def test_image_on_another_gpu(pair: Pair) -> None:
 
 def test_engine_on_another_gpu(cuda: FakeCuda) -> None:
     engine = GreenOnGpu(cuda)
-    engine.ordinal = 1  # type: ignore[attr-defined]
-    with pytest.raises(EngineError, match='on cuda:1, but device "cuda:0"'):
+    engine.ordinal = 2  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match='on cuda:2, but device "cuda:0"'):
         Detector(engine, device="cuda:0")
-    with pytest.raises(EngineError, match="CUDA failed"):  # the fake runtime has one GPU
+    with pytest.raises(EngineError, match="CUDA failed"):  # the fake runtime has two GPUs
         Detector(engine)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .._core import cuda_available
 from ..cache import cache_folder, prune_cache
 from ..card import MAX_CARD_BYTES, ModelCard
 from ..engines import Engine
@@ -24,6 +23,7 @@ from ..engines.onnx_model import digest_file
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import read_json, write_atomically
+from ..gpu_status import read_cuda_status
 from ..images.load import Image
 from ..settings import SizePolicy
 from ..zoo import find_card, resolve_model
@@ -133,10 +133,11 @@ def choose_target(config: BuildConfig) -> Target:
         EngineError: The library is missing.
         BuildError: The library does not build for these GPUs.
     """
-    has_gpu = cuda_available()
+    problem = read_cuda_status().problem
+    has_gpu = not problem
     backend = "tensorrt_rtx" if config.rtx or not has_gpu else "tensorrt"
     if not has_gpu and not config.rtx:
-        logger.warning("there is no CUDA GPU here: building with TensorRT-RTX, which needs none")
+        logger.warning("building with TensorRT-RTX, which needs no GPU, as %s", problem)
     library = load_library(backend)
     supported = supported_compute_capabilities(library)
     if config.capabilities and not supported:
@@ -224,7 +225,8 @@ def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxN
     """Compare the engine, or without a suitable GPU its graph, with ONNX Runtime in fp32."""
     from .verify import compare, draw_samples
 
-    on_gpu = cuda_available() and Device().compute_capability in card.compute_capabilities
+    has_gpu = not read_cuda_status().problem
+    on_gpu = has_gpu and Device().compute_capability in card.compute_capabilities
     if on_gpu:
         engine: Engine = HostEngine(engine_from_bytes(data, card))
         what = "the engine"

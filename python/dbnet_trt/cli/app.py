@@ -33,6 +33,8 @@ COMMANDS = {  # name: (function, help, example)
               "dbnet score gt.zip results.zip --protocol icdar2015"),
     "build": ("build:build", "Build a TensorRT engine.",
               "dbnet-build ppocrv6-small --precision fp16"),
+    "doctor": ("doctor:doctor", "Say what is installed here, what works, and what is missing.",
+               "dbnet doctor"),
 }  # fmt: skip
 """The subcommands, each imported when it is called."""
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import cuda_available
 from ..card import ModelCard
 from ..errors import EngineError
 from ..extras import install_hint
+from ..gpu_status import read_cuda_status
 from ..settings import device_ordinal
 from .cuda_driver import Device, DeviceMemory
 from .engine_card import BACKENDS, EngineCard, Shape, read_engine_card
@@ -41,12 +41,8 @@ def open_engine(path: Path, device: str = "auto") -> TensorRTEngine:
             version or GPU; there is no CUDA, or no such library.
     """
     data, card = _read(path)
-    if device == "cpu" or not cuda_available():
-        reason = (
-            'device="cpu" was given'
-            if device == "cpu"
-            else "there is no usable one here (no driver, no GPU, or a build without CUDA)"
-        )
+    reason = 'device="cpu" was given' if device == "cpu" else read_cuda_status().problem
+    if reason:
         raise EngineError(f"{path} runs on a CUDA GPU, and {reason}; on a CPU give the .onnx file")
     return engine_from_bytes(data, card, device_ordinal(device), str(path))
 

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "csrc/device.hpp"
+
+#include <map>
+#include <mutex>
+
+namespace dbnet {
+namespace {
+
+using Context = struct CUctx_st*;
+
+/// Functions of the driver, which the runtime looks up: this library is not linked with it.
+struct Driver {
+    int (*retain)(Context*, int);
+    int (*push)(Context);
+    int (*pop)(Context*);
+};
+
+template <class Function>
+void look_up(const char* name, Function& function) {
+    void* found = nullptr;
+#if CUDART_VERSION >= 13000
+    cuda_check(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault));
+#else
+    cuda_check(cudaGetDriverEntryPoint(name, &found, cudaEnableDefault));
+#endif
+    function = reinterpret_cast<Function>(found);
+}
+
+const Driver& driver() {
+    static const Driver found = [] {
+        Driver functions;
+        look_up("cuDevicePrimaryCtxRetain", functions.retain);
+        look_up("cuCtxPushCurrent", functions.push);
+        look_up("cuCtxPopCurrent", functions.pop);
+        return functions;
+    }();
+    return found;
+}
+
+void driver_check(int status, const char* call) {
+    if (status != 0) throw CudaError(call, static_cast<cudaError_t>(status));
+}
+
+}  // namespace
+
+void push_context(int device) {
+    static std::mutex mutex;
+    static std::map<int, Context> contexts;  // retained as long as the process lives
+    const std::lock_guard lock(mutex);
+    Context& context = contexts[device];
+    if (context == nullptr)
+        driver_check(driver().retain(&context, device), "cuDevicePrimaryCtxRetain");
+    driver_check(driver().push(context), "cuCtxPushCurrent");
+}
+
+void pop_context() noexcept {
+    Context context;
+    driver().pop(&context);
+}
+
+}  // namespace dbnet
