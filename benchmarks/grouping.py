@@ -16,6 +16,7 @@ import ctypes
 import math
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def time_page(grouping: Grouping, page: Page, num_lines: int, repeats: int) -> d
     }
     if set(found.values()) != {num_lines}:
         raise SystemExit(f"{num_lines} lines were drawn, found were {found}")
-    functions = {
+    functions: dict[str, Callable[[], object]] = {
         "db": lambda: find_boxes(page.prob_map),
         "scales": lambda: grouping.expand_scales(page.kernels, labels),
         "embeddings": lambda: grouping.group_embeddings(page, labels),
