@@ -144,10 +144,18 @@ def test_a_map_of_logits(data: str, tmp_path: Path) -> None:
     assert read_model(exported)[1].output == "logit"
 
 
-def test_half_precision_is_refused(data: str, foreign: Path, tmp_path: Path) -> None:
+def test_half_precision(data: str, foreign: Path, tmp_path: Path) -> None:
     last = train(run_from(foreign, data, tmp_path / "run", steps=1))
-    with pytest.raises(ValueError, match="keeps its float type; got precision fp16"):
-        export_checkpoint(last, precision="fp16")
+    whole = export_checkpoint(last)
+    half = export_checkpoint(last, tmp_path / "half.onnx", precision="fp16")
+    large = {t.data_type for t in onnx.load(half).graph.initializer if np.prod(t.dims) >= 64}
+    assert large == {TensorProto.FLOAT16}
+    images = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
+    np.testing.assert_allclose(
+        run_onnx(onnx.load(half), images), run_onnx(onnx.load(whole), images), atol=5e-3
+    )
+    again, _ = load_model(train(run_from(half, data, tmp_path / "again", steps=1)))
+    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
     network = lower(read_network(last, half=True), half=True)  # for an engine
     assert network.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ from .onnx_weights import folded_pairs
 INPUT, OUTPUT = "images", "logits"
 OPSET = 17
 DEFORM_CONV_OPSET = 19
+
+MIN_HALVED = 64
+"""Numbers of a tensor from which its fp16 form is smaller, with the Cast that it needs."""
 
 DeformableExport = Literal["gridsample", "plugin"]
 """Form of deformable convolutions: samplings and convolutions, which every runtime has
@@ -69,26 +73,35 @@ def export_checkpoint(
         raise ValueError(f"expected an .onnx file to write, got {target}")
     model, card = load_model(checkpoint)
     if isinstance(model, OnnxDBNet):
-        if precision != "fp32":
-            raise ValueError(
-                f"{checkpoint} was trained from another project's ONNX file, which keeps its float "
-                f"type; got precision {precision}. Engines in fp16 are made by `dbnet-build`"
-            )
-        write_graph(model, card, target)
+        write_graph(model, card, target, precision=precision)
     else:
         export_onnx(model, card, target, precision=precision, dcn=dcn)
     return target
 
 
-def write_graph(model: OnnxDBNet, card: ModelCard, path: Path) -> None:
+def write_graph(
+    model: OnnxDBNet,
+    card: ModelCard,
+    path: Path,
+    *,
+    precision: Literal["fp32", "fp16"] = "fp32",
+) -> None:
     """Write a network of another project as the ONNX graph that it was, with its present weights.
 
     Nodes and names stay; the card goes into the file's metadata.
+
+    Args:
+        model: Network; it is not changed.
+        card: Card to store.
+        path: File to write.
+        precision: "fp16" halves the size of the weights; the graph computes as it did.
 
     Raises:
         BuildError: ONNX Runtime does not give what PyTorch gives.
     """
     graph = model.to_onnx()
+    if precision == "fp16":
+        _halve_weights(graph.graph)
     flush_denormals(graph)
     complete = dataclasses.replace(
         card, output="probability" if model.ends_in_sigmoid else "logit", sha256=""
@@ -103,6 +116,32 @@ def write_graph(model: OnnxDBNet, card: ModelCard, path: Path) -> None:
 
     _check(data, run, "fp16" if is_half else "fp32", model.output_name)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def _halve_weights(graph: onnx.GraphProto) -> None:
+    """Store the larger fp32 tensors in fp16, each with a Cast to fp32 behind it."""
+    nodes, casts = [], []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            graph.initializer.add(name=node.output[0]).MergeFrom(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+        else:
+            nodes.append(node)
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= MIN_HALVED:
+            name, half = tensor.name, f"{tensor.name}_half"
+            value = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, half))
+            casts.append(onnx.helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT))
+    whole = onnx.helper.make_graph(
+        [*casts, *nodes],
+        graph.name,
+        [each for each in graph.input if each.name not in {c.output[0] for c in casts}],
+        graph.output,
+        graph.initializer,
+        value_info=graph.value_info,
+    )
+    graph.CopyFrom(whole)
 
 
 def export_onnx(
