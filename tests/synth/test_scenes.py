@@ -10,6 +10,7 @@ import pytest
 from dbnet_trt.data.checks import clip_polygon
 from dbnet_trt.data.open import read_dataset
 from dbnet_trt.data.samples import Text
+from dbnet_trt.errors import ImageError
 from dbnet_trt.synth.scenes import SynthConfig, load_materials, make_scene, write_scenes
 from dbnet_trt.training.augment import AugmentConfig, augment, cut_prob_map
 from training.scenes import FONTS
@@ -92,6 +93,18 @@ def test_without_fonts(tmp_path: Path) -> None:
 def test_without_backgrounds(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no image in"):
         load_materials(dataclasses.replace(CONFIG, backgrounds=tmp_path))
+
+
+def test_a_damaged_background_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    photo = rng.integers(0, 255, (90, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), photo)
+    (tmp_path / "notes.txt").write_text("where the photos are from")
+    config = dataclasses.replace(CONFIG, backgrounds=tmp_path)
+    assert [each.shape for each in load_materials(config).photos] == [(90, 120, 3)]
+    half = cv2.imencode(".png", photo)[1][:9000]
+    (tmp_path / "b.png").write_bytes(half.tobytes())
+    with pytest.raises(ImageError, match=r"b\.png: .* cut off"):
+        load_materials(config)
 
 
 def marked_image() -> tuple[np.ndarray, list[Text]]:

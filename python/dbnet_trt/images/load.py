@@ -24,7 +24,8 @@ logger = logging.getLogger("dbnet_trt")
 Image: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = Image | str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 
-WRITTEN_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+JPEG_SUFFIXES = frozenset((".jpg", ".jpeg"))
+WRITTEN_SUFFIXES = JPEG_SUFFIXES | {".png", ".webp", ".bmp", ".tif", ".tiff"}
 READ_SUFFIXES = WRITTEN_SUFFIXES | {".jpe", ".jfif", ".ppm", ".pgm", ".jp2", ".gif", ".avif"}
 """Suffixes of image files that OpenCV reads."""
 
@@ -143,8 +144,13 @@ def _may_be_transparent(image: Any) -> bool:
     return "A" in image.mode or "a" in image.mode or "transparency" in image.info
 
 
-def write_image(path: str | os.PathLike[str], image: Image) -> None:
+def write_image(path: str | os.PathLike[str], image: Image, *, jpeg_quality: int = 95) -> None:
     """Write an image atomically, in the format of the file's suffix.
+
+    Args:
+        path: File to write.
+        image: (H, W, 3) uint8 BGR.
+        jpeg_quality: Quality of a JPEG, 1 to 100.
 
     Raises:
         ImageError: The format is not known or the file cannot be written.
@@ -152,8 +158,10 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     import cv2
 
     path = Path(path)
+    is_jpeg = path.suffix.lower() in JPEG_SUFFIXES
     try:
-        done, data = cv2.imencode(path.suffix, image)
+        options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if is_jpeg else []
+        done, data = cv2.imencode(path.suffix, image, options)
     except cv2.error:
         done = False
     if not done and path.suffix.lower() in WRITTEN_SUFFIXES:

@@ -19,6 +19,7 @@ from ..data.checks import clip_polygon
 from ..data.readers.annotated import write_jsonl
 from ..data.samples import Polygon, Sample, Text
 from ..images.degrade import compress, motion_blur
+from ..images.load import IMAGE_SUFFIXES, load_image, write_image
 from . import surfaces
 from .text_rendering import (
     COMMON_WORDS,
@@ -33,6 +34,9 @@ from .text_rendering import (
 logger = logging.getLogger("dbnet_trt")
 
 Image = NDArray[np.uint8]
+
+JPEG_QUALITY = 92
+"""Quality of the pictures as files; before that each is compressed at a random quality."""
 
 PLACEMENT_TRIES = 6
 """Number of places tried for a block of text before it is left out."""
@@ -105,6 +109,7 @@ def load_materials(config: SynthConfig) -> Materials:
 
     Raises:
         ValueError: There is no font, or the folder of photographs has no image.
+        ImageError: A photograph is damaged.
         OSError: The text file or a folder cannot be read.
     """
     typefaces = find_typefaces(config.fonts)
@@ -115,8 +120,7 @@ def load_materials(config: SynthConfig) -> Materials:
     photos: list[Image] = []
     if config.backgrounds is not None:
         files = sorted(config.backgrounds.iterdir())
-        images = [cv2.imread(str(file)) for file in files]
-        photos = [np.asarray(image, np.uint8) for image in images if image is not None]
+        photos = [load_image(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if not photos:
             raise ValueError(f"there is no image in {config.backgrounds}")
     chinese = [typeface for typeface in typefaces if typeface.chinese]
@@ -301,6 +305,7 @@ def write_scenes(
     Raises:
         ValueError: The count is below 1, the folder holds a data set, or a font or photograph is
             missing.
+        ImageError: A photograph is damaged, or a picture cannot be written.
         OSError: A file cannot be written.
     """
     if count < 1:
@@ -330,5 +335,5 @@ class _SceneWriter:
             self._materials = load_materials(self._config)
         image, texts = make_scene(self._materials, self._config, index)
         path = self._folder / "images" / f"{index:06d}.jpg"
-        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        write_image(path, image, jpeg_quality=JPEG_QUALITY)
         return Sample(path, texts)
