@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,28 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_whole(descriptor: int, data: bytes) -> None:
+    """Append to a file completely or not at all; to a pipe, write.
+
+    Args:
+        descriptor: File open for reading and writing, or a pipe.
+        data: What to append.
+
+    Raises:
+        OSError: It cannot be written: the disk is full, for example.
+    """
+    is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    start = os.lseek(descriptor, 0, os.SEEK_END) if is_regular else 0
+    left = memoryview(data)
+    try:
+        while left:  # a disk that fills up accepts a part
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        if is_regular:
+            os.ftruncate(descriptor, start)
+        raise
 
 
 def is_file(path: Path) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import onnx
 import pytest
@@ -34,6 +35,15 @@ def test_timing_cache_is_read_and_written(
             pass
     assert calls == [b"", b"measured", b""]
     assert path.read_bytes() == b"measured"
+
+
+def test_a_full_cache_does_not_cost_the_engine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compile_module, "write_atomically", Mock(side_effect=OSError(28, "full")))
+    with compile_module._timing_cache(object(), MagicMock(), folder / "a.timing"):
+        pass
+    assert "timings of kernels are not kept" in caplog.text
 
 
 def fix_sides(path: Path, *sides: int) -> Path:

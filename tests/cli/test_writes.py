@@ -7,15 +7,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 from dbnet_trt.cli.app import main
+from fakes.disk import FaultyDisk, assert_whole, contents, put
 from fakes.tiny_model import make_model, scene
+from photos import write_lines
+from training.runs import assert_same_weights
+from training.scenes import draw_scenes, tiny_run
 
 
 @pytest.fixture
@@ -33,54 +36,86 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-class FullDisk:
-    """Lets the n-th write fail, after half of its bytes where it has any."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.num_writes, self.fails_at = 0, 0
-        for owner, name in ((os, "write"), (os, "fsync"), (os, "replace"), (Path, "write_bytes")):
-            monkeypatch.setattr(owner, name, self._wrap(getattr(owner, name)))
-
-    def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def write(first: Any, *rest: Any) -> Any:
-            self.num_writes += 1
-            if self.num_writes != self.fails_at:
-                return original(first, *rest)
-            if rest and not isinstance(rest[0], (str, Path)):
-                original(first, memoryview(rest[0])[: len(rest[0]) // 2])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        return write
-
-
-def test_every_write_may_fail(
+def test_every_write_of_detect_may_fail(
     model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["detect", str(photos), "--model", model, "--backend", "onnxruntime"]
     lines, pictures = tmp_path / "found.jsonl", tmp_path / "out"
     outputs = ["--json", str(lines), "--overwrite", "--save", str(pictures)]
     assert main([*arguments, *outputs]) == 0
-    expected = lines.read_bytes()
-    before = {path: path.read_bytes() for path in pictures.rglob("*.png")}
+    expected, before = lines.read_bytes(), contents(pictures)
     assert len(before) == 3
 
-    disk = FullDisk(monkeypatch)
-    for disk.fails_at in itertools.count(1):
-        disk.num_writes = 0
-        code = main([*arguments, *outputs])
-        if disk.num_writes < disk.fails_at:
-            break
-        assert code in (1, 2)
+    disk = FaultyDisk(monkeypatch)
+    for number in itertools.count(1):
+        with disk.failing_at(number):
+            code = main([*arguments, *outputs])
         written = lines.read_bytes()
         assert written == b"" or written.endswith(b"\n")
         for line in written.splitlines():
-            record = json.loads(line)
-            assert ("picture" in record) or code == 1
-        # No picture is half, and none that was there is gone.
-        assert {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()} == before
+            assert "picture" in json.loads(line) or code == 1
+        assert contents(pictures) == before
+        if disk.num_writes < number:
+            break
+        assert code in (1, 2)
     assert code == 0
-    assert disk.fails_at > 3 * 4  # a line and a picture (bytes, sync, name) for each image
+    assert number > 3 * 4  # a line and a picture (bytes, sync, name) for each image
     assert lines.read_bytes() == expected
+
+
+FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+
+COMMANDS = {
+    "eval": "eval {model} --data icdar2015:{data} --backend onnxruntime "
+    "--json {out}/a.jsonl --report {out}/a.html --submission {out}/a.zip",
+    "score": "score {data} {data} --protocol icdar2015 --json {out}/a.jsonl --report {out}/a.html",
+    "data": "data check icdar2015:{data} --report {out}",
+    "synth": "synth {out} 3 --size 64 --fonts {font}",
+    "build": "build {model} --rtx --compute-capability 86 --precision fp32 "
+    "--shapes 32x32/64x64/96x96 --output {out}/a.engine --triton {out}/triton",
+}
+"""Commands that write, with the outputs below {out}."""
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_write_may_fail(
+    command: str,
+    code: int,
+    model: str,
+    photos: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is written is whole or as it was, and one line says what was not."""
+    if command == "build":
+        for fixture in ("rtx", "no_gpu"):
+            request.getfixturevalue(fixture)
+    for image in photos.rglob("*.png"):
+        write_lines(image.with_suffix(".txt"), "20,15,180,15,180,45,20,45,bar")
+    out = tmp_path / "results"
+    arguments = COMMANDS[command].format(out=out, model=model, data=photos, font=FONT).split()
+    assert main(arguments) == 0
+    new = contents(out)
+    old = {} if command == "synth" else dict.fromkeys(new, b"old")
+
+    disk = FaultyDisk(monkeypatch, code)
+    for number in itertools.count(1):
+        put(out, old)
+        capsys.readouterr()
+        with disk.failing_at(number):
+            answer = main(arguments)
+        if disk.num_writes < number:
+            break
+        assert answer == 2
+        assert_whole(out, old, new)
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert os.strerror(code) in line
+    assert (answer, contents(out)) == (0, new)
+    assert number > 2 * len(new)  # sync and name of each file, and bytes of most
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
@@ -172,3 +207,42 @@ def test_pages_left_out_are_said(
     cv2.imwritemulti(str(path), [scene(), scene(), np.zeros((50, 50, 3), np.uint8)])
     assert main(["detect", str(path), "--model", model]) == 0
     assert "3 pages or frames" in caplog.text
+
+
+@pytest.mark.slow
+def test_every_write_of_training_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is written is whole, and the run goes on from it as if nothing had happened."""
+    data = draw_scenes(tmp_path / "scenes", count=2)
+
+    def command(output: Path) -> list[str]:
+        run = tiny_run(data, output, steps=1, batch_size=1, validate_every=1, validation=(data,))
+        file = write_lines(output.with_suffix(".json"), json.dumps(run.to_json()))
+        return ["train", "--config", str(file)]
+
+    assert main(command(tmp_path / "whole")) == 0
+    whole = contents(tmp_path / "whole")
+    disk = FaultyDisk(monkeypatch)
+    for number in itertools.count(1):
+        output = tmp_path / str(number)
+        arguments = command(output)
+        capsys.readouterr()
+        with disk.failing_at(number):
+            code = main(arguments)
+        if disk.num_writes < number:
+            break
+        assert code == 2
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert os.strerror(errno.ENOSPC) in line
+        left = contents(output)
+        assert {name for name in left if "tensorboard" not in name} <= whole.keys()
+        lines = left.get("metrics.jsonl", b"").decode().split("\n")
+        assert [json.loads(each)["step"] for each in lines[:-1]] == [1, 1][: len(lines) - 1]
+        assert lines[-1] == ""
+        assert main(arguments) == 0
+        for name in ("last.safetensors", "best.safetensors"):
+            assert_same_weights(output / name, tmp_path / "whole" / name)
+    assert code == 0
+    assert number > 3 * 4  # bytes, sync and name of a configuration, a state and two checkpoints

@@ -206,6 +206,8 @@ def _timing_cache(library: Any, config: Any, path: Path | None) -> Iterator[None
     if not config.set_timing_cache(cache, False):  # it is of another GPU or version
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
-    write_atomically(
-        path, lambda file: file.write_bytes(bytes(config.get_timing_cache().serialize()))
-    )
+    timings = bytes(config.get_timing_cache().serialize())
+    try:
+        write_atomically(path, lambda temporary: temporary.write_bytes(timings))
+    except OSError as error:  # the engine is not lost for it
+        logger.warning("the timings of kernels are not kept in the cache: %s", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..detections import Detections
 from ..detector import Detector
 from ..engines.engine_card import EngineCard, card_path
 from ..errors import ImageError
+from ..files import write_atomically
 
 CONFIG = """\
 name: "{name}"
@@ -57,12 +59,11 @@ def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
     """
     model = folder / re.sub(r"[^\w.-]+", "_", card.model.name)
     version = model / "1"
-    version.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(engine, version / engine.name)
-    shutil.copyfile(card_path(engine), card_path(version / engine.name))
-    (version / "model.py").write_text(MODEL, "utf-8")
+    for file in (engine, card_path(engine)):
+        write_atomically(version / file.name, partial(shutil.copyfile, file))
     config = CONFIG.format(name=model.name, max_batch=card.shapes[2][0], file=engine.name)
-    (model / "config.pbtxt").write_text(config, "utf-8")
+    for path, text in ((version / "model.py", MODEL), (model / "config.pbtxt", config)):
+        write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
     return model
 
 

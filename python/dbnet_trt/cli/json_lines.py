@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
-from ..files import parse_json
+from ..files import append_whole, parse_json
 
 
 class JsonLines:
@@ -43,8 +43,7 @@ class JsonLines:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = getattr(error, "strerror", None) or error
             raise ImageError(f"{path} cannot be written: {reason}") from error
-        self._is_regular = stat.S_ISREG(status.st_mode)
-        if self._is_regular and status.st_size > 0:
+        if stat.S_ISREG(status.st_mode) and status.st_size > 0:
             self._take_over(overwrite, resume)
 
     def _take_over(self, overwrite: bool, resume: bool) -> None:
@@ -82,14 +81,9 @@ class JsonLines:
             sys.stdout.write(line)
             sys.stdout.flush()
             return
-        start = os.lseek(self._descriptor, 0, os.SEEK_END) if self._is_regular else 0
-        left = memoryview(line.encode())
         try:
-            while left:  # a disk that fills up accepts a part
-                left = left[os.write(self._descriptor, left) :]
+            append_whole(self._descriptor, line.encode())
         except OSError as error:
-            if self._is_regular:
-                os.ftruncate(self._descriptor, start)
             error.filename = str(self._path)
             raise
 

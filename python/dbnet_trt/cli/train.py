@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -87,10 +90,26 @@ def train(
     from ..training.train import train as run
 
     logging.getLogger("dbnet_trt").setLevel(logging.INFO)
-    with _TrainProgress(config) as progress:
+    with _TrainProgress(config) as progress, _quiet_threads():
         last = run(config, progress)
     best = last.with_name("best.safetensors")
     out.print(line((best if best.exists() else last, "bold")), soft_wrap=True)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of TensorBoard's thread on a full disk: the main thread raises it too."""
+    hook = threading.excepthook
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            hook(failed)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
 
 
 class _TrainProgress:

@@ -154,7 +154,10 @@ def write_results(path: Path, evaluation: Evaluation) -> None:
             confidences = image.confidences or (None,) * len(image.detections)
             pairs = zip(image.detections, confidences, strict=True)
             lines = [format_result(polygon, sure, form) + "\n" for polygon, sure in pairs]
-            archive.writestr(f"{prefix}{Path(image.name).stem}.txt", "".join(lines))
+            # Without the time of day: the same detections are the same archive.
+            entry = zipfile.ZipInfo(f"{prefix}{Path(image.name).stem}.txt")
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, "".join(lines), zipfile.ZIP_DEFLATED)
 
 
 def _check_format(form: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ..data.samples import Sample, load_sample_image
 from ..detector import Detector
 from ..evaluation.evaluate import stretched
+from ..files import append_whole, write_atomically
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -40,7 +42,8 @@ class Metrics:
         """
         path = folder / "metrics.jsonl"
         _drop_after(path, step)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._board = _open_board(folder, step)
         self._watch = watch
 
@@ -48,14 +51,21 @@ class Metrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._descriptor)
         if self._board is not None:
             self._board.close()
 
     def append(self, record: Record) -> None:
-        """Write one record to every destination."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """Write one record to every destination.
+
+        Raises:
+            OSError: It cannot be written; metrics.jsonl ends with a whole line.
+        """
+        try:
+            append_whole(self._descriptor, f"{json.dumps(record)}\n".encode())
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         if self._board is not None:
             for name, value in _flatten(record):
                 if name != "step":
@@ -119,7 +129,8 @@ def _drop_after(path: Path, step: int) -> None:
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        text = "".join(line + "\n" for line in kept)
+        write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def _step_of(line: str) -> int:
