@@ -218,6 +218,11 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 TAKEN: dict[str, Callable[[], bytes]] = {
     "png_texts": lambda: text_bomb(200),
     "png_flat": lambda: flat_png(6000, 8, 2, 3),
+    "png_flat_16_bit": lambda: flat_png(6000, 16, 0, 1),
+    "pgm_16_bit": lambda: encode(".pgm", photo(channels=1)[:, :, 0].astype(np.uint16) * 257),
+    "pfm_gray": lambda: encode(".pfm", photo(channels=1)[:, :, 0].astype(np.float32)),
+    "tiff_gray_alpha": lambda: encode_by_pillow("TIFF", np.full((48, 64, 2), 9, np.uint8)),
+    "jp2_gray_alpha": lambda: encode_by_pillow("JPEG2000", np.full((48, 64, 2), 9, np.uint8)),
     "jpeg": lambda: encode(".jpg"),
     "png": lambda: encode(".png"),
     "png_16_bit": lambda: encode(".png", photo().astype(np.uint16) * 257),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from .alpha import flatten, mark_transparent_gray
+from .depth import to_8_bits
 from .formats import jpeg, png
 from .formats.dispatch import check_whole, is_known, read_header
 from .formats.header import ImageHeader
@@ -21,8 +23,8 @@ logger = logging.getLogger("dbnet_trt")
 
 MAX_PIXELS = 178_956_970
 """Width x height of the largest image that is decoded: Pillow's limit, 512 MiB of BGR. Formats
-whose decoders take more memory per pixel have a half (WebP, progressive JPEG) or a quarter of it
-(GIF, JPEG 2000, AVIF, HDR)."""
+whose decoders take more memory per pixel have a half of it (WebP, progressive JPEG, PFM), a third
+(16 bits per channel) or a quarter (GIF, JPEG 2000, AVIF, HDR; 16 bits with alpha)."""
 
 JPEG_FILL = 128
 """Gray that the decoder puts where a JPEG's data end early."""
@@ -78,12 +80,20 @@ def decode(
         )
     if header.kind == "PNG":
         data = png.without_texts(data)
+    elif header.kind == "PNM":
+        data += b"\n"  # OpenCV does not read the last number of one in text without
     if header.has_alpha:
         try:
             return _decode_with_alpha(data, name, header, upright)
         except MemoryError:
             raise ImageError(f"{name}: there is not enough memory for its pixels") from None
-    image = np.asarray(_decode(data, name, _flags(upright)), np.uint8)
+    if header.has_gray_alpha:
+        return _decode_gray_alpha(data, name, header, upright)
+    pixels = _decode(data, name, _flags(upright, header))
+    try:
+        image = to_8_bits(pixels, name, header.max_value)
+    except MemoryError:
+        raise ImageError(f"{name}: there is not enough memory for its pixels") from None
     if header.kind == "JPEG":
         share = _filled_share(image, header.orientation if upright else 1)
         if share > MIN_FILLED_SHARE and not jpeg.ends_in_pattern(data):
@@ -262,13 +272,38 @@ def _decode_with_alpha(data: bytes, name: str, header: ImageHeader, upright: boo
             is_turned = header.kind == "TIFF"  # by the decoder
             return _turn(flat, header.orientation) if upright and not is_turned else flat
     del image
-    return _decode(data, name, _flags(upright))
+    return to_8_bits(_decode(data, name, _flags(upright, header)), name, header.max_value)
 
 
-def _flags(upright: bool) -> int:
+def _decode_gray_alpha(
+    data: bytes, name: str, header: ImageHeader, upright: bool
+) -> NDArray[np.uint8]:
+    """Decode gray with alpha in a format of which OpenCV drops the alpha, by Pillow."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise ImageError(
+            f"{name}: a {header.kind} of gray with alpha, which OpenCV does not read; "
+            "`pip install pillow`, or save it as PNG"
+        ) from None
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            pixels = np.asarray(opened.convert("LA"))
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
+        raise ImageError(
+            f"{name}: a {header.kind} of gray with alpha, which cannot be decoded ({error}); save "
+            "it as PNG"
+        ) from error
+    flat = np.ascontiguousarray(flatten(pixels[:, :, [0, 0, 0, 1]]))
+    # As OpenCV does, a TIFF is turned in either case.
+    return _turn(flat, header.orientation) if upright or header.kind == "TIFF" else flat
+
+
+def _flags(upright: bool, header: ImageHeader) -> int:
     import cv2
 
-    return cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return flags | cv2.IMREAD_ANYDEPTH if header.bits > 8 else flags
 
 
 def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

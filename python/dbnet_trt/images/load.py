@@ -17,6 +17,7 @@ from ..errors import ImageError
 from ..files import write_atomically
 from .alpha import flatten
 from .decode import MAX_PIXELS, check_num_pixels, decode, read_file, read_file_header
+from .depth import to_8_bits
 from .nv12 import Nv12Frame, read_nv12
 
 logger = logging.getLogger("dbnet_trt")
@@ -39,7 +40,8 @@ def load_image(source: ImageSource, *, upright: bool = True, max_pixels: int = M
     """Load an image as (H, W, 3) uint8 BGR.
 
     Transparent pixels are laid on a gray that contrasts with the visible ones, where alpha varies;
-    otherwise alpha is dropped. Files of 16 bits are brought to 8.
+    otherwise alpha is dropped. Files of 16 bits are brought to 8; a warning names those that use 9
+    to 12 bits only, which are brightened.
 
     Args:
         source: An array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; the path of a
@@ -127,7 +129,7 @@ def _from_pil(image: Any, upright: bool, max_pixels: int) -> Image:
             logger.warning("only the first of the PIL image's %d frames is read", image.n_frames)
         turned = ImageOps.exif_transpose(image) if upright else image
         if turned.mode.startswith("I;16"):  # convert would clip it
-            return _from_array((np.asarray(turned) >> 8).astype(np.uint8))
+            return to_8_bits(np.asarray(turned), "the PIL image")
         if turned.mode in ("I", "F"):  # of any range: convert would clip it as well
             return _from_array(np.asarray(turned))
         mode = "RGBA" if _may_be_transparent(turned) else "RGB"

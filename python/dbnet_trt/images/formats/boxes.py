@@ -54,8 +54,8 @@ def read_jpeg2000_header(data: bytes) -> ImageHeader:
     found = re.search(re.escape(J2K_SIGNATURE), data)
     if found is None:
         raise ImageError("the file is cut off before its end, or not a JPEG 2000 image")
-    right, bottom, left, top, tile_width, tile_height, x, y, channels = unpack(
-        ">IIIIIIIIH", data, found.end() + 4
+    right, bottom, left, top, tile_width, tile_height, x, y, channels, depth = unpack(
+        ">IIIIIIIIHB", data, found.end() + 4
     )
     width, height = right - left, bottom - top
     if width <= 0 or height <= 0 or not tile_width or not tile_height:
@@ -66,4 +66,12 @@ def read_jpeg2000_header(data: bytes) -> ImageHeader:
             f"the JPEG 2000 image has {channels} channels and {num_tiles} tiles; at most 4 "
             f"channels and {MAX_TILES} tiles are read"
         )
-    return ImageHeader("JPEG 2000", width, height, channels == 4, weight=4)
+    return ImageHeader(
+        "JPEG 2000",
+        width,
+        height,
+        channels == 4,
+        bits=16 if depth & 0x7F >= 8 else 8,  # one less than the number of bits
+        has_gray_alpha=channels == 2,
+        weight=4,
+    )

@@ -38,6 +38,15 @@ class ImageHeader:
     transparent_gray: int | None = None
     """Gray value of a PNG that means transparent, in the 8 or 16 bits of the decoded image."""
 
+    bits: int = 8
+    """Bits per channel of the decoded image: 8, 16 or, for floats, 32."""
+
+    max_value: int | None = None
+    """Value of white, where the file declares one that is not the largest."""
+
+    has_gray_alpha: bool = False
+    """Whether the pixels are gray with alpha, of which OpenCV drops the alpha."""
+
     weight: int = 1
     """Memory that decoding takes per pixel, relative to a plain JPEG or PNG."""
 

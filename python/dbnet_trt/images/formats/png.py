@@ -54,7 +54,8 @@ def read_header(data: bytes) -> ImageHeader:
         num_frames,
         orientation,
         gray,
-        weight=2 if depth == 16 and has_alpha else 1,
+        bits=max(8, depth),
+        weight=3 + has_alpha if depth == 16 else 1,
     )
 
 

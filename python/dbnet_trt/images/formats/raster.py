@@ -15,8 +15,9 @@ MAX_TEXT_HEADER_BYTES = 64 << 10
 """Bytes of PNM, PAM and HDR files that are searched for the size."""
 
 _SPACE = rb"(?:\s|#[^\n]*\n)+"
-_PNM = re.compile(rb"P([1-6Ff])" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})\s")
-_PAM_FIELD = re.compile(rb"^(WIDTH|HEIGHT|DEPTH)\s+(\d{1,9})", re.MULTILINE)
+_SIDES = _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})"
+_PNM = re.compile(rb"P([1-6Ff])" + _SIDES + rb"(?:" + _SPACE + rb"(\d{1,5}))?\s")
+_PAM_FIELD = re.compile(rb"^(WIDTH|HEIGHT|DEPTH|MAXVAL)\s+(\d{1,9})", re.MULTILINE)
 _HDR = re.compile(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 
 
@@ -51,10 +52,10 @@ def read_pnm_header(data: bytes) -> ImageHeader:
         if not {b"WIDTH", b"HEIGHT", b"DEPTH"} <= set(fields):
             raise ImageError("the PAM says no size")
         width, height = fields[b"WIDTH"], fields[b"HEIGHT"]
-        if fields[b"DEPTH"] > 4:
-            raise ImageError(f"the PAM has {fields[b'DEPTH']} channels; 1 to 4 are read")
+        if fields[b"DEPTH"] not in (1, 3, 4):
+            raise ImageError(f"the PAM has {fields[b'DEPTH']} channels; 1, 3 and 4 are read")
         check_length(data, (width * height * fields[b"DEPTH"] + 7) // 8)
-        return ImageHeader("PAM", width, height, fields[b"DEPTH"] in (2, 4))
+        return _with_white("PAM", width, height, fields.get(b"MAXVAL", 255))
     found = _PNM.match(text)
     if found is None:
         raise ImageError("the PNM has no size; copy or download it again")
@@ -64,7 +65,28 @@ def read_pnm_header(data: bytes) -> ImageHeader:
     needed |= {b"4": -(-width // 8) * height, b"5": num_pixels, b"6": 3 * num_pixels}
     needed |= {b"F": 12 * num_pixels, b"f": 4 * num_pixels}
     check_length(data, needed[kind])
-    return ImageHeader("PFM" if kind in b"Ff" else "PNM", width, height)
+    if kind in b"Ff":
+        return ImageHeader("PFM", width, height, bits=32, weight=2)
+    white = int(found[4]) if found[4] is not None and kind not in b"14" else 0xFF
+    if kind in b"23" and 0 < white < 0xFF:  # OpenCV scales these itself
+        white = 0xFF
+    return _with_white("PNM", width, height, white)
+
+
+def _with_white(kind: str, width: int, height: int, white: int) -> ImageHeader:
+    """Describe an image that states its value of white."""
+    if not 0 < white <= 0xFFFF:
+        raise ImageError(f"the {kind} states {white} as white; 1 to 65535 are read")
+    is_deep = white > 0xFF
+    return ImageHeader(
+        kind,
+        width,
+        height,
+        has_alpha=kind == "PAM",
+        bits=16 if is_deep else 8,
+        max_value=None if white in (0xFF, 0xFFFF) else white,
+        weight=3 if is_deep else 1,
+    )
 
 
 def read_hdr_header(data: bytes) -> ImageHeader:

@@ -17,8 +17,10 @@ MAX_SAMPLES = 16
 """Maximum number of channels per pixel; OpenCV reads up to 4."""
 
 _WIDTH, _HEIGHT, _BITS, _SAMPLES = 256, 257, 258, 277
-_TILE_WIDTH, _TILE_HEIGHT, _EXTRA = 322, 323, 338
-_WANTED = (_WIDTH, _HEIGHT, _BITS, EXIF_ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA)
+_PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _SAMPLE_FORMAT = 262, 322, 323, 338, 339
+_COLOUR = (_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT)
+_WANTED = {*_COLOUR, _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, EXIF_ORIENTATION}
+_UNSIGNED, _UNDEFINED = 1, 4
 _TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
 
 
@@ -77,15 +79,25 @@ def read_header(data: bytes) -> ImageHeader:
     samples = first.get(_SAMPLES, 1)
     if samples > MAX_SAMPLES:
         raise ImageError(f"the TIFF has {samples} channels per pixel; 1 to 4 are read")
+    bits = first.get(_BITS, 1)
+    if bits > 16 or first.get(_SAMPLE_FORMAT, _UNSIGNED) not in (_UNSIGNED, _UNDEFINED):
+        raise ImageError(
+            f"the TIFF has signed or real numbers or more than 16 bits (it says {bits}); "
+            "convert it to 8 or 16 bits, unsigned"
+        )
+    # What OpenCV writes has no word about its fourth channel, which is alpha.
+    is_alpha = first.get(_EXTRA, 2) in (1, 2) and first.get(_PHOTOMETRIC, 2) in (0, 1, 2, 3)
     largest = max(pages, key=lambda page: _side(page, _WIDTH) * _side(page, _HEIGHT))
     return ImageHeader(
         "TIFF",
         _side(largest, _WIDTH),
         _side(largest, _HEIGHT),
-        samples == 4 and first.get(_EXTRA, 0) in (1, 2),
+        samples == 4 and is_alpha,
         len(pages),
         first.get(EXIF_ORIENTATION, 1),
-        weight=max(1, samples * first.get(_BITS, 1) // 32),
+        bits=max(8, bits),
+        has_gray_alpha=samples == 2 and is_alpha,
+        weight=max(3, samples) if bits > 8 else 1,
     )
 
 
