@@ -2,13 +2,15 @@
 """Selection of training and validation samples, and errors while loading them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from dbnet_trt import ImageError
 from dbnet_trt.errors import TrainingError
 from dbnet_trt.training.augment import AugmentConfig
+from dbnet_trt.training.distributed import ALONE, Ranks, share_out
 from dbnet_trt.training.loader import (
     Crop,
     CropStream,
@@ -21,6 +23,7 @@ from dbnet_trt.training.loader import (
 )
 from dbnet_trt.training.targets import TargetConfig
 from photos import write_lines, write_photo
+from torch import distributed
 
 BOX = [[10, 20], [60, 20], [60, 40], [10, 40]]
 
@@ -83,3 +86,26 @@ def test_killed_worker() -> None:
 
     with pytest.raises(TrainingError, match=r"Bus error\. Raise it\.\).*--shm-size"):
         list(with_plain_errors(crops()))
+
+
+@pytest.mark.parametrize("num_items", [0, 1, 2, 7])
+def test_each_item_is_worked_on_by_one_process(
+    num_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = list(range(num_items))
+    parts = [[10 * item for item in items[rank::3]] for rank in range(3)]
+    done: list[int] = []
+
+    def work(share: Sequence[int]) -> Iterator[int]:
+        done.extend(share)
+        return (10 * item for item in share)
+
+    def gather(target: list[list[int]], own: list[int]) -> None:
+        assert own == parts[1]
+        target[:] = parts
+
+    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    ranks = Ranks(1, 3, torch.device("cpu"))
+    assert share_out(items, work, ranks) == [10 * item for item in items]
+    assert done == items[1::3]
+    assert share_out(items, work, ALONE) == [10 * item for item in items]

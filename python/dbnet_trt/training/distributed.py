@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -21,6 +22,9 @@ from ..errors import EngineError
 from ..network.dbnet import DBOutput
 from ..settings import check_device, device_ordinal
 from .losses import LabelMaps
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 VALIDATION_TIMEOUT = datetime.timedelta(hours=2)
 """Longest time that the other processes wait while the first one validates."""
@@ -90,6 +94,27 @@ def wait_for_all(ranks: Ranks) -> None:
     """Wait until every process has called this function."""
     if ranks.count > 1:
         distributed.barrier()
+
+
+def share_out(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]], ranks: Ranks
+) -> list[Result]:
+    """Do work on many items, each of them in one process only.
+
+    Args:
+        items: The items, the same in every process.
+        work: Function that gives one result per item, in their order.
+        ranks: This process among the others.
+
+    Returns:
+        The results of all items, in their order, in every process.
+    """
+    own = list(work(items[ranks.rank :: ranks.count]))
+    if ranks.count == 1:
+        return own
+    parts: list[list[Result]] = [[] for _ in range(ranks.count)]
+    distributed.all_gather_object(parts, own)
+    return [parts[index % ranks.count][index // ranks.count] for index in range(len(items))]
 
 
 def gather_batch(output: DBOutput, labels: LabelMaps, ranks: Ranks) -> tuple[DBOutput, LabelMaps]:

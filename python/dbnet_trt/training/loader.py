@@ -22,6 +22,7 @@ from ..data.packed import PackedSamples
 from ..data.samples import Sample, load_prob_map, load_sample_image
 from ..errors import ImageError, TrainingError
 from .augment import AugmentConfig, augment, cut_prob_map
+from .distributed import ALONE, Ranks, share_out
 from .losses import LabelMaps
 from .targets import TargetConfig, make_targets
 
@@ -44,8 +45,15 @@ class Source:
     """Share of the crops that come from this data set, relative to the others."""
 
 
-def read_sources(names: tuple[str, ...], *, skip_damaged: bool = False) -> list[Source]:
+def read_sources(
+    names: tuple[str, ...], *, skip_damaged: bool = False, ranks: Ranks = ALONE
+) -> list[Source]:
     """Read the data sets to train on, each named "FORMAT:PATH" or "FORMAT:PATH*WEIGHT".
+
+    Args:
+        names: The data sets.
+        skip_damaged: Whether to leave damaged images out.
+        ranks: This process among those that share the decoding.
 
     Raises:
         ValueError: A data set cannot be read, or its weight is not a number above 0.
@@ -60,29 +68,33 @@ def read_sources(names: tuple[str, ...], *, skip_damaged: bool = False) -> list[
             share = 0.0
         if not 0 < share < math.inf:
             raise ValueError(f"expected a weight above 0 after the *, as in {path}*2, got {name!r}")
-        sources.append(Source(PackedSamples(read_samples(path, skip_damaged=skip_damaged)), share))
+        samples = read_samples(path, skip_damaged=skip_damaged, ranks=ranks)
+        sources.append(Source(PackedSamples(samples), share))
     return sources
 
 
-def read_samples(name: str, *, skip_damaged: bool = False) -> list[Sample]:
+def read_samples(name: str, *, skip_damaged: bool = False, ranks: Ranks = ALONE) -> list[Sample]:
     """Read the samples of a data set, and decode their images once to find damaged ones.
 
-    Damaged images are listed; how many samples there are is logged.
+    Damaged images are listed, and how many samples there are, by the first process. Each image is
+    decoded by one process.
 
     Args:
         name: The data set, as "FORMAT:PATH#PART".
         skip_damaged: Whether to leave damaged images out.
+        ranks: This process among those that share the decoding.
 
     Raises:
         ValueError: It cannot be read, or holds no sample.
         ImageError: Images are damaged, and not to be skipped.
     """
     found = read_dataset(name)
-    results = list(check_images(found.samples))
+    results = share_out(found.samples, check_images, ranks)
+    level = logging.WARNING if ranks.is_first else logging.DEBUG
     damaged = [problem for problem in found.problems if problem.kind == "image unreadable"]
     for problem in results:
         if problem is not None:
-            logger.warning("%s", problem)
+            logger.log(level, "%s", problem)
             damaged.append(problem)
     if damaged and not skip_damaged:
         raise ImageError(
@@ -93,7 +105,7 @@ def read_samples(name: str, *, skip_damaged: bool = False) -> list[Sample]:
         sample for sample, problem in zip(found.samples, results, strict=True) if problem is None
     ]
     if damaged:
-        logger.warning("%s: %d damaged images are left out", name, len(damaged))
+        logger.log(level, "%s: %d damaged images are left out", name, len(damaged))
     if not samples:
         raise ValueError(f"{name} holds no sample with an image that is whole")
     logger.info(

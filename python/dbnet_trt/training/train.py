@@ -91,14 +91,16 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         torch.set_num_threads(config.num_threads)
     config.output.mkdir(parents=True, exist_ok=True)
     skip = config.skip_damaged
-    sources = read_sources(config.data, skip_damaged=skip)
-    validation = [
-        sample for name in config.validation for sample in read_samples(name, skip_damaged=skip)
-    ]
-    check_texts(sources, validation)
-    config = _with_steps(config, sum(len(source.samples) for source in sources))
-    stream = CropStream(sources, config.augmentation, config.targets, config.seed)
     with join_ranks(config.device) as ranks:
+        sources = read_sources(config.data, skip_damaged=skip, ranks=ranks)
+        validation = [
+            sample
+            for name in config.validation
+            for sample in read_samples(name, skip_damaged=skip, ranks=ranks)
+        ]
+        check_texts(sources, validation)
+        config = _with_steps(config, sum(len(source.samples) for source in sources))
+        stream = CropStream(sources, config.augmentation, config.targets, config.seed)
         run = _open_run(config, ranks, validation, stream)
         if run.state.step < config.steps:
             _train_on(run, stream, watch)
