@@ -107,7 +107,20 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES, expected: str = "JSON")
         ValueError: It is missing, larger than the limit, nested too deeply, or not JSON; the
             message has its path and what was expected.
     """
-    data = read_limited(path, max_bytes=max_bytes)
+    return decode_json(read_limited(path, max_bytes=max_bytes), path, expected=expected)
+
+
+def decode_json(data: bytes, path: Path, *, expected: str = "JSON") -> Any:
+    """Parse the contents of a JSON file, as `read_json` does.
+
+    Args:
+        data: The contents.
+        path: The file, for the error message.
+        expected: What its contents should be, for the error message.
+
+    Raises:
+        ValueError: They are nested too deeply, or not JSON.
+    """
     try:
         return parse_json(data.decode("utf-8-sig"))
     except ValueError as error:  # UnicodeDecodeError is one

@@ -227,6 +227,24 @@ def test_split_by_position_and_unknown_options(tmp_path: Path) -> None:
     assert read_dataset(f"icdar2015:{odd}").samples
 
 
+@pytest.mark.parametrize("form", ["jsonl", "coco", "cvat", "paddleocr"])
+def test_the_limit_on_annotations_is_an_option(form: str, tmp_path: Path) -> None:
+    suffix = {"jsonl": ".jsonl", "cvat": ".xml", "paddleocr": ".txt"}.get(form, ".json")
+    file = tmp_path / f"Label{suffix}"
+    file.write_bytes(b" " * (3 << 20))
+    messages = {}
+    for size in (2, 3):
+        try:
+            found = read_as_is(f"{form}:{file}?max-mb={size}")
+            messages[size] = str(found.problems)
+        except ValueError as error:
+            messages[size] = str(error)
+    assert "at most 2097152 bytes; it is larger; raise the limit by ?max-mb=" in messages[2]
+    assert "max-mb" not in messages[3]
+    with pytest.raises(ValueError, match=r"\?max-mb=SIZE after the path, got \?max-mb=0"):
+        read_as_is(f"{form}:{file}?max-mb=0")
+
+
 def test_a_very_small_set_holds_one_image_out(tmp_path: Path) -> None:
     for count in range(2, 8):
         folder = write_icdar(tmp_path / str(count), count)

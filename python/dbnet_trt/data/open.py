@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from ..images.load import image_size
 from .dataset import DataSet
 from .guess import guess_format
 from .readers import READERS
+from .readers.files import annotation_limit
 from .samples import Sample
 
 logger = logging.getLogger("dbnet_trt")
@@ -28,6 +30,12 @@ ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
 """(height, width) of ICDAR 2015's images, and of a copy with another aspect ratio."""
 
 OPTIONS = ("stretch", "by-series", "by-position")
+
+MAX_MB = "max-mb="
+"""Option with the limit on an annotation file, in MiB."""
+
+_LIMIT = re.compile(MAX_MB + r"[1-9]\d{0,5}", re.ASCII)
+
 """Options that may follow the path after "?", joined by "&"; see `read_dataset`."""
 
 _COPY = re.compile(
@@ -65,8 +73,9 @@ def read_dataset(name: str) -> DataSet:
     "#train" is the rest. Copies of one image that are named as such (a (2), a_aug3) stay on one
     side, and with "PATH?by-series#val" those numbered in a row, ten by ten, as photos of one scene
     often are. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
-    "PATH?by-position#val" takes every sixth image, as in the runs with published numbers. Problems
-    are logged, the first of them in full.
+    "PATH?by-position#val" takes every sixth image, as in the runs with published numbers.
+    "PATH?max-mb=4096" raises the limit on an annotation file, 1 GiB, to 4096 MiB. Problems are
+    logged, the first of them in full.
 
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
@@ -92,7 +101,9 @@ def read_as_is(name: str) -> DataSet:
         ValueError: There is no such format or path, or it holds another format.
     """
     form, path, part, options = split_name(name)
-    found = READERS[form](path)
+    limits = [each.removeprefix(MAX_MB) for each in options if each.startswith(MAX_MB)]
+    with annotation_limit(int(limits[0]) << 20) if limits else nullcontext():
+        found = READERS[form](path)
     if "stretch" in options:
         found.samples = [_stretch(sample) for sample in found.samples]
     if part:
@@ -135,12 +146,12 @@ def _split_options(whole: str) -> tuple[str, frozenset[str]]:
     """Split a path from its options; a "?" in the name of an existing file marks no options."""
     path, mark, listed = whole.rpartition("?")
     options = frozenset(listed.split("&")) if mark else frozenset()
-    if not mark or (
-        not options <= set(OPTIONS) and Path(whole.partition(":")[2] or whole).exists()
-    ):
+    are_known = all(each in OPTIONS or _LIMIT.fullmatch(each) for each in options)
+    if not mark or (not are_known and Path(whole.partition(":")[2] or whole).exists()):
         return whole, frozenset()
-    if not options <= set(OPTIONS):
-        raise ValueError(f"expected options ?{' or ?'.join(OPTIONS)} after the path, got ?{listed}")
+    if not are_known:
+        known = " or ?".join((*OPTIONS, f"{MAX_MB}SIZE"))
+        raise ValueError(f"expected options ?{known} after the path, got ?{listed}")
     return path, options
 
 

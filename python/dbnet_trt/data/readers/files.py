@@ -7,13 +7,15 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import is_file, read_json, read_limited
+from ...files import decode_json, is_file, read_limited
 from ...images.load import READ_SUFFIXES
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
@@ -32,6 +34,37 @@ MAX_NUMBER = 1e9
 
 MAX_ANNOTATION_BYTES = 1 << 30
 """Limit on the size of an annotation file; the largest published ones have some 400 MB."""
+
+_max_bytes = ContextVar("max_bytes", default=MAX_ANNOTATION_BYTES)
+
+
+@contextmanager
+def annotation_limit(max_bytes: int) -> Iterator[None]:
+    """Set the limit on the size of annotation files that are read in a `with` block."""
+    token = _max_bytes.set(max_bytes)
+    try:
+        yield
+    finally:
+        _max_bytes.reset(token)
+
+
+def read_annotations(file: Path, *, at_least: int = 0) -> bytes:
+    """Read an annotation file.
+
+    Args:
+        file: The file.
+        at_least: Size in bytes that is read in any case.
+
+    Raises:
+        ValueError: It is missing, cannot be read, or is larger than the limit.
+    """
+    limit = max(_max_bytes.get(), at_least)
+    try:
+        return read_limited(file, max_bytes=limit)
+    except ValueError as error:
+        if is_file(file) and file.stat().st_size > limit:
+            raise ValueError(f"{error}; raise the limit by ?max-mb=... after the path") from None
+        raise
 
 
 def stem_key(path: Path) -> str:
@@ -244,7 +277,7 @@ def read_folder(
 def read_text(annotation: ImageAnnotation) -> str | None:
     """Read an annotation file in UTF-8 or UTF-16; bytes that are neither become a problem."""
     try:
-        raw = read_limited(annotation.file, max_bytes=MAX_ANNOTATION_BYTES)
+        raw = read_annotations(annotation.file)
     except ValueError as error:
         annotation.report(0, f"{error}; its image is skipped", "annotation unreadable")
         annotation.complete = False
@@ -310,7 +343,8 @@ def read_labels(path: Path, expected: str) -> tuple[Path, Any]:
         ValueError: No file fits, several do, or it cannot be read as JSON.
     """
     file = only_file(path, "*.json")
-    return file, read_json(file, max_bytes=MAX_ANNOTATION_BYTES, expected=f"JSON, {expected}")
+    data = read_annotations(file)
+    return file, decode_json(data, file, expected=f"JSON, {expected}")
 
 
 def parse_xml(text: str) -> ElementTree.Element:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...files import read_limited
 from ..dataset import DataSet, ImageAnnotation
 from ..mat import load_mat
 from ..samples import Text
-from .files import only_file
+from .files import only_file, read_annotations
 
 MAX_MAT_BYTES = 4 << 30
 """Limit on the size of gt.mat, both packed and unpacked."""
@@ -44,8 +43,8 @@ def read_synthtext(path: Path) -> DataSet:
 def _load(file: Path) -> tuple[Any, Any, Any]:
     keys = ["imnames", "wordBB", "txt"]
     try:
-        data = read_limited(file, max_bytes=MAX_MAT_BYTES)
-        contents = load_mat(data, keys, max_bytes=MAX_MAT_BYTES)
+        data = read_annotations(file, at_least=MAX_MAT_BYTES)
+        contents = load_mat(data, keys, max_bytes=max(MAX_MAT_BYTES, len(data)))
         columns = [contents[key].ravel() for key in keys]
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"expected {file} to hold {', '.join(keys)}, got {error!r}") from error

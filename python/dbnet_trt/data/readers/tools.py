@@ -11,17 +11,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import is_file, read_json, read_limited
+from ...files import is_file, read_json
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
 from .coco import size_of
 from .files import (
-    MAX_ANNOTATION_BYTES,
     ImageFinder,
     numbers,
     only_file,
     parse_xml,
     point_array,
+    read_annotations,
     read_labels,
 )
 from .icdar import box_corners, turned_box
@@ -105,7 +105,7 @@ def read_cvat(path: Path) -> DataSet:
         ValueError: The file is not in this format.
     """
     file = only_file(path, "*.xml")
-    data = read_limited(file, max_bytes=MAX_ANNOTATION_BYTES)
+    data = read_annotations(file)
     try:
         root = parse_xml(data.decode("utf-8-sig"))
     except ValueError as error:
