@@ -9,11 +9,14 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 MAX_BYTES = 64 << 20
 """Default limit on the size of a file that is read as a whole: 64 MiB. Parsed JSON takes up to 25
 times as much memory."""
+
+PIECE_BYTES = 1 << 20
+"""Bytes that are read at a time of a file that does not tell its size."""
 
 TEMPORARY_NAME_LENGTH = 50
 """Characters, of up to 4 bytes, of a file's name that its temporary file has."""
@@ -79,6 +82,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def read_up_to(file: BinaryIO, num_bytes: int) -> bytes:
+    """Read the next bytes of an open file, without reserving memory for more than it has."""
+    data = file.read(min(num_bytes, os.fstat(file.fileno()).st_size + 1))
+    while len(data) < num_bytes and (piece := file.read(min(num_bytes - len(data), PIECE_BYTES))):
+        data += piece  # of a pipe, whose size is not known
+    return data
+
+
 def read_limited(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file that has at most `max_bytes` bytes.
 
@@ -87,7 +98,7 @@ def read_limited(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            data = read_up_to(file, max_bytes + 1)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > max_bytes:

@@ -36,6 +36,17 @@ def test_archives_and_folders_are_read_alike(tmp_path: Path, method: int) -> Non
     assert list(read_files(tmp_path / "files", is_text)) == expected
 
 
+def test_entries_without_a_name_are_left_out(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("img_1.txt", "one")
+        opened.writestr("@.txt", "no name, as names end at a NUL")
+    archive.write_bytes(archive.read_bytes().replace(b"@.txt", b"\0.txt"))
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.namelist() == ["img_1.txt", ""]
+    assert list(read_files(archive, is_text)) == [("img_1.txt", b"one")]
+
+
 def test_limits_are_on_what_is_unpacked(tmp_path: Path) -> None:
     archive = pack(tmp_path / "a.zip", b"x" * 1000, b"y" * 1000)
     assert len(list(read_files(archive, is_text, max_file_bytes=1000, max_total_bytes=2000))) == 2

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from ..files import read_up_to
+
 MAX_TOTAL_BYTES = 512 << 20
 """Default limit on all files of an archive together, unpacked: 512 MiB."""
 
@@ -72,7 +74,7 @@ def read_files(
 def _read_file(file: Path, max_bytes: int) -> bytes:
     try:
         with file.open("rb") as opened:
-            content = opened.read(max_bytes + 1)
+            content = read_up_to(opened, max_bytes + 1)
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
     return _within(content, max_bytes, str(file))
@@ -89,7 +91,7 @@ def _read_archive(
     with archive:
         for entry in archive.infolist():
             name = PurePosixPath(entry.filename).name
-            if entry.is_dir() or not wanted(name):
+            if not name or entry.is_dir() or not wanted(name):
                 continue
             try:
                 with archive.open(entry) as opened:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..files import read_up_to
 from .alpha import flatten, mark_transparent_gray
 from .depth import to_8_bits
 from .formats import jpeg, png
@@ -151,7 +152,7 @@ def read_file(
             data = file.read(SIGNATURE_BYTES)
             if data and not is_known(data):
                 raise ImageError(f"{path}: {describe_other(data)}")
-            data += file.read((num_bytes or max_bytes + 1) - len(data))
+            data += read_up_to(file, (num_bytes or max_bytes + 1) - len(data))
     except FileNotFoundError:
         raise ImageError(f"there is no file {path}") from None
     except ImageError:
