@@ -1,6 +1,6 @@
 # The checks by name. `make check` is the quick one, before every commit; `make ci` the whole.
 PYTHON ?= python
-CXX_SOURCES = $(wildcard csrc/*.[ch]pp kernels/*.cu kernels/*.cuh kernels/*.hpp tests/emulator/*.[ch]pp)
+CXX_SOURCES = $(wildcard csrc/*.[ch]pp kernels/*.cu kernels/*.cuh kernels/*.hpp tests/emulator/*.[ch]pp tests/fuzz/*.cpp)
 
 .PHONY: help check lint types fast format test docs ci
 
