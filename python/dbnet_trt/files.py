@@ -107,7 +107,7 @@ def read_limited(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_BYTES, expected: str = "JSON") -> Any:
-    """Read a JSON file in UTF-8, with or without a byte order mark.
+    """Read a JSON file in UTF-8 or UTF-16, as `decode_text` does.
 
     Args:
         path: The file.
@@ -119,6 +119,24 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES, expected: str = "JSON")
             message has its path and what was expected.
     """
     return decode_json(read_limited(path, max_bytes=max_bytes), path, expected=expected)
+
+
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    """Decode UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Lines of the result end in line feeds, also where those of the file end in carriage returns
+    alone, as editors of classic Mac OS write them.
+
+    Args:
+        data: The bytes.
+        errors: What to do about bytes that are neither, as in `bytes.decode`.
+
+    Raises:
+        UnicodeDecodeError: There are such bytes, and `errors` is "strict".
+    """
+    is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def decode_json(data: bytes, path: Path, *, expected: str = "JSON") -> Any:
@@ -133,7 +151,7 @@ def decode_json(data: bytes, path: Path, *, expected: str = "JSON") -> Any:
         ValueError: They are nested too deeply, or not JSON.
     """
     try:
-        return parse_json(data.decode("utf-8-sig"))
+        return parse_json(decode_text(data))
     except ValueError as error:  # UnicodeDecodeError is one
         raise ValueError(f"expected {path} to be {expected}; got {error}") from error
 

@@ -102,6 +102,29 @@ def test_mutated_annotations_are_read_or_refused(form: str, tmp_path: Path) -> N
                     assert np.abs(text.polygon).max() < 1e6
 
 
+@pytest.mark.parametrize("form", READERS)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "carriage returns", "CRLF"])
+def test_encodings_and_ends_of_lines_change_nothing(
+    form: str, encoding: str, tmp_path: Path
+) -> None:
+    WRITERS[form](tmp_path)
+    file = annotation_file(tmp_path)
+    if file.suffix == ".mat":
+        return
+    plain = read_as_is(f"{form}:{tmp_path}")
+    text = file.read_text("utf-8")
+    if "utf" in encoding:
+        file.write_bytes(text.encode(encoding))
+    else:
+        file.write_bytes(text.replace("\n", "\r" if "carr" in encoding else "\r\n").encode())
+    found = read_as_is(f"{form}:{tmp_path}")
+    assert found.problems == plain.problems == []
+    for ours, theirs in zip(found.samples, plain.samples, strict=True):
+        for text_, expected in zip(ours.texts, theirs.texts, strict=True):
+            np.testing.assert_array_equal(text_.polygon, expected.polygon)
+            assert (text_.ignore, text_.content) == (expected.ignore, expected.content)
+
+
 def test_turned_boxes_of_cvat(tmp_path: Path) -> None:
     cvat(tmp_path)
     file = tmp_path / "annotations.xml"

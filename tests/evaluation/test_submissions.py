@@ -56,6 +56,17 @@ def sums(evaluation: object) -> tuple[float, ...]:
     return score.recall_hits, score.num_truths, score.precision_hits, score.num_detections
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_ends_of_lines_change_nothing(
+    gt: Path, pred: Path, encoding: str, end: str
+) -> None:
+    expected = sums(score_submission(gt, pred, "icdar2015", "icdar2015"))
+    for file in (*gt.iterdir(), *pred.iterdir()):
+        file.write_bytes(file.read_text().replace("\n", end).encode(encoding))
+    assert sums(score_submission(gt, pred, "icdar2015", "icdar2015")) == expected
+
+
 def test_folders_and_archives_give_the_same(gt: Path, pred: Path) -> None:
     for truths in (gt, pack(gt), pack(gt, "inner/")):
         for results in (pred, pack(pred), pack(pred, "inner/")):

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 from dbnet_trt import ImageError
 from dbnet_trt.images import load
@@ -77,6 +78,23 @@ def test_exif_orientation_is_followed(photo: np.ndarray, tmp_path: Path) -> None
         assert image.shape == (60, 40, 3)
         assert image[5, 20, 2] > 150  # red is now at the top
         assert image[55, 20, 0] > 150  # blue is now at the bottom
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_avifs_are_turned(orientation: int, mode: str, photo: np.ndarray) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x112] = orientation
+    pil = PIL.Image.fromarray(photo).convert(mode)
+    pil.putpixel((59, 39), (0, 0, 0, 0)[: len(mode)])  # a colour like the ground's, or transparent
+    target = io.BytesIO()
+    pil.save(target, "AVIF", exif=exif.tobytes(), quality=100)
+    image = load_image(target.getvalue())
+    with PIL.Image.open(target) as opened:
+        turned = PIL.ImageOps.exif_transpose(opened).convert("RGB")
+    different = np.abs(image[:, :, ::-1].astype(int) - np.asarray(turned)) > 24
+    assert different.mean() < 0.01
+    assert load_image(target.getvalue(), upright=False).shape == (40, 60, 3)
 
 
 def test_sixteen_bit_and_gray_files(photo: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import read_json
+from ..files import decode_text, read_json
 from .readers import READERS
 from .readers.boxes import DOTA_HEADER, parse_dota, parse_yolo
 from .readers.curved import parse_ctw1500
@@ -195,4 +195,4 @@ def _whole_lines(file: Path) -> list[str]:
 
 def _head(file: Path) -> str:
     with file.open("rb") as opened:
-        return opened.read(HEAD_BYTES).decode("utf-8-sig", errors="replace")
+        return decode_text(opened.read(HEAD_BYTES), "replace")

@@ -21,6 +21,7 @@ from ..data.checks import COORDINATE_LIMIT
 from ..data.dataset import BROKEN_DATA
 from ..data.lines import check_text_part, is_relative, split_outline, split_quad
 from ..data.mat import load_mat
+from ..files import decode_text
 from .scores import Polygon
 
 Outline = NDArray[np.float64]
@@ -103,8 +104,8 @@ def format_result(polygon: Polygon, confidence: float | None, form: str) -> str:
 
 def _lines(content: bytes, parse: Callable[[str], Any]) -> list[Any]:
     texts = []
-    # As in the official scripts: UTF-8, with or without a byte order mark, whatever is in texts.
-    decoded = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
+    # As in the official scripts: whatever is in texts.
+    decoded = io.StringIO(decode_text(content, "replace"), newline="\n")
     for number, line in enumerate(decoded, start=1):
         if not line.strip():
             continue
@@ -268,7 +269,7 @@ def _totaltext_truths(content: bytes) -> list[Truth]:
     """Parse a poly_gt_imgN.mat or .txt file, in which numbers may continue on the next line."""
     if content.startswith(b"MATLAB"):
         return _totaltext_mat(content)
-    text = content.decode("utf-8-sig", "replace").replace("\r", "")
+    text = decode_text(content, "replace").replace("\r", "")
     texts, end = [], len(text) - len(text.lstrip())
     while end < len(text):
         match = _TOTALTEXT.match(text, end)

@@ -16,7 +16,7 @@ from typing import Any
 from ..data.dataset import BROKEN_DATA
 from ..data.readers.annotated import parse_paddle
 from ..data.readers.files import MAX_ANNOTATION_BYTES, point_array
-from ..files import parse_json, read_limited
+from ..files import decode_text, parse_json, read_limited
 from .formats import Found, Truth, check_outline
 
 FORM = "paddleocr"
@@ -68,7 +68,7 @@ def parse_paddle_results(path: Path) -> Iterator[tuple[str, int, list[Found]]]:
 
 def _lines(path: Path, parse: Callable[[Any], Any]) -> Iterator[tuple[str, int, list[Any]]]:
     content = read_limited(path, max_bytes=MAX_ANNOTATION_BYTES)
-    for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
+    for number, line in enumerate(decode_text(content, "replace").split("\n"), start=1):
         if not line.strip():
             continue
         name, _, listed = line.partition("\t")

@@ -24,8 +24,8 @@ logger = logging.getLogger("dbnet_trt")
 
 MAX_PIXELS = 178_956_970
 """Width x height of the largest image that is decoded: Pillow's limit, 512 MiB of BGR. Formats
-whose decoders take more memory per pixel have a half of it (WebP, progressive JPEG, PFM), a third
-(16 bits per channel) or a quarter (GIF, JPEG 2000, AVIF, HDR; 16 bits with alpha)."""
+whose decoders take more memory per pixel have a half of it (alpha, WebP, progressive JPEG, PFM), a
+third (16 bits per channel) or a quarter (GIF, JPEG 2000, AVIF, HDR; 16 bits with alpha)."""
 
 JPEG_FILL = 128
 """Gray that the decoder puts where a JPEG's data end early."""
@@ -95,6 +95,8 @@ def decode(
         image = to_8_bits(pixels, name, header.max_value)
     except MemoryError:
         raise ImageError(f"{name}: there is not enough memory for its pixels") from None
+    if header.kind == "AVIF" and upright:  # OpenCV leaves it as stored
+        return _turn(image, header.orientation)
     if header.kind == "JPEG":
         share = _filled_share(image, header.orientation if upright else 1)
         if share > MIN_FILLED_SHARE and not jpeg.ends_in_pattern(data):

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import decode_json, is_file, read_limited
+from ...files import decode_json, decode_text, is_file, read_limited
 from ...images.load import READ_SUFFIXES
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
@@ -282,14 +282,13 @@ def read_text(annotation: ImageAnnotation) -> str | None:
         annotation.report(0, f"{error}; its image is skipped", "annotation unreadable")
         annotation.complete = False
         return None
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return raw.decode(encoding)
+        return decode_text(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         message = f"expected UTF-8, got byte 0x{raw[error.start]:02x}; it reads as a question mark"
         annotation.report(line, message, "encoding")
-        return raw.decode(encoding, errors="replace")
+        return decode_text(raw, "replace")
 
 
 def read_lines(

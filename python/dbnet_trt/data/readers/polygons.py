@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...files import is_file
+from ...files import decode_text, is_file
 from ..dataset import DataSet, ImageAnnotation
 from ..lines import check_text_part, is_relative, show, split_outline
 from ..samples import Problem, Text
-from .files import flat_points, read_folder, read_lines
+from .files import flat_points, read_annotations, read_folder, read_lines
 
 PARTS = ["train", "test"]
 
@@ -86,7 +86,7 @@ def _read_part(root: Path, part: str, found: DataSet) -> Iterator[ImageAnnotatio
     folder, gts = root / f"{part}_images", root / f"{part}_gts"
     listing = root / f"{part}_list.txt"
     if listing.is_file():
-        lines = listing.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+        lines = decode_text(read_annotations(listing), "replace").split("\n")
         names = [line.strip() for line in lines if line.strip()]
     else:
         names = sorted(image.name for image in folder.iterdir() if not image.name.startswith("."))

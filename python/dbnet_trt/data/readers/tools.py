@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...files import is_file, read_json
+from ...files import decode_text, is_file, read_json
 from ..dataset import DataSet, ImageAnnotation
 from ..samples import Polygon, Problem, Text
 from .coco import size_of
@@ -107,7 +107,7 @@ def read_cvat(path: Path) -> DataSet:
     file = only_file(path, "*.xml")
     data = read_annotations(file)
     try:
-        root = parse_xml(data.decode("utf-8-sig"))
+        root = parse_xml(decode_text(data))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     if root.tag != "annotations":

@@ -17,6 +17,14 @@ MAX_TILES = 65535
 MAX_META_BYTES = 1 << 20
 """Bytes of an AVIF file that are searched for sizes."""
 
+_ORIENTATIONS = {
+    (0, None): 1, (0, 1): 2, (2, None): 3, (0, 0): 4,
+    (1, 0): 5, (3, None): 6, (3, 0): 7, (1, None): 8,
+    (1, 1): 7, (2, 0): 2, (2, 1): 4, (3, 1): 5,
+}  # fmt: skip
+"""EXIF orientation of an AVIF's turn: quarters counter-clockwise, then a flip: 0 of top and bottom,
+1 of left and right."""
+
 
 def is_avif(data: bytes) -> bool:
     """Whether a file declares itself AVIF."""
@@ -24,7 +32,7 @@ def is_avif(data: bytes) -> bool:
 
 
 def read_avif_header(data: bytes) -> ImageHeader:
-    """Read the largest size, alpha and the number of frames.
+    """Read the largest size, alpha, the number of frames, and how the image is to be turned.
 
     Raises:
         ImageError: The file has no size.
@@ -34,6 +42,9 @@ def read_avif_header(data: bytes) -> ImageHeader:
     sizes += [unpack(">II", meta, box.end() + 4) for box in re.finditer(b"ImageGrid", meta)]
     if not sizes:
         raise ImageError("the AVIF has no size; copy or download it again")
+    angles = [unpack(">B", meta, box.end())[0] & 3 for box in re.finditer(b"irot", meta)]
+    axes = [unpack(">B", meta, box.end())[0] & 1 for box in re.finditer(b"imir", meta)]
+    turn = (angles[0] if angles else 0, axes[0] if axes else None)
     counts = [unpack(">I", meta, box.end() + 8)[0] for box in re.finditer(b"stsz", meta)]
     return ImageHeader(
         "AVIF",
@@ -41,6 +52,7 @@ def read_avif_header(data: bytes) -> ImageHeader:
         max(height for _, height in sizes),
         b"auxid:1" in meta or b"auxiliary:alpha" in meta,
         max(1, *counts) if counts else 1,
+        _ORIENTATIONS[turn],
         weight=4,
     )
 

@@ -55,7 +55,7 @@ def read_header(data: bytes) -> ImageHeader:
         orientation,
         gray,
         bits=max(8, depth),
-        weight=3 + has_alpha if depth == 16 else 1,
+        weight=(3 if depth == 16 else 1) + has_alpha,
     )
 
 

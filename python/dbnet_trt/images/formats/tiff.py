@@ -97,7 +97,7 @@ def read_header(data: bytes) -> ImageHeader:
         first.get(EXIF_ORIENTATION, 1),
         bits=max(8, bits),
         has_gray_alpha=samples == 2 and is_alpha,
-        weight=max(3, samples) if bits > 8 else 1,
+        weight=max(3, samples) if bits > 8 or samples == 2 else 1 + (samples == 4),
     )
 
 
