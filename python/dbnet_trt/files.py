@@ -82,6 +82,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; a name that no folder can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def read_up_to(file: BinaryIO, num_bytes: int) -> bytes:
     """Read the next bytes of an open file, without reserving memory for more than it has."""
     data = file.read(min(num_bytes, os.fstat(file.fileno()).st_size + 1))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of files are data: printed as they are, and unable to do anything to a terminal."""
 
+import json
 import logging
 import os
 import subprocess
@@ -113,3 +114,23 @@ def test_json_has_every_name(model: str, tmp_path: Path) -> None:
     arguments = ["detect", str(tmp_path / "in"), "--model", model, "--json", str(lines)]
     assert main(arguments) == 0
     assert len(lines.read_bytes().splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "tiny.onnx")
+    cv2.imwrite(str(tmp_path / "a.png"), scene())
+    lines = tmp_path / "found.jsonl"
+    command = f"'{sys.executable}' -m dbnet_trt detect '{tmp_path}/a.png' --model '{model}'"
+    done = subprocess.run(
+        f"{command} --backend onnxruntime --json '{lines}' {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    (record,) = map(json.loads, lines.read_text().splitlines())
+    assert len(record["quads"]) == 2

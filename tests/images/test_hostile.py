@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stranger's image costs less than a gigabyte and two seconds, and then is an ImageError."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbnet_trt import ImageError
+from dbnet_trt.images.formats.dispatch import check_whole, read_header
 
 from .hostile import REFUSED, TAKEN
 
@@ -42,3 +45,13 @@ def test_honest_files_are_read(name: str, answers: dict[str, dict[str, Any]]) ->
     )
     assert answer["answer"] == size, answer
     assert answer["megabytes"] < 1000, answer
+
+
+@pytest.mark.parametrize("name", REFUSED | TAKEN)
+def test_headers_may_end_anywhere(name: str) -> None:
+    data = (REFUSED | TAKEN)[name]()
+    for end in range(min(len(data), 700)):
+        with contextlib.suppress(ImageError):
+            header = read_header(data[:end])
+            if header is not None:
+                check_whole(data[:end], header)

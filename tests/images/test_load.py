@@ -233,6 +233,12 @@ def test_find_sources(tmp_path: Path) -> None:
     assert found == ["a.PNG", "b.jpg", "c.webp", "film.mp4"]
     found = [Path(source).name for source in load.find_sources([str(tmp_path / "*.*g"), "0"])]
     assert found[-2:] == ["b.jpg", "0"]
+    long = f"{'y' * 300}[1].jpg"
+    assert load.find_sources(["a\0b.jpg", "y" * 300]) == ["a\0b.jpg", "y" * 300]
+    with pytest.raises(ImageError, match="nothing matches"):
+        load.find_sources([long])
+    with pytest.raises(ImageError, match=r"the name of an input is empty; name a file"):
+        load.find_sources([str(tmp_path), ""])  # not the working directory
     assert load.find_sources(["missing.jpg"]) == ["missing.jpg"]  # reported when it is read
     with pytest.raises(ImageError, match="nothing matches"):
         load.find_sources([str(tmp_path / "*.gif")])

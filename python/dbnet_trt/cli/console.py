@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import unicodedata
 
@@ -71,8 +72,25 @@ class _Formatter(logging.Formatter):
         return visible(super().format(record))
 
 
+def _open_missing_streams() -> None:
+    """Open the null device for standard streams that are closed, as in `dbnet ... >&-`.
+
+    Otherwise the next file that is opened, such as that of --json, takes the place of the stream,
+    and what libraries print goes into it.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free
+        if getattr(sys, name) is None:
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+
+
 def prepare_terminal() -> None:
     """Log to standard error, and escape characters that the terminal's encoding lacks."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

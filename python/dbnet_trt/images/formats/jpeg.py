@@ -162,7 +162,7 @@ def _min_scan_bits(data: bytes, at: int, frame: _Frame) -> int:
     if frame.kind not in _HUFFMAN_FRAMES:
         return 0
     (count,) = unpack(">B", data, at + 2)
-    names = [data[at + 3 + 2 * i] for i in range(count)]
+    names = [unpack(">B", data, at + 3 + 2 * i)[0] for i in range(count)]
     first, _, _ = unpack(">BBB", data, at + 3 + 2 * count)
     if first > 0:  # later scans of a progressive file may skip blocks by thousands
         return 0
