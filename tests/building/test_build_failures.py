@@ -121,6 +121,20 @@ def test_shapes_that_the_network_does_not_accept(rtx: Any, no_gpu: None, folder:
         build_engine(folder / "a.onnx", config=config)
 
 
+def test_the_model_is_not_overwritten(rtx: Any, no_gpu: None, folder: Path) -> None:
+    source = make_model(folder / "a.onnx")
+    before = source.read_bytes()
+    with pytest.raises(BuildError, match="is the model itself"):
+        build_engine(source, folder / "x" / ".." / "a.onnx", config=SMALL)
+    assert source.read_bytes() == before
+
+
+def test_shapes_have_a_limit() -> None:
+    assert dataclasses.replace(SMALL, shapes="8192x8192").profile
+    with pytest.raises(ValueError, match="at most 67108864 pixels"):
+        _ = dataclasses.replace(SMALL, shapes="32x32/64x64/8224x8192").profile
+
+
 def test_engine_that_finds_other_text_is_not_written(
     rtx: Any, no_gpu: None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,3 +186,22 @@ def test_missing_library_names_what_installs_it(
     monkeypatch.setattr(app, "app", lambda *_, **__: miss())
     assert main(["models"]) == ERROR
     assert capsys.readouterr().err.strip() == f"error: this command {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ([""], " is empty"),
+        (["detect", ""], " after detect"),
+        (["detect", ".", "--json", ""], " after --json"),
+        (["score", "a.zip", ""], " after a.zip"),
+        (["build", "tiny.onnx", "--output", ""], " after --output"),
+    ],
+)
+def test_empty_arguments(
+    arguments: list[str], where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a path one would mean the working directory: `dbnet detect "$PHOTOS"`."""
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the argument{where}" in line

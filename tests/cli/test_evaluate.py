@@ -167,6 +167,20 @@ def test_scoring_of_existing_results(data: Path, capsys: pytest.CaptureFixture[s
     assert "2: 2 of 2 missed, 0 of 0 wrong" in report.read_text(encoding="utf-8")
 
 
+def test_results_do_not_replace_what_is_read(
+    model: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next(each for each in data.rglob("*") if each.suffix in (".png", ".jpg"))
+    before = image.read_bytes()
+    for option in ("--json", "--report", "--submission"):
+        assert main(["eval", model, "--data", f"icdar2015:{data}", option, str(image)]) == 2
+        assert "in a folder that is read" in capsys.readouterr().err
+    assert image.read_bytes() == before
+    (data / "samples.jsonl").write_text('{"image": "x", "texts": []}\n')
+    assert main(["eval", model, "--data", f"jsonl:{data}", "--json", f"{data}/samples.jsonl"]) == 2
+    assert "is read, and would be overwritten" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,6 +3,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,6 +94,34 @@ def test_without_fonts(tmp_path: Path) -> None:
 def test_without_backgrounds(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no image in"):
         load_materials(dataclasses.replace(CONFIG, backgrounds=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 0}, "size must lie between 32 and"),
+        ({"text_height": (0, 5)}, "text_height must be 1 or more"),
+        ({"text_height": (50, 5)}, "text_height must be 1 or more and not fall"),
+        ({"max_blocks": 0}, "max_blocks must be 1 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"chinese": 7}, "chinese must lie between 0 and 1"),
+        ({"tiny_px": float("nan")}, "tiny_px must be 0 or more"),
+    ],
+)
+def test_configurations_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_words_of_other_encodings(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    config = dataclasses.replace(CONFIG, words=file)
+    file.write_bytes("caf\u00e9\nword\n".encode("utf-16"))
+    assert load_materials(config).words == ["caf\u00e9", "word"]
+    for data, message in ((b"caf\xe9", "words.txt to be UTF-8"), (b"\n\n", "there is no word in")):
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match=message):
+            load_materials(config)
 
 
 def test_a_damaged_background_is_named(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -100,6 +100,10 @@ def build_engine(
     if output is not None:
         _check_output(output)
     source, card = _find_source(model, card)
+    if output is not None and output.resolve() == source.resolve():
+        raise BuildError(
+            f"{output} is the model itself, and would be overwritten; name another file"
+        )
     target = choose_target(config)
     version = load_library(target.backend).__version__
     digest = digest_file(source)

@@ -11,6 +11,9 @@ from typing import Literal
 from ..engines.engine_card import Shape
 from ..settings import MULTIPLE
 
+MAX_SHAPE_PIXELS = 1 << 26
+"""Largest height x width of an engine: 8192x8192, whose maps alone take gigabytes."""
+
 _SIZE = r"\d+x\d+"
 
 
@@ -65,7 +68,7 @@ class BuildConfig:
         """Smallest, best and largest input, each (batch, height, width).
 
         Raises:
-            ValueError: `shapes` has another form, or its sizes are not in order.
+            ValueError: `shapes` has another form, or its sizes are not in order or too large.
         """
         parts = self.shapes.split("/")
         sizes = [tuple(map(int, part.split("x"))) for part in parts if re.fullmatch(_SIZE, part)]
@@ -80,6 +83,10 @@ class BuildConfig:
                 raise ValueError(f'shapes must go from small to large, got "{self.shapes}"')
         if any(side % MULTIPLE or side < MULTIPLE for size in sizes for side in size):
             raise ValueError(f'sides must be multiples of {MULTIPLE} pixels, got "{self.shapes}"')
+        if largest[0] * largest[1] > MAX_SHAPE_PIXELS:
+            raise ValueError(
+                f'shapes must have at most {MAX_SHAPE_PIXELS} pixels, got "{self.shapes}"'
+            )
         batches = (1, self.batch, self.batch)
         first, second, third = (
             (batch, size[0], size[1])

@@ -92,8 +92,12 @@ def _with_command(tokens: list[str]) -> list[str]:
     """Return the arguments with `detect` before them if they begin with a path.
 
     Raises:
-        ValueError: The first is neither a command nor a path.
+        ValueError: The first is neither a command nor a path, or one is empty: as a path it would
+            mean the working directory.
     """
+    if "" in tokens:
+        before = f" after {tokens[tokens.index('') - 1]}" if tokens.index("") else ""
+        raise ValueError(f"the argument{before} is empty; is a variable of the shell not set?")
     first = tokens[0] if tokens else "--help"
     if first in COMMANDS or first in OWN_OPTIONS:
         return tokens

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dbnet_trt")
 
+RESULT_SUFFIXES = frozenset((".jsonl", ".html", ".zip"))
+"""Suffixes of results, which are replaced; other files in a data set may be a part of it."""
+
 ProtocolName = Literal["icdar2015", "totaltext", "ctw1500", "deteval"]
 FormatName = Literal["icdar2015", "totaltext", "ctw1500", "deteval", "polygons", "paddleocr"]
 
@@ -67,7 +70,8 @@ def evaluate(
 
     options = dataclasses.replace(options, model=model or options.model)
     form, path, *_ = split_name(data)
-    _check_outputs([json, submission, report], path, Path(options.model or ""))
+    labels = path.glob("*.jsonl") if form == "jsonl" else ()
+    _check_outputs([json, submission, report], path, *labels, Path(options.model or ""))
     samples = read_dataset(data).samples
     scoring = choose_scoring([form], samples, protocol)
     detector = options.open_detector(polygons=scoring.polygons)
@@ -176,6 +180,12 @@ def _check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
             raise ValueError(f"{path} is read, and would be overwritten; name another file")
         if path.is_dir():
             raise ValueError(f"expected the name of a file to write, got the folder {path}")
+        is_result = path.suffix.lower() in RESULT_SUFFIXES
+        if path.exists() and not is_result and not read.isdisjoint(path.resolve().parents):
+            raise ValueError(
+                f"{path} exists, in a folder that is read, and would be overwritten; name a file "
+                "elsewhere"
+            )
         with _writing():
             path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from ..data.checks import clip_polygon
 from ..data.readers.annotated import write_jsonl
 from ..data.samples import Polygon, Sample, Text
+from ..files import decode_text, read_limited
 from ..images.degrade import compress, motion_blur
 from ..images.load import IMAGE_SUFFIXES, load_image, write_image
+from ..settings import MAX_SIDE
 from . import surfaces
 from .text_rendering import (
     COMMON_WORDS,
@@ -34,6 +36,9 @@ from .text_rendering import (
 logger = logging.getLogger("dbnet_trt")
 
 Image = NDArray[np.uint8]
+
+MIN_SIZE = 32
+"""Minimum side of a picture, in pixels."""
 
 JPEG_QUALITY = 92
 """Quality of the pictures as files; before that each is compressed at a random quality."""
@@ -85,6 +90,18 @@ class SynthConfig:
     def __post_init__(self) -> None:
         if self.text_level not in ("word", "line"):
             raise ValueError(f'text_level must be "word" or "line", got {self.text_level!r}')
+        if not MIN_SIZE <= self.size <= MAX_SIDE:
+            raise ValueError(f"size must lie between {MIN_SIZE} and {MAX_SIDE}, got {self.size}")
+        low, high = self.text_height
+        if not 1 <= low <= high:
+            raise ValueError(f"text_height must be 1 or more and not fall, got {self.text_height}")
+        if not 0 <= self.chinese <= 1:
+            raise ValueError(f"chinese must lie between 0 and 1, got {self.chinese}")
+        if not 0 <= self.tiny_px < math.inf:
+            raise ValueError(f"tiny_px must be 0 or more, got {self.tiny_px}")
+        for name, least in (("max_blocks", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +125,20 @@ def load_materials(config: SynthConfig) -> Materials:
     """Load the fonts, words and photographs that a configuration names.
 
     Raises:
-        ValueError: There is no font, or the folder of photographs has no image.
+        ValueError: There is no font, no word or no photograph where the configuration says.
         ImageError: A photograph is damaged.
-        OSError: The text file or a folder cannot be read.
+        OSError: A folder cannot be read.
     """
     typefaces = find_typefaces(config.fonts)
     words = list(COMMON_WORDS)
     if config.words is not None:
-        lines = config.words.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = decode_text(read_limited(config.words)).splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"expected {config.words} to be UTF-8; {error}") from error
         words = [line.strip() for line in lines if line.strip() and not line.endswith("'s")]
+        if not words:
+            raise ValueError(f"there is no word in {config.words}")
     photos: list[Image] = []
     if config.backgrounds is not None:
         files = sorted(config.backgrounds.iterdir())
