@@ -89,7 +89,8 @@ def test_reading_a_file(tmp_path: Path) -> None:
 def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     for data, message in (
-        (b"\xff\xfe\x00", r"card\.json to be a model card in JSON; got .*utf-8"),
+        (b"\xff\x00", r"card\.json to be a model card in JSON; got .*utf-8"),
+        (b"\xff\xfe\x00", r"card\.json to be a model card in JSON; got .*utf-16"),
         (b"[" * 200_000, r"card\.json to be a model card in JSON; got .*nested too deeply"),
         (b" " * (1 << 20) + b"{}", "to have at most 1048576 bytes"),
     ):
