@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare the text that every engine finds, with the same post-processing.
 
-    python benchmarks/accuracy.py MODEL [--data FORMAT:PATH] [--calibration DIR] [--json FILE]
+    python benchmarks/accuracy.py MODEL [--data FORMAT:PATH] [--calibration PHOTOS] [--json FILE]
 
 MODEL is an .onnx file, a name, or a .safetensors checkpoint, which is exported and also run by
 PyTorch. The other rows are compared with the first row that runs; a row that cannot run says why.
@@ -11,7 +11,6 @@ misses too many boxes of the first row.
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,9 +23,11 @@ import numpy as np
 from cyclopts import App
 from dbnet_trt import CpuConfig, Detections, Detector, ModelCard, cuda_available
 from dbnet_trt.building.build import build_engine
+from dbnet_trt.building.calibration import load_calibration
 from dbnet_trt.building.config import BuildConfig
+from dbnet_trt.building.int8 import quantize_for_cpu
 from dbnet_trt.building.lowering import lower, read_network
-from dbnet_trt.building.quantize import load_calibration, quantize
+from dbnet_trt.building.quantize import quantize
 from dbnet_trt.errors import DBNetError, EngineError
 from dbnet_trt.zoo import DEFAULT_MODEL, MODELS, find_model
 from figure import check_plot, draw_plot
@@ -86,12 +87,12 @@ class Source:
 
     path: Path
     card: ModelCard | None
-    calibration: Path | None
+    calibration: str | None
     folder: Path
     """Folder for intermediate files."""
 
 
-def find_source(model: str, calibration: Path | None, folder: Path) -> Source:
+def find_source(model: str, calibration: str | None, folder: Path) -> Source:
     """Find the file of a model."""
     if model in MODELS:
         return Source(*find_model(model), calibration, folder)
@@ -101,7 +102,7 @@ def find_source(model: str, calibration: Path | None, folder: Path) -> Source:
 def calibration_images(source: Source, card: ModelCard) -> NDArray[np.float32]:
     """Load calibration images as (N, 3, 736, 1280) float32, normalised for the network."""
     if source.calibration is None:
-        raise EngineError("int8 needs --calibration FOLDER")
+        raise EngineError("int8 needs --calibration PHOTOS")
     return load_calibration(source.calibration, card, (736, 1280))
 
 
@@ -122,18 +123,15 @@ def open_onnx(source: Source, **options: Any) -> Detector:
     return Detector(path, card=source.card, device="cpu", **options)
 
 
-def open_nncf(source: Source) -> Detector:
-    """Quantize to int8 with NNCF, OpenVINO's quantizer, and open the result."""
-    try:
-        nncf = importlib.import_module("nncf")
-    except ImportError as error:
-        raise EngineError(f"it needs NNCF ({error}); pip install nncf") from error
-    detector = open_onnx(source, cpu=CpuConfig("openvino", "fp32"))
-    images = calibration_images(source, detector.card)
-    engine: Any = detector._engine
-    batches = nncf.Dataset(list(images[:, None]))
-    engine._model = nncf.quantize(engine._model, batches, subset_size=len(images))
-    return detector
+def open_int8(source: Source, backend: Literal["openvino", "onnxruntime"]) -> Detector:
+    """Quantize to int8 for CPUs with NNCF, leaving no layer out, and open the result."""
+    if source.calibration is None:
+        raise EngineError("int8 needs --calibration PHOTOS")
+    config = BuildConfig("int8", calibration=source.calibration, target="cpu", check=False)
+    path = source.folder / "int8.onnx"
+    if not path.exists():
+        quantize_for_cpu(source.path, path, card=source.card, config=config)
+    return Detector(path, cpu=CpuConfig(backend))
 
 
 def open_graph(source: Source, precision: Precision) -> Detector:
@@ -151,7 +149,7 @@ def open_tensorrt(source: Source, precision: Precision) -> Detector:
         raise EngineError("there is no GPU")
     calibration = source.calibration if precision == "int8" else None
     if precision == "int8" and calibration is None:
-        raise EngineError("int8 needs --calibration FOLDER")
+        raise EngineError("int8 needs --calibration PHOTOS")
     config = BuildConfig(precision, calibration=calibration, check=False)
     engine = source.folder / f"{precision}.engine"
     return Detector(build_engine(source.path, engine, card=source.card, config=config).path)
@@ -163,7 +161,8 @@ WAYS: dict[str, tuple[Way, float]] = {
     "ONNX Runtime fp32": (partial(open_onnx, cpu=CpuConfig("onnxruntime")), 0.99),
     "OpenVINO fp32": (partial(open_onnx, cpu=CpuConfig("openvino", "fp32")), 0.99),
     "OpenVINO bf16": (partial(open_onnx, cpu=CpuConfig("openvino", "bf16")), 0.9),
-    "OpenVINO int8 (NNCF)": (open_nncf, 0.8),
+    "OpenVINO int8 (NNCF)": (partial(open_int8, backend="openvino"), 0.8),
+    "ONNX Runtime int8 (NNCF)": (partial(open_int8, backend="onnxruntime"), 0.8),
     "TensorRT's fp32 graph, ONNX Runtime": (partial(open_graph, precision="fp32"), 0.99),
     "TensorRT's fp16 graph, ONNX Runtime": (partial(open_graph, precision="fp16"), 0.95),
     "TensorRT's int8 graph, ONNX Runtime": (partial(open_graph, precision="int8"), 0.8),
@@ -267,7 +266,7 @@ def main(
     *,
     data: str | None = None,
     limit: int = 10,
-    calibration: Path | None = None,
+    calibration: str | None = None,
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
@@ -282,7 +281,7 @@ def main(
     limit
         Maximum number of images.
     calibration
-        Folder of images to quantize with; they must not be those of the data set.
+        Images to quantize with, a folder or FORMAT:PATH; they must not be those of the data set.
     json
         File for the numbers.
     plot

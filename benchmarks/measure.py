@@ -21,6 +21,7 @@ PACKAGES = (
     *("dbnet-trt", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino"),
     *("rapidocr", "onnxtr", "torch", "tensorrt"),
 )
+VECTOR_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 WARM_UPS = 3
 SLOW_SECONDS = 8.0
 """Time limit for all rounds of the slowest function, in seconds; see `affordable`."""
@@ -31,6 +32,7 @@ def interleaved(
     repeats: int,
     before: Callable[[], object] = lambda: None,
     warm_ups: int = WARM_UPS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, NDArray[np.float64]]:
     """Time functions in turn, so that a busy moment of the machine affects all of them.
 
@@ -39,9 +41,10 @@ def interleaved(
         repeats: Number of timed rounds.
         before: Function called before each timed call; it is not timed.
         warm_ups: Number of rounds before the timed ones.
+        clock: Clock in seconds: wall time, or `time.process_time` for CPU time.
 
     Returns:
-        Wall times in ms, (repeats,) float64, by name.
+        Times in ms, (repeats,) float64, by name.
     """
     for function in list(functions.values()) * warm_ups:
         before()
@@ -50,9 +53,9 @@ def interleaved(
     for _ in range(repeats):
         for name, function in functions.items():
             before()
-            start = time.perf_counter()
+            start = clock()
             function()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            times[name].append((clock() - start) * 1e3)
     return {name: np.array(values) for name, values in times.items()}
 
 
@@ -117,7 +120,7 @@ def _cpu_name() -> str:
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}
     flags = set(named.get("flags", "").split())
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    wide = [flag for flag in VECTOR_FLAGS if flag in flags]
     return f"{named.get('model name', platform.machine())} ({', '.join(wide) or 'no AVX2'})"
 
 

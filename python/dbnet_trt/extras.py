@@ -21,6 +21,7 @@ EXTRAS = {
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
     "modelopt": "quantize",
+    "nncf": "int8",
 }
 """Extra of this package that installs a library, by import name."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 from functools import cache
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from .card import ModelCard
 from .engines import DeviceEngine, Engine
-from .engines.onnx_model import check_network, flush_denormals, read_model, serialize
+from .engines.cpu_features import int8_is_faster
+from .engines.onnx_model import (
+    check_network,
+    flush_denormals,
+    is_quantized,
+    read_model,
+    serialize,
+)
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.openvino import OpenVinoEngine
 from .engines.tensorrt import open_engine
@@ -21,7 +29,7 @@ from .gpu_status import cuda_available, gpus_of_machine, read_cuda_status
 from .pipeline.cpu import CpuRunner
 from .pipeline.gpu import GpuRunner
 from .settings import CpuConfig, GpuConfig, check_device, device_ordinal
-from .zoo import DEFAULT_MODEL, find_card, resolve_model
+from .zoo import DEFAULT_MODEL, find_card, int8_file, resolve_model
 
 if TYPE_CHECKING:
     from .engines.torch import TorchDeviceEngine, TorchEngine
@@ -72,7 +80,12 @@ def open_model(
     _refuse_gpu(device)
     if device == "auto":
         _mention_gpu()
-    return load_onnx(path, find_card(card) or named_card, cpu)
+    given = find_card(card)
+    if named_card is not None:
+        quantized = _choose_int8(path, named_card, cpu or CpuConfig())
+        if quantized is not None:
+            return load_onnx(quantized, given, cpu)
+    return load_onnx(path, given or named_card, cpu)
 
 
 def make_runner(
@@ -119,15 +132,55 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
     except EngineError as error:
         raise EngineError(f"{path}: {error}") from error
     logger.debug("%s: %d denormal weights set to zero", path, num_flushed)
-    backend = config.backend
-    if backend == "auto":
-        backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    config = _check_precision(path, is_quantized(model), config)
+    backend = choose_backend(config)
     if backend == "openvino" and not card.sha256:  # otherwise it is the file that the card means
         check_network(model, path)
     arguments = (serialize(model, path), card, config, input_name, output_name)
     if backend == "onnxruntime":
         return OnnxRuntimeEngine(*arguments)
     return OpenVinoEngine(*arguments)
+
+
+def choose_backend(config: CpuConfig) -> str:
+    """Choose the library that runs ONNX models: "openvino" or "onnxruntime"."""
+    if config.backend != "auto":
+        return config.backend
+    return "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+
+
+def _choose_int8(path: Path, card: ModelCard, config: CpuConfig) -> Path | None:
+    """Choose a named model's file in int8, if it is asked for, or there and faster; else None.
+
+    Raises:
+        EngineError: It is asked for, and the model has none.
+    """
+    quantized = int8_file(path)
+    if config.precision == "int8":
+        if quantized is None:
+            raise EngineError(
+                f'"{card.name}" does not come in int8; make a file in int8 and open that: '
+                f"dbnet-build {card.name} --target cpu --precision int8 --calibration PHOTOS"
+            )
+        return quantized
+    if config.precision == "auto" and int8_is_faster(choose_backend(config)):
+        return quantized
+    return None
+
+
+def _check_precision(path: Path, quantized: bool, config: CpuConfig) -> CpuConfig:
+    """Check that a file is in the precision that is asked for, and return it with the settings."""
+    if quantized and config.precision in ("fp32", "bf16"):
+        raise EngineError(
+            f"{path} is quantized to int8, {config.precision} was requested; use precision='auto', "
+            "or open the model that it was made from"
+        )
+    if not quantized and config.precision == "int8":
+        raise EngineError(
+            f"{path} is not quantized, int8 was requested; make a file in int8 and open that: "
+            f"dbnet-build {path} --target cpu --precision int8 --calibration PHOTOS"
+        )
+    return dataclasses.replace(config, precision="int8") if quantized else config
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDeviceEngine:

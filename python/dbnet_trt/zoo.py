@@ -160,6 +160,15 @@ def resolve_model(model: str | Path, suffixes: tuple[str, ...]) -> tuple[Path, M
     return find_model(str(model))
 
 
+def int8_file(path: Path) -> Path | None:
+    """Find a named model's file in int8, NAME.int8.onnx beside NAME.onnx; None if it has none.
+
+    Its card is inside it, or in NAME.int8.json beside it.
+    """
+    quantized = path.with_suffix(".int8.onnx")
+    return quantized if quantized.is_file() else None
+
+
 def find_model(name: str) -> tuple[Path, ModelCard]:
     """Find the ONNX file and the card of a named model.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detections
 from dbnet_trt.pipeline.postprocess import postprocess
-from fakes.tiny_model import make_model
+from fakes.tiny_model import make_int8_model, make_model
 
 pytestmark = pytest.mark.slow
 
@@ -144,12 +144,24 @@ def test_accuracy_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     load("accuracy").main(model, limit=1, json=tmp_path / "a.json", plot=plot)
     assert plot is None or plot.read_bytes().startswith(b"\x89PNG")
     rows = {row["engine"]: row for row in read(tmp_path / "a.json")["rows"]}
-    assert len(rows) == 11
+    assert len(rows) == 12
     assert rows["ONNX Runtime fp32"]["mask_iou_min"] == 1
     assert rows["TensorRT's fp16 graph, ONNX Runtime"]["agrees"]
     assert "checkpoint" in rows["PyTorch fp32"]["not_run"]
     assert "--calibration" in rows["TensorRT's int8 graph, ONNX Runtime"]["not_run"]
     assert "PyTorch fp32 did not run: the model is not a checkpoint" in capsys.readouterr().out
+
+
+def test_int8_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantized = make_int8_model(tmp_path / "tiny.int8.onnx")
+    script = load("int8")
+    script.main(model, quantized, sides=(64, 32), repeats=1, json=tmp_path / "a.json")
+    report = read(tmp_path / "a.json")
+    assert [row["short_side"] for row in report["rows"]] == [64, 32]
+    assert {"onnxruntime fp32", "onnxruntime int8"} <= set(report["rows"][0]["cpu_ms"])
+    assert 'INT8_GAIN["' in capsys.readouterr().out
+    times = [{"openvino fp32": 8, "openvino bf16": 4, "openvino int8": 2, "onnxruntime fp32": 1}]
+    assert script.gains(times) == {"openvino": 2.0}
 
 
 def test_accuracy_script_fails_at_other_boxes(

@@ -52,6 +52,38 @@ def make_model(
     return path
 
 
+def make_int8_model(path: Path, card: ModelCard | None = CARD) -> Path:
+    """Write the ONNX model of `make_model` with the mean of the channels in int8, -1 to 1."""
+    model = onnx.load(make_model(path, card))
+    graph = model.graph
+    pair = ("QuantizeLinear", "mean", "levels"), ("DequantizeLinear", "levels", "quantized")
+    for at, (kind, source, target) in enumerate(pair, start=1):
+        node = helper.make_node(kind, [source, "scale", "zero"], [target])
+        graph.node.insert(at, node)
+    graph.node[3].input[0] = "quantized"
+    graph.initializer.append(helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 127]))
+    graph.initializer.append(helper.make_tensor("zero", TensorProto.INT8, [], [0]))
+    onnx.save(model, path)
+    return path
+
+
+def make_conv_model(path: Path, rng: np.random.Generator, channels: int = 64) -> Path:
+    """Write a network of three convolutions for which bright pixels are text."""
+    model = onnx.load(make_model(path))
+    graph = model.graph
+    del graph.node[:]
+    widths = [3, channels, channels, 1]
+    names = ["image", "first", "second", "map"]
+    for i in range(3):
+        weight = rng.uniform(0.1, 0.2, (widths[i + 1], widths[i], 3, 3)).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(weight / widths[i], f"weight{i}"))
+        inputs = [names[i], f"weight{i}"]
+        node = helper.make_node("Conv", inputs, [names[i + 1]], name=names[i + 1], pads=[1] * 4)
+        graph.node.append(node)
+    onnx.save(model, path)
+    return path
+
+
 def scene(height: int = 120, width: int = 200, num_texts: int = 2) -> np.ndarray:
     """Draw white bars on black, one below the other, the widest first: (H, W, 3) uint8."""
     image = np.zeros((height, width, 3), np.uint8)

@@ -189,7 +189,8 @@ def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> OnnxNet
     network = lower(read_network(source, card, half=half, dcn=config.dcn), half=half)
     if config.calibration is None:
         return network
-    from .quantize import load_calibration, quantize
+    from .calibration import load_calibration
+    from .quantize import quantize
 
     _, (_, *best), _ = config.profile
     images = load_calibration(config.calibration, network.card, (best[0], best[1]))
@@ -266,7 +267,9 @@ def _cache_entry(
         return None
     images = []
     if config.calibration is not None:
-        files = (path for path in config.calibration.rglob("*") if path.is_file())
+        from .calibration import MAX_IMAGES, find_photos
+
+        files = [photo.image for photo in find_photos(config.calibration, MAX_IMAGES)]
         images = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = [
         CACHE_FORMAT,

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ..engines.engine_card import Shape
@@ -15,6 +15,9 @@ MAX_SHAPE_PIXELS = 1 << 26
 """Largest height x width of an engine: 8192x8192, whose maps alone take gigabytes."""
 
 _SIZE = r"\d+x\d+"
+
+GPU_ONLY = ("shapes", "batch", "dcn", "rtx", "compute_capability", "cache")
+"""Settings of engines for GPUs, which a file for CPUs does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class BuildConfig:
     """Form of a checkpoint's deformable convolutions: samplings and convolutions (gridsample), or
     TensorRT's plugin (plugin; TensorRT 10.1 or later, not TensorRT-RTX)."""
 
-    calibration: Path | None = None
-    """Folder with images like those to be detected, for int8 and fp8; a few hundred are enough."""
+    calibration: str | None = None
+    """Images like those to be detected, for int8 and fp8: a folder, or a data set as FORMAT:PATH;
+    a hundred or more are best."""
 
     rtx: bool = False
     """Build with TensorRT-RTX, which needs no GPU; on a machine without a GPU this is the
@@ -47,8 +51,12 @@ class BuildConfig:
     machine's GPU, or without a GPU all since Ampere (80). NVIDIA advises a separate engine for
     Turing (75)."""
 
+    target: Literal["gpu", "cpu"] = "gpu"
+    """What the model is built for: an engine for GPUs by TensorRT, or with --precision int8 an
+    ONNX file for CPUs."""
+
     check: bool = True
-    """Compare the engine's boxes with ONNX Runtime's before it is written."""
+    """Compare the boxes with ONNX Runtime's in fp32 before the file is written."""
 
     cache: bool = True
     """Reuse an engine that was built before from the same file with the same settings."""
@@ -56,12 +64,26 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"batch must be 1 or more, got {self.batch}")
+        if self.target == "cpu":
+            self._check_cpu()
         if (self.precision in ("int8", "fp8")) != (self.calibration is not None):
             raise ValueError(
                 "int8 and fp8 need calibration images, and other precisions do not: --calibration "
-                f"FOLDER; got precision {self.precision} and calibration {self.calibration}"
+                f"FOLDER or FORMAT:PATH; got precision {self.precision} and calibration "
+                f"{self.calibration}"
             )
         _ = self.profile, self.capabilities  # these check the fields they read
+
+    def _check_cpu(self) -> None:
+        if self.precision != "int8":
+            raise ValueError(
+                "for CPUs only int8 is built (--precision int8); an ONNX file in fp32 or fp16 runs "
+                f"there as it is; got precision {self.precision}"
+            )
+        for field in dataclasses.fields(self):
+            if field.name in GPU_ONLY and getattr(self, field.name) != field.default:
+                name = field.name.replace("_", "-")
+                raise ValueError(f"--{name} is for engines of GPUs; leave it out with --target cpu")
 
     @property
     def profile(self) -> tuple[Shape, Shape, Shape]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ..building.build import BuiltEngine, build_engine
 from ..building.config import BuildConfig
+from ..building.int8 import QuantizedModel, quantize_for_cpu
 from .console import err, line, out
 
 DEFAULT = BuildConfig()
@@ -29,14 +30,15 @@ def build(
     verbose: Annotated[bool, Parameter(negative="")] = False,
     config: Annotated[BuildConfig, Parameter(name="*")] = DEFAULT,
 ) -> None:
-    """Build a TensorRT engine, and its card beside it.
+    """Build a TensorRT engine with its card beside it, or an ONNX file in int8 for CPUs.
 
     Parameters
     ----------
     model
         Name (see `dbnet models`), or path of an .onnx file or of a checkpoint.
     output
-        The .engine file; by default the name says model, size, precision, GPU and version.
+        The file; by default an .engine file whose name says model, size, precision, GPU and
+        version, and for CPUs NAME.int8.onnx.
     card
         For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
     triton
@@ -46,6 +48,13 @@ def build(
     """
     if verbose:
         logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
+    if config.target == "cpu":
+        if triton is not None:
+            raise ValueError("--triton is for engines of GPUs; leave it out with --target cpu")
+        with _BuildProgress() as progress:
+            quantized = quantize_for_cpu(model, output, card=card, config=config, progress=progress)
+        _print_quantized(quantized)
+        return
     with _BuildProgress() as progress:
         built = build_engine(model, output, card=card, config=config, progress=progress)
     _print(built, verbose)
@@ -78,6 +87,15 @@ def _print(built: BuiltEngine, verbose: bool) -> None:
         f"{card.backend} {card.version}, {card.precision}, GPUs {gpus}, {ranges}", soft_wrap=True
     )
     out.print(line("checked: ", (built.checked, "")), soft_wrap=True)
+
+
+def _print_quantized(made: QuantizedModel) -> None:
+    size = made.path.stat().st_size / 1e6
+    out.print(line((made.path, "bold"), f"  {size:.1f} MB"), soft_wrap=True)
+    if made.left_out:
+        names = ", ".join(made.left_out)
+        out.print(line("left in floating point: ", (names, "")), soft_wrap=True)
+    out.print(line("checked: ", (made.checked, "")), soft_wrap=True)
 
 
 class _BuildProgress:

@@ -63,5 +63,8 @@ def models() -> None:
         try:
             path, _ = zoo.find_model(name)
             out.print(line("  ", (path, "")), soft_wrap=True)
+            quantized = zoo.int8_file(path)
+            if quantized is not None:
+                out.print(line("  ", (quantized, ""), "  in int8"), soft_wrap=True)
         except DBNetError as error:
             out.print(line("  ", (error, "dim")), soft_wrap=True)

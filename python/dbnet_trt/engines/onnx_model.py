@@ -121,6 +121,11 @@ def _find_fault(nodes: Iterable[onnx.NodeProto]) -> str:
     return ""
 
 
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a network computes in int8 or fp8: it has DequantizeLinear nodes."""
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+
+
 def flush_denormals(model: onnx.ModelProto) -> int:
     """Set denormal float32 weights to zero, in place, and return their number.
 

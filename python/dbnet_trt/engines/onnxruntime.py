@@ -45,7 +45,7 @@ class OnnxRuntimeEngine:
         ort = import_backend("onnxruntime")
         if config.precision == "bf16":
             raise EngineError(
-                "ONNX Runtime runs on the CPU in fp32 only; for bf16 use backend='openvino'"
+                "ONNX Runtime has no bf16 on the CPU; use backend='openvino', or precision='auto'"
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = config.num_threads
@@ -66,7 +66,8 @@ class OnnxRuntimeEngine:
         self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
         self._shape: list[Any] = source.shape  # a number for each fixed side
         self.card = card
-        self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32"
+        precision = "int8" if config.precision == "int8" else "fp32"
+        self.description = f"ONNX Runtime {ort.__version__}, CPU, {precision}"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         check_process(self._process, "ONNX Runtime")

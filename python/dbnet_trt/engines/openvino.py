@@ -82,7 +82,8 @@ class OpenVinoEngine:
         self._lock = threading.Lock()
         keep_in_forks(self)
         self.card = card
-        self.description = f"OpenVINO {ov.__version__.split('-')[0]}, CPU, {precision}"
+        shown = f"int8 and {precision}" if config.precision == "int8" else precision
+        self.description = f"OpenVINO {ov.__version__.split('-')[0]}, CPU, {shown}"
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         check_process(self._process, "OpenVINO")
@@ -94,6 +95,10 @@ class OpenVinoEngine:
             raise EngineError(f'OpenVINO failed on "{self.card.name}": {error}') from error
         return to_maps(output, batch, self.card)
 
+    def keep_nothing(self) -> None:
+        """Keep no compiled model on disk, as for a network that is opened only once."""
+        self._cache = CompiledModels(None, "")
+
     def native_objects(self) -> Iterator[Any]:
         """Yield the objects that must not be destroyed in a forked process."""
         yield from (self._core, self._model)
@@ -101,12 +106,13 @@ class OpenVinoEngine:
             yield from pool.native_objects()
 
     def _choose_precision(self, precision: Precision) -> Precision:
+        """Choose bf16 or fp32, of a network in int8 for what is not quantized."""
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise EngineError(
                 "this CPU has no bf16 instructions (AMX or AVX512-BF16); use precision='auto'"
             )
-        if precision == "auto":
+        if precision in ("auto", "int8"):
             return "bf16" if has_bf16 else "fp32"
         return precision
 

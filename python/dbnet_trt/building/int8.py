@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization to int8 for CPUs with NNCF, as one ONNX file with Q/DQ nodes.
+
+OpenVINO, ONNX Runtime and TensorRT's explicit quantization read the same file: int8 with zero
+points of 0, weights by channel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..card import METADATA_KEY, ModelCard
+from ..data.samples import Sample
+from ..detections import Detections
+from ..detector import Detector
+from ..engines import Engine
+from ..engines.onnx_model import is_quantized
+from ..engines.onnxruntime import OnnxRuntimeEngine
+from ..engines.openvino import OpenVinoEngine
+from ..errors import BuildError
+from ..extras import install_hint
+from ..files import write_atomically
+from ..images.load import Image
+from ..settings import CpuConfig
+from ..zoo import find_card, resolve_model
+from .calibration import find_photos, load_photo, network_input
+from .compile import Progress
+from .config import BuildConfig
+from .lowering import OnnxNetwork, read_network
+from .quantized_graph import list_layers, make_signed, restore, to_fp32
+from .verify import count_same
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger("dbnet_trt")
+
+MAX_PHOTOS = 120
+"""Maximum number of photos, spread evenly over what is given."""
+
+CHECK_EVERY = 5
+"""Every how many photos one is kept for the comparison with fp32; the others calibrate."""
+
+MIN_AGREEMENT = 0.9
+"""Minimum agreement of boxes with fp32, 2 same / (expected + found), on the photos kept for it.
+Below it layers are left in floating point."""
+
+NUM_RANKED_ON = 3
+"""Maximum number of photos on which layers are ranked; they are of one size, so that OpenVINO
+compiles each graph once."""
+
+ENGINES = ("openvino", "onnxruntime")
+"""Libraries in which a file is compared, if they are installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """Result of `quantize_for_cpu`."""
+
+    path: Path
+    """The ONNX file, with its card inside."""
+
+    card: ModelCard
+    """Card of the file."""
+
+    left_out: tuple[str, ...]
+    """Layers that compute in floating point because in int8 other text was found."""
+
+    checked: str
+    """Agreement with fp32 by engine, in words; "no" if it was not compared."""
+
+
+def quantize_for_cpu(
+    model: str | Path,
+    output: Path | None = None,
+    *,
+    card: ModelCard | str | None = None,
+    config: BuildConfig,
+    progress: Progress | None = None,
+) -> QuantizedModel:
+    """Quantize a model to int8, and write it as NAME.int8.onnx.
+
+    Four photos in five calibrate; on the others the boxes are compared with those of fp32, in
+    OpenVINO and in ONNX Runtime. Where too few agree, the layers whose errors change the map most
+    are left in floating point, as few as suffice.
+
+    Args:
+        model: Name of a model, or path of an .onnx file or a .safetensors checkpoint.
+        output: ONNX file to write; by default NAME.int8.onnx in the working directory.
+        card: Card of another project's ONNX file, its path, or the name of the project.
+        config: Calibration images, and whether to compare.
+        progress: Called with (phase, steps done, number of steps).
+
+    Raises:
+        EngineError: The model is missing or broken.
+        BuildError: NNCF is missing or cannot quantize the network, the model is quantized already,
+            too few boxes agree, or the file cannot be written.
+        ImageError: A calibration image is broken, or the folder has none.
+        ValueError: There is no such model, project or data set, or too few photos.
+    """
+    path, named_card = resolve_model(model, (".onnx", ".safetensors"))
+    network = read_network(path, find_card(card) or named_card)
+    if is_quantized(network.model):
+        raise BuildError(f"{path} is quantized already; quantize the model that it was made from")
+    name = named_card.name if named_card else path.stem
+    target = output or Path(f"{name}.int8.onnx")
+    if target.suffix.lower() != ".onnx" or target.absolute() == path.absolute():
+        raise ValueError(f"expected another .onnx file to write than {path}, got {target}")
+    assert config.calibration is not None  # as the configuration checks
+    photos = find_photos(config.calibration, MAX_PHOTOS)
+    if len(photos) < CHECK_EVERY:
+        raise ValueError(
+            f"expected {CHECK_EVERY} calibration photos or more, got {len(photos)} of "
+            f"{config.calibration}; a hundred like those to be detected are best"
+        )
+    kept = [index for index in range(len(photos)) if index % CHECK_EVERY == CHECK_EVERY - 1]
+    check = _Check(network, [load_photo(photos[index]) for index in kept]) if config.check else None
+    calibrating = [photo for index, photo in enumerate(photos) if index not in set(kept)]
+    quantizer = _Quantizer(network, calibrating, progress or (lambda *_: None))
+    graph, left_out = quantizer.quantize(check)
+    checked = "no" if check is None else check.verdict(check.agreements(graph))
+    new_card = _make_card(network, config.calibration, len(calibrating), left_out, checked)
+    _write(graph, new_card, target)
+    return QuantizedModel(target, new_card, left_out, checked)
+
+
+class _Quantizer:
+    """Quantization of one network, with more and more layers left out until the boxes agree."""
+
+    def __init__(self, network: OnnxNetwork, photos: Sequence[Sample], progress: Progress) -> None:
+        self._network, self._photos, self._progress = network, photos, progress
+        self._fp32 = to_fp32(network.model)
+
+    def quantize(self, check: _Check | None) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+        """Return the quantized graph and the layers left out."""
+        graph = self._insert_nodes(())
+        if check is None:
+            return graph, ()
+        agreements = check.agreements(graph)
+        if min(agreements.values()) >= MIN_AGREEMENT:
+            return graph, ()
+        logger.info("in int8 too few boxes agree with fp32: %s", check.verdict(agreements))
+        ranked = self._rank(graph, check, min(agreements, key=lambda name: agreements[name]))
+        count = 1
+        while count <= len(ranked) // 2:
+            graph = self._insert_nodes(ranked[:count])
+            agreements = check.agreements(graph)
+            logger.info("%d layers left out: %s", count, check.verdict(agreements))
+            if min(agreements.values()) >= MIN_AGREEMENT:
+                return graph, tuple(ranked[:count])
+            count *= 2
+        raise BuildError(
+            f'"{self._network.card.name}" finds other text in int8 than in fp32 even with half of '
+            f"its layers left in floating point: {check.verdict(agreements)}; give more photos, "
+            "like those to be detected"
+        )
+
+    def _insert_nodes(self, left_out: Collection[str]) -> onnx.ModelProto:
+        """Let NNCF insert Q/DQ nodes, not around the layers left out."""
+        nncf = _import_nncf()
+        card, name = self._network.card, self._network.input_name
+        done = 0
+
+        def load(photo: Sample) -> dict[str, Any]:
+            nonlocal done
+            image = load_photo(photo)
+            self._progress("calibrating", done % len(self._photos), len(self._photos))
+            done += 1
+            return {name: network_input(image, card, card.size_policy.plan(*image.shape[:2]))}
+
+        try:
+            with redirect_stdout(io.StringIO()):  # it draws bars of its own
+                graph: onnx.ModelProto = nncf.quantize(
+                    self._fp32,
+                    nncf.Dataset(list(self._photos), load),
+                    preset=nncf.QuantizationPreset.PERFORMANCE,  # zero points of 0
+                    subset_size=len(self._photos),
+                    ignored_scope=nncf.IgnoredScope(names=list(left_out)) if left_out else None,
+                )
+        except (nncf.ValidationError, RuntimeError, ValueError) as error:
+            raise BuildError(f"NNCF cannot quantize the network: {error}") from error
+        finally:
+            self._progress("calibrating", len(self._photos), len(self._photos))
+        if not is_quantized(graph):
+            raise BuildError("NNCF finds nothing to compute in int8 in this network")
+        make_signed(graph)
+        return graph
+
+    def _rank(self, graph: onnx.ModelProto, check: _Check, engine: str) -> list[str]:
+        """Order layers by the error of the map that is left if only they are in fp32, least first.
+
+        Args:
+            graph: The quantized graph.
+            check: Photos to compare on.
+            engine: The engine in which fewest boxes agree.
+        """
+        layers = list_layers(graph)
+        errors = {}
+        for index, layer in enumerate(layers):
+            self._progress("ranking layers", index, len(layers))
+            errors[layer] = check.map_error(restore(graph, self._fp32, layer), engine)
+        self._progress("ranking layers", len(layers), len(layers))
+        return sorted(layers, key=lambda layer: errors[layer])
+
+
+class _Check:
+    """Comparison of graphs with the network in fp32, on photos that did not calibrate."""
+
+    def __init__(self, network: OnnxNetwork, images: list[Image]) -> None:
+        self._network, self._images = network, images
+        reference = Detector(network.on_cpu())
+        self._expected = [reference.detect(image, prob_map=True) for image in images]
+
+    def agreements(self, graph: onnx.ModelProto) -> dict[str, float]:
+        """Return the agreement of boxes, 2 same / (expected + found), by engine."""
+        return {name: self._agreement(self._open(graph, name)) for name in _engines()}
+
+    def _agreement(self, engine: Engine) -> float:
+        detector = Detector(engine)
+        same = total = 0
+        for image, expected in zip(self._images, self._expected, strict=True):
+            found = detector.detect(image)
+            same += 2 * count_same(expected, found)
+            total += len(expected) + len(found)
+        if not total:
+            raise BuildError(
+                f"no text is found on the {len(self._images)} photos kept for the comparison with "
+                "fp32; give photos with text, or --no-check"
+            )
+        return same / total
+
+    def map_error(self, graph: onnx.ModelProto, name: str) -> float:
+        """Return the mean difference of the probability map from that of fp32."""
+        detector = Detector(self._open(graph, name))
+        ranked_on = [
+            (image, expected)
+            for image, expected in zip(self._images, self._expected, strict=True)
+            if image.shape == self._images[0].shape
+        ][:NUM_RANKED_ON]
+        pairs = ((detector.detect(image, prob_map=True), expected) for image, expected in ranked_on)
+        return float(np.mean([_difference(*pair) for pair in pairs]))
+
+    def _open(self, graph: onnx.ModelProto, name: str) -> Engine:
+        network, config = self._network, CpuConfig(precision="int8")
+        data = graph.SerializeToString()
+        names = network.input_name, network.output_name
+        if name == "onnxruntime":
+            return OnnxRuntimeEngine(data, network.card, config, *names)
+        engine = OpenVinoEngine(data, network.card, config, *names)
+        engine.keep_nothing()
+        return engine
+
+    def verdict(self, agreements: dict[str, float]) -> str:
+        """Say in words how many boxes agree."""
+        shares = ", ".join(f"{100 * share:.1f} % in {name}" for name, share in agreements.items())
+        return f"boxes as in fp32 on {len(self._images)} photos: {shares}"
+
+
+def _difference(found: Detections, expected: Detections) -> float:
+    assert found.prob_map is not None
+    assert expected.prob_map is not None
+    return float(np.abs(found.prob_map - expected.prob_map).mean())
+
+
+def _engines() -> list[str]:
+    return [name for name in ENGINES if find_spec(name) is not None]
+
+
+def _import_nncf() -> Any:
+    try:
+        import nncf
+    except ImportError as error:
+        raise BuildError(f"int8 for CPUs needs NNCF ({error}); {install_hint('nncf')}") from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def _make_card(
+    network: OnnxNetwork, photos: str, count: int, left_out: tuple[str, ...], checked: str
+) -> ModelCard:
+    import nncf
+
+    card = network.card
+    rest = f", {len(left_out)} layers in floating point ({', '.join(left_out)})" if left_out else ""
+    check = "" if checked == "no" else f"; {checked}"
+    made = f"int8 by NNCF {nncf.__version__}, weights by channel, symmetric{rest}{check}"
+    data = f"int8 calibrated on {count} photos of {_without_folders(photos)}"
+    return dataclasses.replace(
+        card,
+        source=f"{card.source}. {made}" if card.source else made,
+        training_data=f"{card.training_data}; {data}" if card.training_data else data,
+        input_name=network.input_name,
+        output_name=network.output_name,
+        sha256="",
+    )
+
+
+def _without_folders(name: str) -> str:
+    """Name calibration photos without this machine's folders, as in "td500:train#val"."""
+    form, colon, path = name.rpartition(":")
+    parts = Path(path).parts[-2:]
+    return f"{form}{colon}{'/'.join(part for part in parts if part != '/')}"
+
+
+def _write(graph: onnx.ModelProto, card: ModelCard, path: Path) -> None:
+    import onnx
+
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {METADATA_KEY: card.to_json()})
+    data = graph.SerializeToString()
+    try:
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of ONNX graphs around quantization to int8.
+
+A quantized tensor goes through a pair of nodes, QuantizeLinear and DequantizeLinear (Q/DQ).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 13
+"""First version of ONNX's operators in which each channel of a weight may have its own scale."""
+
+LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+"""Operators with quantized weights."""
+
+
+def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy a graph with fp16 weights as one in fp32, in operators of version 13 or later.
+
+    Every node has a name in the copy, and constants are initializers.
+    """
+    import onnx
+
+    old = next(each.version for each in model.opset_import if not each.domain)
+    if old < OPSET:
+        copy = onnx.version_converter.convert_version(model, OPSET)
+    else:
+        copy = type(model)()
+        copy.CopyFrom(model)
+    graph, floats = copy.graph, _find_floats(copy)
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                graph.initializer.add().CopyFrom(attribute.t)
+                graph.initializer[-1].name = node.output[0]
+                graph.node.remove(node)
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT16:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for index, node in enumerate(graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+        if node.op_type == "Cast" and floats.get(node.input[0]) and floats.get(node.output[0]):
+            node.op_type = "Identity"
+            del node.attribute[:]
+    del graph.value_info[:]
+    return copy
+
+
+def _find_floats(model: onnx.ModelProto) -> dict[str, bool]:
+    """Tell which tensors are fp16 or fp32."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    half_or_single = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    return {name: kind in half_or_single for name, kind in types.items()}
+
+
+def list_layers(model: onnx.ModelProto) -> list[str]:
+    """List the names of the nodes that have quantized weights."""
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in LAYERS and made.get(node.input[1]) == "DequantizeLinear"
+    ]
+
+
+def restore(model: onnx.ModelProto, fp32: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Copy a quantized graph with one layer as it was: around the Q/DQ pairs, with its own weights.
+
+    Args:
+        model: The quantized graph.
+        fp32: The graph that it was made from.
+        name: Name of the layer's node.
+    """
+    copy = type(model)()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    made = {output: node for node in graph.node for output in node.output}
+    own = {tensor.name: tensor for tensor in fp32.graph.initializer}
+    kept = {tensor.name for tensor in graph.initializer}
+    (old,) = (node for node in fp32.graph.node if node.name == name)
+    (node,) = (node for node in graph.node if node.name == name)
+    for index, source in enumerate(old.input):
+        if source in own and source not in kept:
+            graph.initializer.add().CopyFrom(own[source])
+        if source in own:
+            node.input[index] = source
+        elif node.input[index] in made and made[node.input[index]].op_type == "DequantizeLinear":
+            node.input[index] = made[made[node.input[index]].input[0]].input[0]
+    return copy
+
+
+def make_signed(model: onnx.ModelProto) -> None:
+    """Quantize all to int8 with zero points of 0, as TensorRT needs it, in place.
+
+    A tensor in uint8 from 0 to 255 s is afterwards in int8, from 0 to 127 s' with s' = 255 s / 127.
+    """
+    import onnx
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    changed = set()
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[2] in changed:
+            continue
+        scale, zero = weights[node.input[1]], weights[node.input[2]]
+        if zero.data_type == onnx.TensorProto.UINT8:
+            wider = onnx.numpy_helper.to_array(scale) * np.float32(255 / 127)
+            points = np.zeros_like(onnx.numpy_helper.to_array(zero), np.int8)
+            scale.CopyFrom(onnx.numpy_helper.from_array(wider.astype(np.float32), scale.name))
+            zero.CopyFrom(onnx.numpy_helper.from_array(points, zero.name))
+            changed.add(zero.name)
+    del model.graph.value_info[:]  # which says uint8
