@@ -14,13 +14,17 @@ draw() {
         --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
 }
 
+# distill OUTPUT FORMAT:PATH own|teacher: label photos with the maps of the default model
+distill() {
+    [ -f "$1/distilled.jsonl" ] || dbnet distill ppocrv6-small --data "$2" --output "$1" \
+        --outlines "$3" --shrink-ratio 0.7 --score-threshold 0.62 --ignore-threshold 0.4
+}
+
 # td500: lines of text, with the teacher's maps; ic15: the teacher's lines, as ICDAR 2015 has words
 prepare_lines() {
     validation="td500:$data/msra_td500/train?by-position#val"
-    [ -f td500/distilled.jsonl ] ||
-        python "$here/distill.py" ppocrv6-small "td500:$data/msra_td500/train?by-position#train" td500 own
-    [ -f ic15/distilled.jsonl ] ||
-        python "$here/distill.py" ppocrv6-small "icdar2015:$data/icdar2015/train?stretch" ic15 teacher
+    distill td500 "td500:$data/msra_td500/train?by-position#train" own
+    distill ic15 "icdar2015:$data/icdar2015/train?stretch" teacher
     draw scenes "${SCENES:-3000}" line 1
 }
 

@@ -25,6 +25,8 @@ COMMANDS = {  # name: (function, help, example)
     "synth": ("synth:synth", "Draw synthetic scenes.", "dbnet synth scenes 1000"),
     "train": ("train:app", "Train a detector.",
               "dbnet train --preset quick --data icdar2015:data/ic15 --output runs/first"),
+    "distill": ("distill:distill", "Label photos with detectors' maps, to train another.",
+                "dbnet distill ppocrv4-mobile --data td500:data/td500 --output taught"),
     "export": ("train:export", "Export a checkpoint to ONNX.",
                "dbnet export runs/first/best.safetensors first.onnx"),
     "eval": ("evaluate:evaluate", "Score a detector on a data set.",

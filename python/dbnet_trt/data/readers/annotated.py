@@ -83,7 +83,8 @@ def write_jsonl(file: Path, samples: list[Sample]) -> None:
     """Write samples in the format of `read_jsonl`, atomically.
 
     Args:
-        file: File to write; images and probability maps lie below its folder.
+        file: File to write. The paths of images and probability maps below its folder are relative
+            to it, others are absolute.
         samples: The samples.
 
     Raises:
@@ -103,10 +104,15 @@ def _to_json(sample: Sample, folder: Path) -> str:
         {"polygon": text.polygon.round(2).tolist(), "ignore": text.ignore, "content": text.content}
         for text in sample.texts
     ]
-    record = {"image": sample.image.relative_to(folder).as_posix(), "texts": texts}
+    record = {"image": _to_name(sample.image, folder), "texts": texts}
     if sample.prob_map is not None:
-        record["prob_map"] = sample.prob_map.relative_to(folder).as_posix()
+        record["prob_map"] = _to_name(sample.prob_map, folder)
     return json.dumps(record)
+
+
+def _to_name(path: Path, folder: Path) -> str:
+    below = path.relative_to(folder) if path.is_relative_to(folder) else path.absolute()
+    return below.as_posix()
 
 
 def read_paddleocr(path: Path) -> DataSet:
