@@ -17,6 +17,7 @@ from .guess import guess_format
 from .readers import READERS
 from .readers.files import annotation_limit
 from .samples import Sample
+from .scenes import join, link_scenes
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -29,7 +30,7 @@ MAX_LOGGED = 20
 ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
 """(height, width) of ICDAR 2015's images, and of a copy with another aspect ratio."""
 
-OPTIONS = ("stretch", "by-series", "by-position")
+OPTIONS = ("stretch", "by-series", "by-scene", "by-position")
 
 MAX_MB = "max-mb="
 """Option with the limit on an annotation file, in MiB."""
@@ -72,10 +73,11 @@ def read_dataset(name: str) -> DataSet:
     one image in six, chosen by a hash of its name, so that removing an image moves no other;
     "#train" is the rest. Copies of one image that are named as such (a (2), a_aug3) stay on one
     side, and with "PATH?by-series#val" those numbered in a row, ten by ten, as photos of one scene
-    often are. "icdar2015:PATH?stretch" stretches a copy of 960x640 to the originals' 1280x720;
-    "PATH?by-position#val" takes every sixth image, as in the runs with published numbers.
-    "PATH?max-mb=4096" raises the limit on an annotation file, 1 GiB, to 4096 MiB. Problems are
-    logged, the first of them in full.
+    often are. "PATH?by-scene#val" compares the photos themselves: near-duplicates and views of the
+    same sign stay on one side (see `scenes.link_scenes`). "icdar2015:PATH?stretch" stretches a copy
+    of 960x640 to the originals' 1280x720; "PATH?by-position#val" takes every sixth image, as in the
+    runs with published numbers. "PATH?max-mb=4096" raises the limit on an annotation file, 1 GiB,
+    to 4096 MiB. Problems are logged, the first of them in full.
 
     Raises:
         ValueError: There is no such format or path, or it holds no sample.
@@ -139,6 +141,8 @@ def split_name(name: str) -> DataName:
     form = form if named else guess_format(path)
     if "stretch" in options and form != "icdar2015":
         raise ValueError(f"?stretch goes with icdar2015:PATH only, got {name!r}")
+    if {"by-scene", "by-position"} <= options:
+        raise ValueError(f"expected one of ?by-scene and ?by-position, got both in {name!r}")
     return DataName(form, path, part, options)
 
 
@@ -167,6 +171,8 @@ def _select(samples: list[Sample], part: str, options: frozenset[str]) -> list[S
             if (index % VALIDATION_EVERY == 0) == (part == "val")
         ]
     keys = [_scene_key(sample.image, in_series="by-series" in options) for sample in samples]
+    if "by-scene" in options:
+        keys = _join_keys(keys, link_scenes([sample.image for sample in samples]))
     ranks = {key: _rank(key) for key in sorted(set(keys))}
     held_out = {key for key, rank in ranks.items() if rank % VALIDATION_EVERY == 0}
     if not held_out and len(ranks) > 1:  # of a very small set: one in any case
@@ -187,6 +193,17 @@ def _scene_key(image: Path, *, in_series: bool = False) -> str:
     stem = image.stem.lower()
     stem = _COPY.sub("", stem) or stem
     return _LAST_DIGIT.sub("", stem) if in_series else stem
+
+
+def _join_keys(keys: list[str], links: list[tuple[int, int]]) -> list[str]:
+    """Give all photos of a scene one key: that of lowest rank among theirs."""
+    first: dict[str, int] = {}
+    same_key = [(first.setdefault(key, index), index) for index, key in enumerate(keys)]
+    scenes = join(len(keys), [*links, *same_key])
+    chosen: dict[int, str] = {}
+    for scene, key in zip(scenes, keys, strict=True):
+        chosen[scene] = min(chosen.get(scene, key), key, key=_rank)
+    return [chosen[scene] for scene in scenes]
 
 
 def _rank(key: str) -> int:
