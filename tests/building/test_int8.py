@@ -183,6 +183,33 @@ class TestWithNncf:
         with pytest.raises(BuildError, match=r"other text in int8 .* 50\.0 % in a; give more"):
             quantize_for_cpu(tmp_path / "a.onnx", config=config_of(photos))
 
+    def test_layers_are_ranked_by_the_error_of_the_map(
+        self,
+        photos: str,
+        tmp_path: Path,
+        rng: np.random.Generator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The layer that is left out is the one whose int8 costs most, in the worst engine."""
+        errors: dict[str, float] = {}
+        measure = int8._Check.map_error
+
+        def record(self: Any, graph: onnx.ModelProto, name: str) -> float:
+            assert name == "onnxruntime"
+            (layer,) = {"first", "second", "map"} - set(list_layers(graph))
+            errors[layer] = measure(self, graph, name)
+            return errors[layer]
+
+        def agreements(self: Any, graph: onnx.ModelProto) -> dict[str, float]:
+            return {"openvino": 0.95, "onnxruntime": 1.0 if len(list_layers(graph)) < 3 else 0.5}
+
+        monkeypatch.setattr(int8._Check, "agreements", agreements)
+        monkeypatch.setattr(int8._Check, "map_error", record)
+        made = quantize_for_cpu(make_conv_model(tmp_path / "a.onnx", rng), config=config_of(photos))
+        assert set(errors) == {"first", "second", "map"}
+        assert min(errors.values()) > 0
+        assert made.left_out == (min(errors, key=lambda layer: errors[layer]),)
+
     def test_command(
         self,
         photos: str,
