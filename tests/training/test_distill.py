@@ -99,6 +99,17 @@ def test_maps_of_several_teachers_are_averaged(data: str, tmp_path: Path) -> Non
     assert [text.ignore for text in sample.texts] == [True]  # 0.5 lies between 0.4 and 0.62
 
 
+def test_folder_of_photos_without_labels(data: str, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "photo.png").rename(tmp_path / "photos" / "sub" / "a.png")
+    folder = str(tmp_path / "photos")
+    sample = read(distill([Detector(GreenOnCpu())], folder, tmp_path / "a", TEACHER))
+    assert sample.image == tmp_path / "photos" / "sub" / "a.png"
+    assert len(sample.texts) == 2
+    with pytest.raises(ValueError, match="cannot tell the format"):
+        distill([Detector(GreenOnCpu())], folder, tmp_path / "b", OWN)
+
+
 def test_mean_map() -> None:
     small, large = np.full((2, 2), 0.2, np.float32), np.full((4, 6), 0.6, np.float32)
     np.testing.assert_allclose(mean_map([small, large]), np.full((4, 6), 0.4), rtol=1e-6)

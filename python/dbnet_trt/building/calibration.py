@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..card import ModelCard
-from ..data.open import read_dataset
+from ..data.open import read_photos
 from ..data.samples import Sample, load_sample_image
 from ..evaluation.evaluate import stretched
-from ..images.load import Image, find_sources
-from ..images.video import is_video
+from ..images.load import Image
 from ..pipeline.preprocess import preprocess
 from ..settings import ResizePlan
 
@@ -35,11 +33,7 @@ def find_photos(name: str, limit: int) -> list[Sample]:
         ImageError: The folder has no image.
         ValueError: There is no such folder or data set.
     """
-    if Path(name).is_dir():
-        files = [Path(file) for file in find_sources([name]) if not is_video(file)]
-        found = [Sample(file, (), upright=True) for file in files]
-    else:
-        found = read_dataset(name).samples
+    found = read_photos(name)
     return found[:: max(1, -(-len(found) // limit))]
 
 

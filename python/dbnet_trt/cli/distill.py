@@ -41,7 +41,7 @@ def distill(
     more
         Further teachers.
     data
-        FORMAT:PATH of the photos.
+        FORMAT:PATH of the photos; with --outlines teacher also a folder of photos without labels.
     output
         Folder for maps/, images/ and the two data sets.
     card

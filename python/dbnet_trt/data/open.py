@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..images.load import image_size
+from ..images.load import find_sources, image_size
+from ..images.video import is_video
 from .dataset import DataSet
 from .guess import guess_format
 from .readers import READERS
@@ -94,6 +95,21 @@ def read_dataset(name: str) -> DataSet:
         first = f"; the first problem is {found.problems[0]}" if found.problems else ""
         raise ValueError(f"{name} holds no sample{first}")
     return found
+
+
+def read_photos(name: str) -> list[Sample]:
+    """Read the photos of a folder, searched with its subfolders, or of a data set FORMAT:PATH.
+
+    Photos of a folder have no texts.
+
+    Raises:
+        ImageError: The folder has no image.
+        ValueError: There is no such folder or data set.
+    """
+    if not Path(name).is_dir():
+        return read_dataset(name).samples
+    files = [file for file in find_sources([name]) if not is_video(file)]
+    return [Sample(Path(file), (), upright=True) for file in files]
 
 
 def read_as_is(name: str) -> DataSet:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.open import read_dataset
+from ..data.open import read_dataset, read_photos
 from ..data.readers.annotated import write_jsonl
 from ..data.samples import Sample, Text, load_prob_map, load_sample_image
 from ..detector import Detector
@@ -96,7 +96,7 @@ def distill(
 
     Args:
         teachers: Detectors; the maps of each are made by its own card, and resized to the largest.
-        data: Data set as FORMAT:PATH.
+        data: Data set as FORMAT:PATH; for outlines of the teachers also a folder of photos.
         output: Folder; it is created if missing.
         config: Outlines and thresholds.
         progress: Called after each photo.
@@ -107,12 +107,12 @@ def distill(
     Raises:
         ValueError: There is no teacher, the data set cannot be read, or the folder holds a data
             set, or the beginning of another one.
-        ImageError: A photo is missing or damaged.
+        ImageError: A photo is missing or damaged, or the folder has none.
         OSError: A file cannot be written.
     """
     if not teachers:
         raise ValueError("expected one teacher or more, got none")
-    samples = read_dataset(data).samples
+    samples = read_dataset(data).samples if config.outlines == "own" else read_photos(data)
     _begin(output, _settings(teachers, samples, config))
     labelled = []
     for index, sample in enumerate(samples):
