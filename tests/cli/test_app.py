@@ -73,7 +73,7 @@ def test_a_misspelt_command_suggests_the_right_one(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     swapped = name[:-2] + name[-1] + name[-2]
-    for wrong in (swapped, name + "x"):
+    for wrong in {swapped, name + "x"} - {name}:
         assert main([wrong, "x"]) == ERROR
         printed = capsys.readouterr()
         assert printed.out == ""

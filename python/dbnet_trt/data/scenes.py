@@ -48,7 +48,8 @@ CANDIDATES = 50
 they hold all 24 pairs of 20 matches or more that comparing all with all found."""
 
 VOCABULARY = 4000
-"""Visual words: descriptors drawn from those of all photos."""
+"""Maximum number of visual words: descriptors drawn from those of all photos, one in ten at most,
+so that words are shared."""
 
 MAX_PHOTOS = 10_000
 """Largest number of photos, of 80 kB of descriptors each: under half an hour of one core."""
@@ -165,7 +166,8 @@ def _choose_pairs(found: Sequence[Keypoints]) -> list[tuple[int, int]]:
     every = np.concatenate([each.descriptors for each in found])
     if not len(every):
         return []
-    drawn = np.random.default_rng(0).choice(len(every), min(VOCABULARY, len(every)), replace=False)
+    num_words = min(VOCABULARY, max(1, len(every) // 10))
+    drawn = np.random.default_rng(0).choice(len(every), num_words, replace=False)
     words = _to_root(every[drawn]).T
     counts = np.zeros((len(found), words.shape[1]), np.float32)
     for index, each in enumerate(found):
