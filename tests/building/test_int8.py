@@ -109,6 +109,22 @@ def test_graphs_in_fp16_and_of_old_operators(tmp_path: Path, rng: np.random.Gene
     np.testing.assert_allclose(run(wide, batch), expected, atol=2e-3)
 
 
+def test_weights_that_only_the_file_has_in_fp16(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A Cast behind each weight, as `dbnet export --precision fp16` writes it."""
+    model = onnx.load(make_conv_model(tmp_path / "a.onnx", rng))
+    graph = model.graph
+    for tensor in [each for each in graph.initializer if each.name.startswith("weight")]:
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        cast = helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=1)
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{tensor.name}_half"))
+        graph.node.insert(0, cast)
+    batch = rng.uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    wide = to_fp32(model)
+    assert [node.op_type for node in wide.graph.node] == ["Conv"] * 3
+    assert not any(tensor.name.endswith("_half") for tensor in wide.graph.initializer)
+    np.testing.assert_allclose(run(wide, batch), run(model, batch), atol=1e-5)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> str:
     for i in range(10):

@@ -44,6 +44,7 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == onnx.TensorProto.FLOAT16:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    _fold_casts(graph, floats)
     for index, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
         if node.op_type == "Cast" and floats.get(node.input[0]) and floats.get(node.output[0]):
@@ -51,6 +52,24 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
             del node.attribute[:]
     del graph.value_info[:]
     return copy
+
+
+def _fold_casts(graph: onnx.GraphProto, floats: dict[str, bool]) -> None:
+    """Take weights for their Cast, of files that store them in fp16 and compute in fp32."""
+    import onnx
+
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Cast"]:
+        tensor = weights.get(node.input[0])
+        if tensor is None or not floats.get(node.output[0]):
+            continue
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _find_floats(model: onnx.ModelProto) -> dict[str, bool]:
