@@ -32,13 +32,12 @@ ICDAR2015_SIZE, ICDAR2015_COPY = (720, 1280), (640, 960)
 """(height, width) of ICDAR 2015's images, and of a copy with another aspect ratio."""
 
 OPTIONS = ("stretch", "by-series", "by-scene", "by-position")
+"""Options that may follow the path after "?", joined by "&"; see `read_dataset`."""
 
 MAX_MB = "max-mb="
 """Option with the limit on an annotation file, in MiB."""
 
 _LIMIT = re.compile(MAX_MB + r"[1-9]\d{0,5}", re.ASCII)
-
-"""Options that may follow the path after "?", joined by "&"; see `read_dataset`."""
 
 _COPY = re.compile(
     r"((_(jpe?g|png))?\.rf\.[0-9a-f]+|[ _-]?\(\d+\)|[ _-](copy|aug|flip|rot|crop|v)[ _-]?\d*)+$",
