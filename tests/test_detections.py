@@ -102,12 +102,29 @@ def test_reading_order_of_a_slanted_page(degrees: float, rng: np.random.Generato
     """Lines are 40 px apart and 1000 px long: at 3 degrees one ends lower than the next begins."""
     turn = cv2.getRotationMatrix2D((0, 0), degrees, 1)[:, :2]
     page = [
-        upright(250 * i, 40 * line + 4 * (i % 2), 200, 26) for line in range(9) for i in range(4)
+        upright(250 * i, 40 * line + 4 * (i % 2), 235, 26) for line in range(9) for i in range(4)
     ]
     quads = (np.stack(page) @ turn.T + 500).astype(np.float32)
     mixed = rng.permutation(len(quads))
     found = Detections(quads[mixed], np.ones(len(quads), np.float32))
     np.testing.assert_array_equal(found.in_reading_order().quads, quads)
+
+
+def test_blocks_and_lines() -> None:
+    left = [upright(10, 30 * i, 200, 20) for i in range(3)]
+    right = [upright(240, 30 * i + 9, w, 20) for i, w in enumerate((200, 200))]
+    quads = np.stack([*left, *right, upright(240, 69, 90, 20), upright(338, 69, 90, 20)])
+    found = Detections(quads[::-1], np.linspace(0.5, 1, 7).astype(np.float32))
+    blocks = found.blocks()
+    assert [[len(line) for line in block] for block in blocks] == [[1, 1, 1], [1, 1, 2]]
+    assert [len(line) for line in found.lines()] == [1, 1, 1, 1, 1, 2]
+    np.testing.assert_array_equal(blocks[0][2].quads, left[2:3])
+    np.testing.assert_array_equal(found.in_reading_order().quads, quads)
+    mirrored = found.in_reading_order(right_to_left=True).quads
+    np.testing.assert_array_equal(mirrored[0], right[0])
+    assert Detections.empty().blocks() == []
+    with pytest.raises(ValueError, match="turned must be 0, 90"):
+        found.lines(turned=1)
 
 
 def test_plot_and_save(found: Detections, tmp_path: Path) -> None:

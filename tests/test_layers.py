@@ -11,8 +11,8 @@ from pathlib import Path
 import dbnet_trt
 
 FLOORS = (
-    ("_core", "errors", "files", "cache"),
-    ("extras", "gpu_status", "settings"),
+    ("_core", "errors", "files", "cache", "layout"),
+    ("extras", "gpu_status", "settings", "crops"),
     ("card", "images"),
     ("detections", "zoo"),
     ("engines",),

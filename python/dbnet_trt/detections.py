@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .crops import crop_text
 from .files import parse_json
+from .layout.arrange import arrange
+from .layout.texts import FloatArray
 
 if TYPE_CHECKING:
     import supervision
 
     from .images.load import ImageSource
 
-FloatArray = NDArray[np.float32]
-
 OUTLINE_COLOR = (60, 200, 40)  # BGR: green, visible on most photos
-UPRIGHT_RATIO = 1.5  # ratio of height to width from which a crop's text runs downwards
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,14 +112,49 @@ class Detections:
         """Select the detections whose score is at least this."""
         return self[self.scores >= score]
 
-    def in_reading_order(self) -> Detections:
-        """Sort the detections from top to bottom, and from left to right within a line.
+    def in_reading_order(
+        self, *, right_to_left: bool = False, turned: int | None = None
+    ) -> Detections:
+        """Sort the detections as a person reads them: block by block, line by line.
 
-        Two texts are on one line if their centres differ in height by less than half the height of
-        the smaller one. Heights are measured after the skew of the image is removed, so a slanted
-        photo gives the same order.
+        Args:
+            right_to_left: As in `blocks`.
+            turned: As in `blocks`.
         """
-        return self if len(self) == 0 else self[np.array(_reading_order(self.quads))]
+        blocks = arrange(self.quads, right_to_left=right_to_left, turned=turned)
+        return self[np.array([i for block in blocks for line in block for i in line], int)]
+
+    def lines(self, *, right_to_left: bool = False, turned: int | None = None) -> list[Detections]:
+        """Group the detections by line, in reading order; a row of a table is one line.
+
+        Args:
+            right_to_left: As in `blocks`.
+            turned: As in `blocks`.
+        """
+        blocks = self.blocks(right_to_left=right_to_left, turned=turned)
+        return [line for block in blocks for line in block]
+
+    def blocks(
+        self, *, right_to_left: bool = False, turned: int | None = None
+    ) -> list[list[Detections]]:
+        """Group the detections by paragraph, column or table, in reading order.
+
+        Columns are read one after the other, tables row by row. Skew is removed first; text that
+        crosses the page's own direction forms blocks of its own.
+
+        Args:
+            right_to_left: Whether words and columns follow each other from right to left.
+            turned: Direction of the text, in degrees clockwise from left-to-right: 0, 90, 180 or
+                270. None takes 0 or 90, whichever most of the text has.
+
+        Returns:
+            Blocks of lines; each line holds its texts in order, and no two of them overlap.
+
+        Raises:
+            ValueError: `turned` is another number.
+        """
+        blocks = arrange(self.quads, right_to_left=right_to_left, turned=turned)
+        return [[self[line] for line in block] for block in blocks]
 
     def outlines(self) -> tuple[FloatArray, ...]:
         """Return N outlines (K, 2) float32 in pixels: the polygons, or without them the quads."""
@@ -162,14 +197,16 @@ class Detections:
 
         write_image(path, self.plot(image))
 
-    def crops(self, image: ImageSource) -> list[NDArray[np.uint8]]:
+    def crops(self, image: ImageSource, *, margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Cut out each text and turn it upright, for a text recogniser.
 
         Text at least 1.5 times as tall as wide, which runs downwards, is turned by 90 degrees
-        counter-clockwise.
+        counter-clockwise, also if it leans by up to 30 degrees. With polygons, curved text is
+        straightened along its outline.
 
         Args:
             image: Image in which the text was detected, as in `plot`.
+            margin: Width added on each side, in heights of the text.
 
         Returns:
             N images (h, w, 3) uint8 BGR, h and w at least 1.
@@ -179,7 +216,11 @@ class Detections:
             ValueError: There is text outside the image: it is not the one that was searched.
         """
         pixels = self._load(image)
-        return [_crop(pixels, quad) for quad in self.quads]
+        polygons = self.polygons or (None,) * len(self)
+        return [
+            crop_text(pixels, quad, polygon, margin)
+            for quad, polygon in zip(self.quads, polygons, strict=True)
+        ]
 
     def _load(self, image: ImageSource) -> NDArray[np.uint8]:
         """Load the image as (H, W, 3) uint8 BGR.
@@ -267,56 +308,3 @@ class Detections:
     def empty(cls) -> Detections:
         """Create a result without text."""
         return cls(np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32))
-
-
-def _reading_order(quads: FloatArray) -> list[int]:
-    """Order (N, 4, 2) quads, N at least 1, line by line; returns their indices."""
-    skew = _skew(quads)
-    straighten = np.array([[np.cos(skew), -np.sin(skew)], [np.sin(skew), np.cos(skew)]])
-    centers = quads.mean(axis=1) @ straighten
-    heights = np.linalg.norm(quads[:, 3] - quads[:, 0], axis=1)
-    lines: list[list[int]] = []
-    for i in np.argsort(centers[:, 1], kind="stable").tolist():
-        last = lines[-1][-1] if lines else None
-        if last is not None and centers[i, 1] - centers[last, 1] < 0.5 * min(
-            heights[i], heights[last]
-        ):
-            lines[-1].append(i)
-        else:
-            lines.append([i])
-    return [i for line in lines for i in sorted(line, key=lambda i: float(centers[i, 0]))]
-
-
-def _skew(quads: FloatArray) -> float:
-    """Measure the direction, in radians, in which most text of (N, 4, 2) quads runs; 0 is right."""
-    along = quads[:, 1] - quads[:, 0] + quads[:, 2] - quads[:, 3]
-    lengths = np.linalg.norm(along, axis=1)
-    down = quads[:, 3] - quads[:, 0] + quads[:, 2] - quads[:, 1]
-    flat = lengths > np.linalg.norm(down, axis=1)  # the direction of a square is arbitrary
-    if not flat.any():
-        return 0.0
-    angles, weights = np.arctan2(along[flat, 1], along[flat, 0]), lengths[flat]
-    order = np.argsort(angles, kind="stable")
-    passed = np.cumsum(weights[order])
-    return float(angles[order][np.searchsorted(passed, passed[-1] / 2)])  # the weighted median
-
-
-def _crop(image: NDArray[np.uint8], quad: FloatArray) -> NDArray[np.uint8]:
-    """Cut out the inside of a (4, 2) quad as an upright image."""
-    import cv2
-
-    width = max(1, round(float(max(_distance(quad, 0, 1), _distance(quad, 3, 2)))))
-    height = max(1, round(float(max(_distance(quad, 0, 3), _distance(quad, 1, 2)))))
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    # Pixel centres are at whole numbers, so the outline lies half a pixel outside the first one.
-    transform = cv2.getPerspectiveTransform(quad, corners - np.float32(0.5))
-    crop = cv2.warpPerspective(
-        image, transform, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    if height >= UPRIGHT_RATIO * width:
-        crop = cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return np.asarray(crop, np.uint8)
-
-
-def _distance(quad: FloatArray, i: int, j: int) -> float:
-    return float(np.linalg.norm(quad[i] - quad[j]))

@@ -254,3 +254,28 @@ def test_ablation_script(
     (row,) = read(tmp_path / "a.json")["rows"]
     assert row["variant"] == "mobilenetv2 + DB"
     assert 0 <= row["f"] <= 1
+
+
+# ---- reading_order.py --------------------------------------------------------------------------
+
+
+def test_reading_order_script(tmp_path: Path) -> None:
+    script = load("reading_order")
+    files = ["--json", str(tmp_path / "order.json"), "--plot", str(tmp_path / "order.png")]
+    sys.argv = ["reading_order.py", "--pages", "3", *files]
+    script.main()
+    report = read(tmp_path / "order.json")
+    assert report["pages_in_order"]["exact"] == 3
+    assert report["pages_in_order"]["by rows"] == 0
+    assert all(report["layouts_in_order"].values())
+    assert (tmp_path / "order.png").stat().st_size > 10_000
+
+
+def test_reading_order_counts_what_is_wrong() -> None:
+    script = load("reading_order")
+    lines = script.columns_page(0).lines
+    found = script.exact(lines, np.random.default_rng(0))
+    assert script.is_right(found.in_reading_order(), lines)
+    assert not script.is_right(found.in_reading_order()[::-1], lines)
+    joined = Detections(script.exact(lines[:1], np.random.default_rng(0)).quads * 5, np.ones(1))
+    assert script.numbers(joined, lines) is None
