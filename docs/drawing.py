@@ -69,7 +69,13 @@ DETECTION = (
         ),
         "quads (N, 4, 2) and scores (N,), in pixels of the image",
     ),
-    Step((Box(PYTHON, "detections", ""),)),
+    Step(
+        (
+            Box(PYTHON, "detections", ""),
+            Box(PYTHON, "layout", "runs · cuts · paragraphs"),
+            Box(PYTHON, "reading", "reading · ctc · markup"),
+        )
+    ),
 )
 
 LEARNING = (

@@ -1,36 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the text that was found, with the recogniser of RapidOCR.
+"""Read the text of an image, block by block, in the order a person would.
 
 Usage: python examples/read_text.py IMAGE
-Both come with `pip install 'dbnet-trt[pretrained]'`, and neither downloads anything.
+The recogniser comes with `pip install 'dbnet-trt[pretrained]'`, and nothing is downloaded.
 """
 
 import argparse
 
-from dbnet_trt import Detection, Detector
-from rapidocr import RapidOCR
+from dbnet_trt import Detections, Detector
+from dbnet_trt.reading import rapidocr_reader, read_text
 
 
-def read_text(path: str) -> list[tuple[str, float, Detection]]:
+def read_blocks(path: str) -> list[list[Detections]]:
     """Find and read the text of an image.
 
     Returns:
-        (text, certainty in [0, 1], where it is) in reading order.
+        Blocks of lines; each line holds its texts in order, with `text`, `confidence` and `quad`.
     """
-    found = Detector().detect(path).in_reading_order()
-    if len(found) == 0:
-        return []
-    recogniser = RapidOCR(params={"Global.log_level": "error"})
-    read = recogniser.recognize_txt(found.crops(path))
-    return list(zip(read.txts, read.scores, found, strict=True))
+    found = Detector().detect(path, polygons=True)
+    return read_text(found, path, rapidocr_reader()).blocks()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image")
-    for text, certainty, where in read_text(parser.parse_args().image):
-        x, y = where.quad[0]
-        print(f"{certainty:.2f}  {x:6.0f},{y:6.0f}  {text}")
+    for number, block in enumerate(read_blocks(parser.parse_args().image), 1):
+        for line in block:
+            for text in line:
+                x, y = text.quad[0]
+                print(f"{number:3d}  {text.confidence:.2f}  {x:6.0f},{y:6.0f}  {text.text}")
 
 
 if __name__ == "__main__":

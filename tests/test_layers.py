@@ -19,7 +19,7 @@ FLOORS = (
     ("pipeline", "network", "data"),
     ("opening",),
     ("detector",),
-    ("evaluation", "synth"),
+    ("evaluation", "synth", "reading"),
     ("training", "building"),
     ("cli", "__init__"),
     ("__main__",),

@@ -22,6 +22,10 @@ MAX_MISFIT = 0.2
 """Maximum distance of an outline's middle from a smooth curve, in heights of the text."""
 
 NUM_SLICES = 33
+"""Number of slices across an outline that are measured."""
+
+NUM_BORDER = 129
+"""Number of points along an outline, or along an arc."""
 
 
 def crop_text(
@@ -87,20 +91,15 @@ def _crop_quad(image: Image, corners: FloatArray, margin: float) -> Image:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Curve:
-    """Centre line of a text, in a frame whose x-axis is the first side of its quad.
+    """Centre line of a curved text.
 
     Attributes:
-        origin, axes: (2,) and (2, 2): a point (x, y) of the frame is at origin + (x, y) @ axes.
-        start, end: Range of x.
-        middle, height: Polynomials of x, lowest power first: y of the line, height of the text.
+        points: (S, 2) float64, (x, y) in pixels of the image, in the direction of reading.
+        height: Height of the text, in pixels, more than 0.
     """
 
-    origin: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    start: float
-    end: float
-    middle: NDArray[np.float64]
-    height: NDArray[np.float64]
+    points: NDArray[np.float64]
+    height: float
 
 
 def _fit_curve(polygon: FloatArray, corners: FloatArray) -> _Curve | None:
@@ -109,36 +108,21 @@ def _fit_curve(polygon: FloatArray, corners: FloatArray) -> _Curve | None:
     along = side / max(float(np.linalg.norm(side)), 1e-6)
     axes = np.stack([along, [-along[1], along[0]]])
     points = (polygon - corners[0]) @ axes.T
-    start, end = points[:, 0].min(), points[:, 0].max()
-    xs = np.linspace(start, end, NUM_SLICES + 2)[1:-1]
-    upper, lower = _slice(points, xs)
-    thickness = float(np.median(lower - upper))
-    inner = (xs > start + thickness / 2) & (xs < end - thickness / 2)  # the ends are round
-    if thickness <= 0 or inner.sum() < 8:
+    xs = np.linspace(points[:, 0].min(), points[:, 0].max(), NUM_SLICES + 2)
+    middles, thickness = _slice(points, xs[1:-1])
+    size = float(np.median(thickness))
+    if size <= 0 or np.ptp(xs) < 2 * size or np.ptp(middles) < MIN_BEND * size / 2:
         return None
-    polynomial = np.polynomial.polynomial
-    middles = (upper + lower)[inner] / 2
-    middle = polynomial.polyfit(xs[inner], middles, 3 if end - start > 4 * thickness else 2)
-    chord = polynomial.polyfit(xs[inner], middles, 1)
-    slopes = polynomial.polyval(xs[inner], polynomial.polyder(middle))
-    heights = (lower - upper)[inner] / np.sqrt(1 + slopes**2)
-    size = float(np.median(heights))
-    misfit = np.abs(polynomial.polyval(xs[inner], middle) - middles).max()
-    bend = np.ptp(polynomial.polyval(xs[inner], middle) - polynomial.polyval(xs[inner], chord))
-    if misfit > MAX_MISFIT * size or bend < MIN_BEND * size:
+    curve = _fit_arc(points) or _fit_cubic(xs[1:-1], middles, thickness)
+    if curve is None:
         return None
-    angles = np.arctan(polynomial.polyval(np.array([start, end]), polynomial.polyder(middle)))
-    cuts = np.abs(np.sin(angles)) * size / 2  # half of each end stands out beyond the line
-    height = polynomial.polyfit(xs[inner], heights, 1)
-    return _Curve(
-        corners[0].astype(np.float64), axes, start + cuts[0], end - cuts[1], middle, height
-    )
+    return _Curve(curve.points @ axes + corners[0], curve.height)
 
 
 def _slice(
     points: NDArray[np.float64], xs: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lowest and the highest y of an outline (K, 2) at each of (S,) xs inside it."""
+    """Return the middle and the extent in y of an outline (K, 2) at each of (S,) xs inside it."""
     after = np.roll(points, -1, axis=0)
     left, right = np.where(points[:, :1] <= after[:, :1], (points, after), (after, points))
     crosses = (left[:, 0] <= xs[:, None]) & (xs[:, None] <= right[:, 0])
@@ -146,28 +130,99 @@ def _slice(
     ys = left[:, 1] + (xs[:, None] - left[:, 0]) / run * (right[:, 1] - left[:, 1])
     upper = np.where(crosses, ys, np.inf).min(axis=1)
     lower = np.where(crosses, ys, -np.inf).max(axis=1)
-    return upper, lower
+    return (upper + lower) / 2, lower - upper
+
+
+def _fit_arc(points: NDArray[np.float64]) -> _Curve | None:
+    """Fit a ring to an outline (K, 2) of text that runs along x; None if it is none."""
+    border = _resample(np.concatenate([points, points[:1]]), NUM_BORDER)
+    x, y = border.T
+    center_x, center_y, power = np.linalg.lstsq(
+        np.stack([2 * x, 2 * y, np.ones(len(x))], axis=1), x**2 + y**2, rcond=None
+    )[0]
+    radius, height = float(np.sqrt(max(power + center_x**2 + center_y**2, 0))), 0.0
+    for _ in range(8):  # Gauss-Newton for centre, radius and height of the ring
+        way = border - [center_x, center_y]
+        distance = np.maximum(np.hypot(*way.T), 1e-6)
+        outside = np.where(distance > radius, 1.0, -1.0)
+        angles = _angles(way)
+        inner = _between(angles, height / 2 / max(radius, 1e-6))
+        if inner.sum() < NUM_BORDER / 3:
+            return None
+        errors = distance - radius - outside * height / 2
+        slopes = np.stack([-way[:, 0] / distance, -way[:, 1] / distance,
+                           -np.ones(len(x)), -outside / 2], axis=1)  # fmt: skip
+        step = np.linalg.lstsq(slopes[inner], -errors[inner], rcond=None)[0]
+        center_x, center_y = center_x + step[0], center_y + step[1]
+        radius, height = radius + float(step[2]), height + float(step[3])
+    reach = float(np.ptp(angles))
+    misfit = np.quantile(np.abs(errors[inner]), 0.9)
+    bend = radius * (1 - np.cos(min(reach / 2, np.pi)))
+    if not (height > 1 and misfit < MAX_MISFIT * height and bend > MIN_BEND * height):
+        return None
+    if radius < 0.6 * height or reach > 1.8 * np.pi:
+        return None
+    first = np.arctan2(*way.mean(axis=0)[::-1])
+    around = first + np.linspace(angles.min(), angles.max(), NUM_BORDER)
+    line = np.stack([center_x + radius * np.cos(around), center_y + radius * np.sin(around)], 1)
+    clockwise = way.mean(axis=0)[1] < 0  # above its centre, text runs clockwise
+    return _Curve(line if clockwise else line[::-1], height)
+
+
+def _angles(way: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the angles of (N, 2) vectors from their mean, clockwise in radians."""
+    mean = way.mean(axis=0)
+    across = mean[0] * way[:, 1] - mean[1] * way[:, 0]
+    return np.asarray(np.arctan2(across, way @ mean))
+
+
+def _between(values: NDArray[np.float64], edge: float) -> NDArray[np.bool_]:
+    """Test which values are further than `edge` from both the least and the greatest."""
+    return np.asarray((values > values.min() + edge) & (values < values.max() - edge))
+
+
+def _fit_cubic(
+    xs: NDArray[np.float64], middles: NDArray[np.float64], thickness: NDArray[np.float64]
+) -> _Curve | None:
+    """Fit a wave, y as a cubic of x, to slices of an outline; None if it is none."""
+    polynomial = np.polynomial.polynomial
+    inner = _between(xs, float(np.median(thickness)) / 2)  # the ends are round
+    if inner.sum() < NUM_SLICES / 3:
+        return None
+    middle = polynomial.polyfit(xs[inner], middles[inner], 3)
+    fitted = polynomial.polyval(xs, middle)
+    slopes = polynomial.polyval(xs, polynomial.polyder(middle))
+    height = float(np.median((thickness / np.sqrt(1 + slopes**2))[inner]))
+    chord = polynomial.polyfit(xs[inner], fitted[inner], 1)
+    bend = np.ptp((fitted - polynomial.polyval(xs, chord))[inner])
+    misfit = np.abs(fitted - middles)[inner].max()
+    if misfit > MAX_MISFIT * height or bend < MIN_BEND * height:
+        return None
+    return _Curve(np.stack([xs, fitted], axis=1), height)
+
+
+def _resample(line: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return `count` points at equal distances along a line (K, 2), its ends included."""
+    passed = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    places = np.linspace(0, passed[-1], count)
+    return np.stack([np.interp(places, passed, line[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _crop_curve(image: Image, curve: _Curve, margin: float) -> Image:
     """Cut strips across a centre line and set them side by side."""
     import cv2
 
-    polynomial = np.polynomial.polynomial
-    xs = np.linspace(curve.start, curve.end, 256)
-    height = max(1.0, float(np.median(polynomial.polyval(xs, curve.height))))
-    ends = polynomial.polyval(xs[[0, -1]], polynomial.polyder(curve.middle))
-    before, after = margin * height / np.sqrt(1 + ends**2)
-    xs = np.concatenate([[xs[0] - before], xs, [xs[-1] + after]])
-    steps = np.hypot(np.diff(xs), np.diff(polynomial.polyval(xs, curve.middle)))
-    passed = np.concatenate([[0], np.cumsum(steps)])
-    width, rows = max(1, round(float(passed[-1]))), max(1, round(height * (1 + 2 * margin)))
-    columns = np.interp((np.arange(width) + 0.5) * passed[-1] / width, passed, xs)
-    slopes = polynomial.polyval(columns, polynomial.polyder(curve.middle))
-    normals = np.stack([-slopes, np.ones(width)], axis=1) / np.sqrt(1 + slopes**2)[:, None]
-    middles = np.stack([columns, polynomial.polyval(columns, curve.middle)], axis=1)
-    heights = np.maximum(polynomial.polyval(columns, curve.height), 1) * (1 + 2 * margin)
-    across = ((np.arange(rows) + 0.5) / rows - 0.5)[:, None, None] * heights[:, None]
-    places = ((middles + across * normals) @ curve.axes + curve.origin).astype(np.float32)
+    points, edge = curve.points, margin * curve.height
+    ends = points[[0, -1]] - points[[1, -2]]
+    ends *= edge / np.maximum(np.linalg.norm(ends, axis=1, keepdims=True), 1e-6)
+    points = np.concatenate([points[:1] + ends[:1], points, points[-1:] + ends[1:]])
+    length = float(np.hypot(*np.diff(points, axis=0).T).sum())
+    width, height = max(1, round(length)), max(1, round(curve.height + 2 * edge))
+    centers = _resample(points, 2 * width + 1)[1::2]
+    along = np.gradient(_resample(points, width + 2), axis=0)[1:-1]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    normals = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    across = np.arange(height) - (height - 1) / 2
+    places = (centers + across[:, None, None] * normals).astype(np.float32)
     crop = cv2.remap(image, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from .crops import crop_text
 from .files import parse_json
 from .layout.arrange import arrange
-from .layout.texts import FloatArray
+from .layout.runs import Block
+from .layout.texts import read_direction
 
 if TYPE_CHECKING:
     import supervision
 
     from .images.load import ImageSource
+
+FloatArray = NDArray[np.float32]
 
 OUTLINE_COLOR = (60, 200, 40)  # BGR: green, visible on most photos
 
@@ -37,6 +40,12 @@ class Detection:
 
     polygon: FloatArray | None = None
     """(K, 2) float32: outline (x, y) in pixels; None unless polygons were requested."""
+
+    text: str | None = None
+    """What was read; None unless it was."""
+
+    confidence: float | None = None
+    """Confidence of the recogniser, in [0, 1]; None unless the text was read."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -66,6 +75,12 @@ class Detections:
     """(h, w) float32 in [0, 1]: probability map of the whole image, at the size of the network's
     input without padding; None unless it was requested."""
 
+    texts: tuple[str, ...] | None = None
+    """N texts; None unless they were read, by `dbnet_trt.reading.read_text`."""
+
+    confidences: FloatArray | None = None
+    """(N,) float32 in [0, 1]: confidences of the recogniser; None unless the texts were read."""
+
     def __post_init__(self) -> None:
         expected = (len(self.scores), 4, 2)
         if self.quads.shape != expected:
@@ -74,6 +89,14 @@ class Detections:
             raise ValueError(
                 f"expected one polygon per score, {len(self.scores)}, got {len(self.polygons)}"
             )
+        if (self.texts is None) != (self.confidences is None):
+            raise ValueError("texts and confidences must be given together")
+        for values in (self.texts, self.confidences):
+            if values is not None and len(values) != len(self.scores):
+                raise ValueError(
+                    f"expected one text and confidence per score, {len(self.scores)}, "
+                    f"got {len(values)}"
+                )
 
     @property
     def boxes(self) -> FloatArray:
@@ -93,10 +116,18 @@ class Detections:
     def __getitem__(self, index: Any) -> Detection | Detections:
         if isinstance(index, (int, np.integer)):
             polygon = None if self.polygons is None else self.polygons[index]
-            return Detection(self.quads[index], float(self.scores[index]), polygon)
+            text = None if self.texts is None else self.texts[index]
+            confidence = None if self.confidences is None else float(self.confidences[index])
+            return Detection(
+                self.quads[index], float(self.scores[index]), polygon, text, confidence
+            )
         chosen = np.arange(len(self))[index]
         polygons = None if self.polygons is None else tuple(self.polygons[i] for i in chosen)
-        return Detections(self.quads[chosen], self.scores[chosen], polygons, self.prob_map)
+        texts = None if self.texts is None else tuple(self.texts[i] for i in chosen)
+        confidences = None if self.confidences is None else self.confidences[chosen]
+        return Detections(
+            self.quads[chosen], self.scores[chosen], polygons, self.prob_map, texts, confidences
+        )
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} texts"]
@@ -104,6 +135,8 @@ class Detections:
             parts.append(f"scores {self.scores.min():.2f} to {self.scores.max():.2f}")
         if self.polygons is not None:
             parts.append("with polygons")
+        if self.texts is not None:
+            parts.append("read")
         if self.prob_map is not None:
             parts.append(f"prob_map {self.prob_map.shape}")
         return f"Detections({', '.join(parts)})"
@@ -121,7 +154,7 @@ class Detections:
             right_to_left: As in `blocks`.
             turned: As in `blocks`.
         """
-        blocks = arrange(self.quads, right_to_left=right_to_left, turned=turned)
+        blocks = self._arrange(right_to_left, turned)
         return self[np.array([i for block in blocks for line in block for i in line], int)]
 
     def lines(self, *, right_to_left: bool = False, turned: int | None = None) -> list[Detections]:
@@ -145,7 +178,7 @@ class Detections:
         Args:
             right_to_left: Whether words and columns follow each other from right to left.
             turned: Direction of the text, in degrees clockwise from left-to-right: 0, 90, 180 or
-                270. None takes 0 or 90, whichever most of the text has.
+                270. None takes the one that most of the text has; before it is read, 0 or 90.
 
         Returns:
             Blocks of lines; each line holds its texts in order, and no two of them overlap.
@@ -153,8 +186,13 @@ class Detections:
         Raises:
             ValueError: `turned` is another number.
         """
-        blocks = arrange(self.quads, right_to_left=right_to_left, turned=turned)
+        blocks = self._arrange(right_to_left, turned)
         return [[self[line] for line in block] for block in blocks]
+
+    def _arrange(self, right_to_left: bool, turned: int | None) -> list[Block]:
+        if turned is None and self.texts is not None:
+            turned = read_direction(self.quads)
+        return arrange(self.quads, right_to_left=right_to_left, turned=turned)
 
     def outlines(self) -> tuple[FloatArray, ...]:
         """Return N outlines (K, 2) float32 in pixels: the polygons, or without them the quads."""
@@ -245,6 +283,8 @@ class Detections:
         fields: dict[str, Any] = {"quads": self.quads.tolist(), "scores": self.scores.tolist()}
         if self.polygons is not None:
             fields["polygons"] = [polygon.tolist() for polygon in self.polygons]
+        if self.texts is not None and self.confidences is not None:
+            fields |= {"texts": self.texts, "confidences": self.confidences.tolist()}
         return json.dumps(fields)
 
     @classmethod
@@ -261,9 +301,13 @@ class Detections:
             polygons = fields.get("polygons")
             if polygons is not None:
                 polygons = tuple(np.array(each, np.float32).reshape(-1, 2) for each in polygons)
+            texts, confidences = fields.get("texts"), fields.get("confidences")
+            if texts is not None:
+                texts = tuple(map(str, texts))
+                confidences = np.array(confidences, np.float32).reshape(-1)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f'expected JSON with "quads" and "scores": {error!r}') from error
-        return cls(quads, scores, polygons)
+        return cls(quads, scores, polygons, None, texts, confidences)
 
     def to_supervision(self) -> supervision.Detections:
         """Convert to `supervision.Detections`: upright boxes, scores, quads as oriented boxes.

@@ -19,6 +19,8 @@ from .console import INTERRUPTED, SUCCESS, err, fail, prepare_terminal
 COMMANDS = {  # name: (function, help, example)
     "detect": ("detect:detect", "Find text in images, videos and streams.",
                "dbnet detect photo.jpg --save out.jpg"),
+    "read": ("read:read", "Read the text in images, in the order a person would.",
+             "dbnet read photo.jpg"),
     "models": ("models:models", "List the named models.", "dbnet models"),
     "info": ("models:info", "Print a model's card.", "dbnet info ppocrv6-small"),
     "data": ("data:app", "Check data sets.", "dbnet data check icdar2015:data/ic15"),

@@ -15,7 +15,8 @@ from ..errors import ImageError
 from ..images import video
 from ..images.decode import MAX_PIXELS
 from ..images.load import Image, find_sources, load_image
-from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar
+from ..reading import open_reader, read_text
+from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar, visible
 from .options import DEFAULT_OPTIONS, RunOptions
 from .outputs import ResultWriter, Targets
 
@@ -29,6 +30,7 @@ def detect(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     resume: Annotated[bool, Parameter(negative="")] = False,
     every_frame: Annotated[bool, Parameter(negative="")] = False,
+    text: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
     """Find text in images, videos, cameras and streams.
@@ -50,10 +52,13 @@ def detect(
     every_frame
         Process every frame of a camera or stream. By default stale frames are skipped, so that
         results keep up with the camera; frame numbers show what was skipped.
+    text
+        Also read the text, as `dbnet read` does, for the lines of JSON and the drawn pictures.
     """
     video.silence_opencv()  # its errors are reported as ours
     sources = find_sources(inputs)
-    detector = options.open_detector()
+    detector = options.open_detector(polygons=text)
+    reader = open_reader(cpu=options.cpu) if text else None
     size = options.size(detector.card)
     totals = _Totals()
     targets = Targets(save, json, overwrite=overwrite, resume=resume)
@@ -66,6 +71,8 @@ def detect(
         max_pixels = options.max_pixels or MAX_PIXELS
         for name, frame, image in _read(sources, every_frame, max_pixels, totals):
             found = detector.detect(image, size=size)
+            if reader is not None:
+                found = read_text(found, image, reader)
             totals.images += 1
             totals.texts += len(found)
             try:
@@ -134,4 +141,5 @@ def _print_found(name: str, found: Detections) -> None:
     out.print(line((name, "bold"), f": {number(len(found), 'text')}"), soft_wrap=True)
     for text in found.in_reading_order():
         corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
-        out.print(f"  {text.score:.2f}  {corners}", soft_wrap=True)
+        read = "" if text.text is None else "  " + visible(text.text)
+        out.print(f"  {text.score:.2f}  {corners}{read}", soft_wrap=True, markup=False)

@@ -214,6 +214,9 @@ def _fields(found: Detections) -> dict[str, Any]:
     }
     if found.polygons is not None:
         fields["polygons"] = [_rounded(polygon, DECIMALS) for polygon in found.polygons]
+    if found.texts is not None and found.confidences is not None:
+        fields["texts"] = found.texts
+        fields["confidences"] = _rounded(found.confidences, SCORE_DECIMALS)
     return fields
 
 

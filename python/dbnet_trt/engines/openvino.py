@@ -42,7 +42,7 @@ logger = logging.getLogger("dbnet_trt")
 
 
 @functools.cache
-def _open_core() -> tuple[Any, int]:
+def open_core() -> tuple[Any, int]:
     """Open OpenVINO's core, one for all engines and never closed, and return its process id too.
 
     The CPU plugin of each core installs a signal stack of its own in the thread that creates it,
@@ -55,6 +55,22 @@ def _open_core() -> tuple[Any, int]:
     return import_backend("openvino").Core(), os.getpid()
 
 
+def choose_precision(core: Any, precision: Precision) -> Precision:
+    """Choose bf16 or fp32, of a network in int8 for what is not quantized.
+
+    Raises:
+        EngineError: bf16 was asked for, and the CPU has none.
+    """
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
+        raise EngineError(
+            "this CPU has no bf16 instructions (AMX or AVX512-BF16); use precision='auto'"
+        )
+    if precision in ("auto", "int8"):
+        return "bf16" if has_bf16 else "fp32"
+    return precision
+
+
 class OpenVinoEngine:
     """A model in OpenVINO, compiled per input shape: static shapes are 1.2 times faster."""
 
@@ -62,9 +78,9 @@ class OpenVinoEngine:
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
     ) -> None:
         ov = import_backend("openvino")
-        self._core, self._process = _open_core()
+        self._core, self._process = open_core()
         check_process(self._process, "OpenVINO")
-        precision = self._choose_precision(config.precision)
+        precision = choose_precision(self._core, config.precision)
         self._properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -104,17 +120,6 @@ class OpenVinoEngine:
         yield from (self._core, self._model)
         for pool in list(self._compiled.values()):
             yield from pool.native_objects()
-
-    def _choose_precision(self, precision: Precision) -> Precision:
-        """Choose bf16 or fp32, of a network in int8 for what is not quantized."""
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and not has_bf16:
-            raise EngineError(
-                "this CPU has no bf16 instructions (AMX or AVX512-BF16); use precision='auto'"
-            )
-        if precision in ("auto", "int8"):
-            return "bf16" if has_bf16 else "fp32"
-        return precision
 
     def _requests(self, shape: tuple[int, ...]) -> _RequestPool:
         """Return the requests of the model compiled for an input shape (B, 3, h, w)."""

@@ -95,9 +95,7 @@ def _own_gutters(band: list[Run]) -> list[tuple[float, float]]:
 def _is_row(band: list[Run]) -> bool:
     """Test whether the runs of a band stand side by side."""
     ordered = sorted(band, key=lambda run: run.left)
-    return all(
-        a.right - b.left <= MAX_OVERLAP * min(a.height, b.height) for a, b in pairwise(ordered)
-    )
+    return all(a.right - b.left <= MAX_OVERLAP * min(a.size, b.size) for a, b in pairwise(ordered))
 
 
 def _group(bands: Lines) -> list[tuple[Lines, bool]]:

@@ -15,7 +15,8 @@ WORD_GAP = 0.8
 """Maximum gap between words of a line, in heights of the text."""
 
 MAX_OVERLAP = 0.25
-"""Maximum overlap of neighbours in a line, in heights of the text: outlines are a little wide."""
+"""Maximum overlap of neighbours in a line, in heights of the text (or widths, where smaller), as
+outlines are a little wide."""
 
 Block = list[list[int]]
 """Lines of a block; each is the indices of its texts."""
@@ -71,6 +72,11 @@ class Run:
         )  # fmt: skip
 
     @property
+    def size(self) -> float:
+        """The smaller of width and height."""
+        return min(self.right - self.left, self.height)
+
+    @property
     def aspect(self) -> float:
         """Ratio of width to height."""
         return (self.right - self.left) / self.height
@@ -97,10 +103,12 @@ def find_runs(texts: Texts, chosen: NDArray[np.intp], right_to_left: bool) -> li
 
 def _following(texts: Texts, chosen: NDArray[np.intp]) -> dict[int, int]:
     """Map the position in `chosen` of a word to that of the next word of its line."""
-    angles, heights = texts.angles[chosen], texts.heights[chosen]
+    angles, heights, lengths = (
+        each[chosen] for each in (texts.angles, texts.heights, texts.lengths)
+    )
     direction = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     centers = texts.centers[chosen]
-    half = direction * texts.lengths[chosen, None] / 2
+    half = direction * lengths[:, None] / 2
     starts, ends = centers - half, centers + half
     following: dict[int, int] = {}
     previous: dict[int, int] = {}
@@ -110,7 +118,8 @@ def _following(texts: Texts, chosen: NDArray[np.intp]) -> dict[int, int]:
         way = starts - ends[i]
         gaps, offsets = way @ along, np.abs(way @ np.array([-along[1], along[0]]))
         smaller, larger = np.minimum(heights, heights[i]), np.maximum(heights, heights[i])
-        fits = (gaps > -MAX_OVERLAP * smaller) & (gaps < WORD_GAP * larger)
+        size = np.minimum(smaller, np.minimum(lengths, lengths[i]))
+        fits = (gaps > -MAX_OVERLAP * size) & (gaps < WORD_GAP * larger)
         fits &= (offsets < 0.4 * smaller) & (larger < 2 * smaller)
         fits &= (centers - centers[i]) @ along > 0
         fits[i] = False

@@ -98,6 +98,15 @@ def main_direction(quads: FloatArray) -> int:
     return 90 if signed[~texts.neutral].sum() < 0 else 0
 
 
+def read_direction(quads: FloatArray) -> int:
+    """Return the direction in which most of the text in (N, 4, 2) quads was read: 0, 90, 180 or
+    270 degrees clockwise from left-to-right; each text runs along the first side of its quad."""
+    along = (quads[:, 1] - quads[:, 0]).astype(np.float64)
+    lengths = np.hypot(along[:, 0], along[:, 1])
+    quarters = np.round(np.arctan2(along[:, 1], along[:, 0]) / (np.pi / 2)).astype(int) % 4
+    return int(np.bincount(quarters, lengths, minlength=4).argmax()) * 90
+
+
 def rotate(points: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
     """Rotate points (..., 2) around the origin by an angle in radians, clockwise on the screen."""
     cosine, sine = np.cos(angle), np.sin(angle)
