@@ -199,7 +199,7 @@ class Detections:
         return tuple(self.quads) if self.polygons is None else self.polygons
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """Draw the outlines on a copy of the image.
+        """Draw the outlines, and the texts if they were read, on a copy of the image.
 
         Args:
             image: Image in which the text was detected, as `Detector.detect` takes it.
@@ -217,7 +217,11 @@ class Detections:
         thickness = max(1, round(max(canvas.shape[:2]) / 500))
         points = [np.rint(outline).astype(np.int32) for outline in self.outlines()]
         cv2.polylines(canvas, points, True, OUTLINE_COLOR, thickness, cv2.LINE_AA)
-        return canvas
+        if self.texts is None:
+            return canvas
+        from .images.lettering import draw_texts
+
+        return draw_texts(canvas, self.quads, self.texts)
 
     def save(self, path: str | Path, image: ImageSource) -> None:
         """Write a copy of the image with the outlines drawn on it.

@@ -47,7 +47,6 @@ def open_network(path: str | Path, cpu: CpuConfig) -> Network:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's errors have no common base
         raise EngineError(f"the recogniser {path} cannot be read: {error}") from error
-    check_network(model, Path(path))
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
     if len(inputs) != 1 or len(model.graph.output) != 1:
@@ -59,6 +58,8 @@ def open_network(path: str | Path, cpu: CpuConfig) -> Network:
     backend = cpu.backend
     if backend == "auto":
         backend = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    if backend == "openvino":
+        check_network(model, Path(path))
     opener = _open_openvino if backend == "openvino" else _open_onnxruntime
     try:
         run = opener(data, inputs[0].name, cpu)

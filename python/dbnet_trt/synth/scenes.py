@@ -20,6 +20,7 @@ from ..data.readers.annotated import write_jsonl
 from ..data.samples import Polygon, Sample, Text
 from ..files import decode_text, read_limited
 from ..images.degrade import compress, motion_blur
+from ..images.lettering import SYSTEM_FONTS
 from ..images.load import IMAGE_SUFFIXES, load_image, write_image
 from ..settings import MAX_SIDE
 from . import surfaces
@@ -45,9 +46,6 @@ JPEG_QUALITY = 92
 
 PLACEMENT_TRIES = 6
 """Number of places tried for a block of text before it is left out."""
-
-SYSTEM_FONTS = (Path("/usr/share/fonts"), Path("/Library/Fonts"), Path("C:/Windows/Fonts"))
-"""Font folders of Linux, macOS and Windows."""
 
 OCCLUDED_SHARE = 0.35
 """Maximum share of a text's letters that may be covered; beyond it the text is ignored."""
