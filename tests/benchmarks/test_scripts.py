@@ -277,5 +277,33 @@ def test_reading_order_counts_what_is_wrong() -> None:
     found = script.exact(lines, np.random.default_rng(0))
     assert script.is_right(found.in_reading_order(), lines)
     assert not script.is_right(found.in_reading_order()[::-1], lines)
-    joined = Detections(script.exact(lines[:1], np.random.default_rng(0)).quads * 5, np.ones(1))
+    joined = Detections(
+        script.exact(lines[:1], np.random.default_rng(0)).quads * 5, np.ones(1, np.float32)
+    )
     assert script.numbers(joined, lines) is None
+
+
+# ---- reading.py --------------------------------------------------------------------------------
+
+
+def test_reading_counts_characters() -> None:
+    script = load("reading")
+    assert script.distance("kitten", "sitting") == 3
+    assert script.distance("", "abc") == script.distance("abc", "") == 3
+
+    def box(x: float, y: float, width: float) -> np.ndarray:
+        return np.array([[x, y], [x + width, y], [x + width, y + 20], [x, y + 20]], np.float32)
+
+    truth = [
+        script.Truth(box(0, 0, 90), "ab cd"),
+        script.Truth(box(200, 0, 90), "efg"),
+        script.Truth(box(0, 100, 90), "tiny", ignore=True),
+    ]
+    found = [(box(45, 0, 45), "cx"), (box(0, 0, 45), "ab"), (box(0, 100, 90), "?")]
+    wrong, missed, total = script.compare([*found, (box(400, 400, 90), "no")], truth)
+    assert total == 7
+    assert missed == 3  # "efg"
+    assert wrong == 1 + 3 + 2  # "x", what is missed, and "no"
+    page, lines = next(script.draw_pages(1, 0))
+    assert page.shape == (520, 640, 3)
+    assert len(lines) > 10
