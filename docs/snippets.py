@@ -47,6 +47,7 @@ def make_folder(namespace: dict[str, Any]) -> None:
     """Enter a folder with the files that the snippets name, all drawn from one picture."""
     import cv2
     import numpy as np
+    from PIL import Image
 
     folder = Path(tempfile.mkdtemp(prefix="dbnet-snippets-"))
     namespace["_folders"] = (Path.cwd(), folder)
@@ -58,6 +59,8 @@ def make_folder(namespace: dict[str, Any]) -> None:
         shutil.copy(demo, folder / name)
     image = cv2.imread(str(demo))
     cv2.imwrite("scan.png", image)
+    page = Image.open(demo)
+    page.save("scan.pdf", save_all=True, append_images=[page, page])
     small = np.ascontiguousarray(image[:480, :640])
     video = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 5, (640, 480))
     for _ in range(3):

@@ -13,6 +13,7 @@ from .detector import Detector, Ticket
 from .errors import BuildError, DBNetError, EngineError, ImageError
 from .gpu_status import cuda_available
 from .images.nv12 import Nv12Frame
+from .images.pages import Page, read_pages
 from .pipeline.gpu import GpuUsage
 from .settings import (
     CpuConfig,
@@ -41,9 +42,11 @@ __all__ = [
     "ImageError",
     "ModelCard",
     "Nv12Frame",
+    "Page",
     "PostprocessParams",
     "SizePolicy",
     "Ticket",
     "build_engine",
     "cuda_available",
+    "read_pages",
 ]

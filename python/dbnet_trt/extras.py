@@ -10,6 +10,8 @@ from .errors import EngineError
 
 EXTRAS = {
     "rapidocr": "pretrained",
+    "pypdfium2": "pdf",
+    "pyarrow": "parquet",
     "supervision": "supervision",
     "pycuda": "pycuda",
     "shapely": "eval",

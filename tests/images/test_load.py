@@ -166,7 +166,8 @@ def test_corrupt_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"), [(b"%PDF-1.7\n", "pdftoppm"), (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif")]
+    ("data", "says"),
+    [(b"%PDF-1.7\n", "read_pages"), (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif")],
 )
 def test_unsupported_formats_get_a_remedy(data: bytes, says: str) -> None:
     with pytest.raises(ImageError, match=says):

@@ -73,8 +73,8 @@ def decode(
     _check_whole(data, name, header)
     if header.num_pages > 1:
         logger.warning(
-            "%s has %d pages or frames; only the first is read, %d are left out: split the file "
-            "to read them",
+            "%s has %d pages or frames; only the first is read, %d are left out: read_pages "
+            "gives them all",
             name,
             header.num_pages,
             header.num_pages - 1,
@@ -170,10 +170,19 @@ def read_file(
     return data
 
 
+def read_start(path: str | os.PathLike[str]) -> bytes:
+    """Read the first bytes of a file; none if they cannot be read, which is reported later."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(SIGNATURE_BYTES)
+    except (OSError, ValueError):
+        return b""
+
+
 def describe_other(data: bytes) -> str:
     """Describe a file that OpenCV does not read, and what to do with it."""
     if data.startswith(b"%PDF"):
-        return "a PDF; turn its pages into images first, with `pdftoppm -r 150 -png` for example"
+        return "a PDF, which has pages; read_pages gives them as images, `dbnet detect` takes it"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"mif1", b"msf1"):
         return "HEIC, which OpenCV does not read; open it with pillow-heif and give the PIL image"
     return (

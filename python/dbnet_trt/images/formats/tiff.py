@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TIFF and BigTIFF: the directories of all pages."""
+"""TIFF and BigTIFF: the directories of all pages, and the choice of one."""
 
 from __future__ import annotations
 
+import mmap
+import struct
 from dataclasses import dataclass
 
 from ...errors import ImageError
@@ -16,10 +18,13 @@ MAX_PAGES = 10_000
 MAX_SAMPLES = 16
 """Maximum number of channels per pixel; OpenCV reads up to 4."""
 
-_WIDTH, _HEIGHT, _BITS, _SAMPLES = 256, 257, 258, 277
+COPY_FLAGS = 0b101
+"""Bits of a page's kind that mark a smaller copy of another page, or its mask."""
+
+_KIND, _WIDTH, _HEIGHT, _BITS, _SAMPLES = 254, 256, 257, 258, 277
 _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _SAMPLE_FORMAT = 262, 322, 323, 338, 339
 _COLOUR = (_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT)
-_WANTED = {*_COLOUR, _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, EXIF_ORIENTATION}
+_WANTED = {*_COLOUR, _KIND, _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, EXIF_ORIENTATION}
 _UNSIGNED, _UNDEFINED = 1, 4
 _TYPES = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
 
@@ -42,6 +47,11 @@ class _Layout:
         return f"{self.order}{'Q' if self.is_big else 'I'}"
 
     @property
+    def first_at(self) -> int:
+        """Offset of the pointer to the first directory."""
+        return 8 if self.is_big else 4
+
+    @property
     def count_bytes(self) -> int:
         """Size of the number of entries, in bytes."""
         return 8 if self.is_big else 2
@@ -52,30 +62,33 @@ class _Layout:
         return 20 if self.is_big else 12
 
 
+@dataclass(frozen=True)
+class TiffPage:
+    """The directory of one page."""
+
+    at: int
+    """Offset of the directory in the file."""
+
+    next_at: int
+    """Offset of the pointer to the next page's directory."""
+
+    fields: dict[int, int]
+    """The fields that are read here, by tag; none if the directory is damaged."""
+
+    @property
+    def num_pixels(self) -> int:
+        """Number of pixels that are decoded: whole tiles."""
+        return _side(self.fields, _WIDTH) * _side(self.fields, _HEIGHT)
+
+
 def read_header(data: bytes) -> ImageHeader:
-    """Read the sizes of all pages, and alpha and orientation of the first.
+    """Read the number of pages, the size of the largest, and alpha and orientation of the first.
 
     Raises:
-        ImageError: A directory lies outside of the file, or they run in a circle.
+        ImageError: The first directory lies outside of the file, or they run in a circle.
     """
-    layout = _Layout("<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+"))
-    (at,) = unpack(layout.offset, data, 8 if layout.is_big else 4)
-    pages: list[dict[int, int]] = []
-    seen: set[int] = set()
-    while at and len(pages) < MAX_PAGES:
-        if at in seen:
-            raise ImageError("the pages of the TIFF refer to each other in a circle")
-        seen.add(at)
-        try:
-            fields, at = _read_directory(data, layout, at)
-        except ImageError:
-            if not pages:
-                raise
-            break  # of the pages that are left only the first is decoded
-        pages.append(fields)
-    if not pages:
-        raise ImageError("the TIFF holds no image")
-    first = pages[0]
+    pages = find_pages(data)
+    first = pages[0].fields
     samples = first.get(_SAMPLES, 1)
     if samples > MAX_SAMPLES:
         raise ImageError(f"the TIFF has {samples} channels per pixel; 1 to 4 are read")
@@ -87,7 +100,7 @@ def read_header(data: bytes) -> ImageHeader:
         )
     # What OpenCV writes has no word about its fourth channel, which is alpha.
     is_alpha = first.get(_EXTRA, 2) in (1, 2) and first.get(_PHOTOMETRIC, 2) in (0, 1, 2, 3)
-    largest = max(pages, key=lambda page: _side(page, _WIDTH) * _side(page, _HEIGHT))
+    largest = max(pages, key=lambda page: page.num_pixels).fields
     return ImageHeader(
         "TIFF",
         _side(largest, _WIDTH),
@@ -101,14 +114,60 @@ def read_header(data: bytes) -> ImageHeader:
     )
 
 
+def find_pages(data: bytes) -> list[TiffPage]:
+    """List the pages, without smaller copies and masks of them; at least one.
+
+    The last one has no fields if its directory is damaged: it and those after it are lost.
+
+    Raises:
+        ImageError: The first directory lies outside of the file, they run in a circle, or there are
+            more than `MAX_PAGES`.
+    """
+    layout = _read_layout(data)
+    (at,) = unpack(layout.offset, data, layout.first_at)
+    pages: list[TiffPage] = []
+    seen: set[int] = set()
+    while at:
+        if at in seen:
+            raise ImageError("the pages of the TIFF refer to each other in a circle")
+        if len(seen) == MAX_PAGES:
+            raise ImageError(f"the TIFF has more than {MAX_PAGES} pages; split it")
+        seen.add(at)
+        try:
+            page, following = _read_directory(data, layout, at)
+        except ImageError:
+            if not pages:
+                raise
+            page, following = TiffPage(at, len(data), {}), 0
+        if not pages or not page.fields.get(_KIND, 0) & COPY_FLAGS:
+            pages.append(page)
+        at = following
+    if not pages:
+        raise ImageError("the TIFF holds no image")
+    return pages
+
+
+def select_page(data: mmap.mmap, page: TiffPage) -> None:
+    """Make one page the only one of a file, in a private copy-on-write mapping of it."""
+    layout = _read_layout(data[:4])
+    struct.pack_into(layout.offset, data, layout.first_at, page.at)
+    if page.next_at + struct.calcsize(layout.offset) <= len(data):
+        struct.pack_into(layout.offset, data, page.next_at, 0)
+
+
+def _read_layout(data: bytes) -> _Layout:
+    return _Layout("<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+"))
+
+
 def _side(page: dict[int, int], tag: int) -> int:
     """Return a side of a page or of its tiles, whichever is larger: whole tiles are decoded."""
     tile = _TILE_WIDTH if tag == _WIDTH else _TILE_HEIGHT
     return max(page.get(tag, 0), page.get(tile, 0))
 
 
-def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[dict[int, int], int]:
+def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[TiffPage, int]:
     """Read the wanted fields of a page, and the offset of the next page's directory."""
+    start = at
     (count,) = unpack(layout.count, data, at)
     at += layout.count_bytes
     end = at + count * layout.entry_bytes
@@ -118,7 +177,7 @@ def _read_directory(data: bytes, layout: _Layout, at: int) -> tuple[dict[int, in
         tag, kind, number = unpack(f"{layout.order}HH{layout.offset[1]}", data, entry)
         if tag in _WANTED and kind in _TYPES:
             fields[tag] = _read_value(data, layout, entry, kind, number)
-    return fields, following
+    return TiffPage(start, end, fields), following
 
 
 def _read_value(data: bytes, layout: _Layout, entry: int, kind: int, number: int) -> int:
