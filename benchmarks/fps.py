@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from cyclopts import App, Parameter
 from dbnet_trt import Detector, GpuConfig
-from dbnet_trt.images.load import find_sources, load_image
+from dbnet_trt.images.load import load_image
+from dbnet_trt.images.sources import find_sources
 from dbnet_trt.zoo import DEFAULT_MODEL
 from figure import check_plot
 from measure import geometric_mean, machine_line, write_report

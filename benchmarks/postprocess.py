@@ -11,6 +11,7 @@ kernels see benchmarks/kernels.py.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import numpy as np
 from cyclopts import App
 from dbnet_trt import Detector, ModelCard, SizePolicy, _core
 from dbnet_trt.detections import Detections
-from dbnet_trt.images.load import find_sources
+from dbnet_trt.images.sources import find_sources
 from dbnet_trt.pipeline.postprocess import postprocess
 from dbnet_trt.pipeline.preprocess import preprocess
 from dbnet_trt.pipeline.reference import postprocess_reference
@@ -79,7 +80,7 @@ def make_cases(sizes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
 def real_cases(folder: Path, limit: int) -> Iterator[Case]:
     """Compute the default model's maps of photos."""
     detector = Detector(device="cpu")
-    for number, source in enumerate(find_sources([str(folder)])[:limit], start=1):
+    for number, source in enumerate(itertools.islice(find_sources([str(folder)]), limit), start=1):
         found = detector.detect(source, prob_map=True)
         assert found.prob_map is not None
         threshold = detector.params.binary_threshold

@@ -194,3 +194,31 @@ def test_to_supervision_has_boxes_scores_and_quads(
     np.testing.assert_array_equal(handed.xyxy, found.boxes)
     np.testing.assert_array_equal(handed.confidence, found.scores)
     np.testing.assert_array_equal(handed.data["xyxyxyxy"], found.quads)
+
+
+def test_to_dataframe_has_a_row_for_each_text(found: Detections) -> None:
+    pytest.importorskip("pandas")
+    table = Detections(found.quads, found.scores).to_dataframe()
+    assert list(table.columns) == [*["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"], "score"]
+    np.testing.assert_allclose(table.iloc[:, :8], found.quads.reshape(-1, 8), atol=0.0051)
+    np.testing.assert_array_equal(table["score"], found.scores)
+    digits = [each.partition(".")[2] for each in table.iloc[:, :8].to_csv().split(",")]
+    assert max(map(len, digits)) <= 2 + len("\n1")
+    empty = Detections.empty().to_dataframe()
+    assert list(empty.columns) == list(table.columns)
+    assert len(empty) == 0
+
+
+def test_to_dataframe_has_polygons() -> None:
+    pytest.importorskip("pandas")
+    quads = np.stack([upright(0, 0, 9, 9), upright(10, 10, 9, 9)])
+    polygons = (np.full((5, 2), 1.23456, np.float32), np.zeros((7, 2), np.float32))
+    table = Detections(quads, np.ones(2, np.float32), polygons).to_dataframe()
+    assert [polygon.shape for polygon in table["polygon"]] == [(5, 2), (7, 2)]
+    np.testing.assert_array_equal(table["polygon"][0], np.float32(1.23))
+
+
+def test_to_dataframe_names_its_package(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        found.to_dataframe()

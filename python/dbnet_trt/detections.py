@@ -19,11 +19,18 @@ from .layout.runs import Block
 from .layout.texts import read_direction
 
 if TYPE_CHECKING:
+    import pandas
     import supervision
 
     from .images.load import ImageSource
 
 FloatArray = NDArray[np.float32]
+
+CORNER_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
+"""Columns of a quad's corners in tables."""
+
+COORDINATE_DECIMALS = 2
+"""Decimals of coordinates in files and tables, in pixels."""
 
 OUTLINE_COLOR = (60, 200, 40)  # BGR: green, visible on most photos
 
@@ -334,6 +341,29 @@ class Detections:
                 "class_name": np.full(len(self), "text"),
             },
         )
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Convert to a `pandas.DataFrame`, one row per text.
+
+        Columns are x1, y1 to x4, y4, the corners of the quad in pixels to two decimals, and score;
+        with polygons also polygon, an array (K, 2).
+
+        Raises:
+            ImportError: The package pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_dataframe needs the package pandas; pip install pandas"
+            ) from error
+        corners = self.quads.reshape(-1, 8).round(COORDINATE_DECIMALS)
+        table = pandas.DataFrame(corners, columns=list(CORNER_COLUMNS))
+        table["score"] = self.scores
+        if self.polygons is not None:
+            polygons = [polygon.round(COORDINATE_DECIMALS) for polygon in self.polygons]
+            table["polygon"] = pandas.Series(polygons, dtype=object)
+        return table
 
     def to_gpuarray(self) -> tuple[Any, Any]:
         """Copy quads and scores to the GPU, in PyCUDA's current context.

@@ -82,7 +82,7 @@ class Detector:
         """
         _check_options(options, DetectorOptions)
         self._engine = open_model(model, device, card, cpu)
-        self._runner = make_runner(self._engine, device, gpu)
+        self._runner = make_runner(self._engine, device, gpu, cpu)
         logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(options, self.card.size_policy)
         self._params = _override(self.card.postprocess_params, options)
@@ -93,6 +93,16 @@ class Detector:
     def card(self) -> ModelCard:
         """Card of the model."""
         return self._engine.card
+
+    @property
+    def device(self) -> str:
+        """Where the detector runs: "cpu" or "cuda"."""
+        return "cuda" if isinstance(self._runner, GpuRunner) else "cpu"
+
+    @property
+    def num_streams(self) -> int:
+        """Number of images that run side by side on the CPU; 1 on the GPU."""
+        return 1 if isinstance(self._runner, GpuRunner) else self._runner.num_streams
 
     @property
     def size(self) -> SizePolicy:
@@ -182,7 +192,8 @@ class Detector:
         """Start to detect the text in several images, and return before it is found.
 
         On the GPU the next batch is uploaded while this one computes. On the CPU all work is done
-        in this call.
+        in this call, unless the detector has several streams (`CpuConfig.num_streams`): it then
+        returns when all images have begun or wait for a stream, at most one batch for each.
 
         >>> ahead = None
         >>> for frame in frames:

@@ -89,7 +89,7 @@ def open_model(
 
 
 def make_runner(
-    engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None
+    engine: Engine | DeviceEngine, device: str, gpu: GpuConfig | None, cpu: CpuConfig | None = None
 ) -> CpuRunner | GpuRunner:
     """Create the runner of an engine: the GPU runner for a `DeviceEngine`, else the CPU runner.
 
@@ -97,12 +97,13 @@ def make_runner(
         engine: Engine to run.
         device: "auto", "cpu", "cuda" or "cuda:0".
         gpu: Settings of the pipeline on the GPU; None takes the defaults.
+        cpu: Settings of the CPU; None takes the defaults.
 
     Raises:
         EngineError: The engine is on another GPU than `device`, or the GPU is missing.
     """
     if not isinstance(engine, DeviceEngine):
-        return CpuRunner(engine)
+        return CpuRunner(engine, (cpu or CpuConfig()).num_streams)
     ordinal = getattr(engine, "ordinal", None)
     asked = device_ordinal(device) if ":" in device else ordinal
     if ordinal is not None and asked != ordinal:

@@ -215,6 +215,10 @@ class CpuConfig:
     num_threads: int = 0
     """Number of threads that run the network; 0 uses one thread per core."""
 
+    num_streams: int = 0
+    """Number of images that `submit` and `detect_batch` run side by side, each on its share of the
+    threads; 0 is one, and for folders on 8 or more cores one per 4 threads."""
+
     def __post_init__(self) -> None:
         for name, choices in (("backend", get_args(Backend)), ("precision", get_args(Precision))):
             value = getattr(self, name)
@@ -224,6 +228,7 @@ class CpuConfig:
                     f"{did_you_mean(value, choices)}"
                 )
         _check_whole("num_threads", self.num_threads, 0, MAX_THREADS)
+        _check_whole("num_streams", self.num_streams, 0, MAX_THREADS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,28 +226,6 @@ def test_write_image(photo: np.ndarray, tmp_path: Path) -> None:
         load.write_image(path / "inside.png", photo)
 
 
-def test_find_sources(tmp_path: Path) -> None:
-    for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.webp", "sub/film.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [Path(source).name for source in load.find_sources([str(tmp_path)])]
-    assert found == ["a.PNG", "b.jpg", "c.webp", "film.mp4"]
-    found = [Path(source).name for source in load.find_sources([str(tmp_path / "*.*g"), "0"])]
-    assert found[-2:] == ["b.jpg", "0"]
-    long = f"{'y' * 300}[1].jpg"
-    assert load.find_sources(["a\0b.jpg", "y" * 300]) == ["a\0b.jpg", "y" * 300]
-    with pytest.raises(ImageError, match="nothing matches"):
-        load.find_sources([long])
-    with pytest.raises(ImageError, match=r"the name of an input is empty; name a file"):
-        load.find_sources([str(tmp_path), ""])  # not the working directory
-    assert load.find_sources(["missing.jpg"]) == ["missing.jpg"]  # reported when it is read
-    with pytest.raises(ImageError, match="nothing matches"):
-        load.find_sources([str(tmp_path / "*.gif")])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageError, match="holds no image"):
-        load.find_sources([str(tmp_path / "empty")])
-
-
 # ---- files of others -----------------------------------------------------------------------------
 
 

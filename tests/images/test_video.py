@@ -15,7 +15,7 @@ import pytest
 from dbnet_trt.cli.app import main
 from dbnet_trt.errors import ImageError
 from dbnet_trt.images import video
-from dbnet_trt.images.load import find_sources
+from dbnet_trt.images.sources import find_sources
 from dbnet_trt.images.video import VideoFile
 from fakes.tiny_model import make_model
 
@@ -74,7 +74,7 @@ def test_lost_frames_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_live_sources() -> None:
     address = "rtsp://user:secret@10.0.0.7/live?channel=1"
-    assert find_sources([address, "0"]) == [address, "0"]
+    assert list(find_sources([address, "0"])) == [address, "0"]
     for source in (address, "0"):
         assert video.is_video(source)
         assert video.is_live(source)

@@ -3,22 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ..detections import Detections
+from ..detector import Detector, Ticket
 from ..errors import ImageError
 from ..images import video
+from ..images.ahead import PageOptions, ReadAhead, ReadImage
 from ..images.decode import MAX_PIXELS
-from ..images.load import Image, find_sources, load_image
+from ..images.pages import DPI, check_dpi, parse_pages
+from ..images.sources import Outputs, count_files, find_sources
 from ..reading import open_reader, read_text
+from ..settings import SizePolicy
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar, visible
 from .options import DEFAULT_OPTIONS, RunOptions
-from .outputs import ResultWriter, Targets
+from .outputs import Label, ResultWriter
+from .pictures import is_one_picture
+from .targets import Targets
+
+GPU_IMAGES = 16
+"""Number of images that are handed to the GPU together; those of one size make batches."""
 
 
 def detect(
@@ -27,28 +39,42 @@ def detect(
     *,
     save: Path | None = None,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    csv: Path | None = None,
+    parquet: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    pages: str | None = None,
+    dpi: int = DPI,
     every_frame: Annotated[bool, Parameter(negative="")] = False,
     text: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
-    """Find text in images, videos, cameras and streams.
+    """Find text in images, documents, videos, cameras and streams.
 
     Parameters
     ----------
     inputs
-        Images, videos, folders, globs, the number of a camera (0), or a stream (rtsp://…).
+        Images, PDF files, videos, folders, globs, the number of a camera (0), or a stream
+        (rtsp://…).
     save
         Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder, in
         which the input's folders are repeated.
     json
         Write one line of JSON per image: to a file, or "-" for standard output. A file that holds
         results is not replaced.
+    csv
+        Write a table with one row per text; it gets its name when all is done.
+    parquet
+        Write the same table in Parquet.
     overwrite
-        Replace the file of --json.
+        Replace the files of --json, --csv and --parquet.
     resume
-        Append to the file of --json; images that it already has are skipped.
+        Append to the file of --json; images that it already has are skipped. Model and options must
+        be the same.
+    pages
+        Pages of documents to read, as in "3-7" or "1,4,9-"; all by default.
+    dpi
+        Resolution at which pages of a PDF are drawn, in pixels per inch.
     every_frame
         Process every frame of a camera or stream. By default stale frames are skipped, so that
         results keep up with the camera; frame numbers show what was skipped.
@@ -56,34 +82,36 @@ def detect(
         Also read the text, as `dbnet read` does, for the lines of JSON and the drawn pictures.
     """
     video.silence_opencv()  # its errors are reported as ours
-    sources = find_sources(inputs)
-    detector = options.open_detector(polygons=text)
+    check_dpi(dpi)
+    page_options = PageOptions(
+        parse_pages(pages) if pages is not None else None, dpi, options.max_pixels or MAX_PIXELS
+    )
+    targets = Targets(save, json, csv, parquet, overwrite=overwrite, resume=resume)
+    sources = find_sources(inputs, targets.outputs)
+    first = list(itertools.islice(sources, 2))
+    is_one = is_one_picture(first, page_options)
+    detector = options.open_detector(polygons=text, side_by_side=not is_one)
     reader = open_reader(cpu=options.cpu) if text else None
-    size = options.size(detector.card)
+    run = {} if json is None else options.describe_run(detector) | {"dpi": dpi, "text": text}
     totals = _Totals()
-    targets = Targets(save, json, overwrite=overwrite, resume=resume)
     with (
-        ResultWriter(targets, inputs, sources) as outputs,
-        progress_bar("rate", transient=True, disable=_is_one_image(sources)) as progress,
+        ResultWriter(targets, inputs, first, page_options, run) as outputs,
+        ReadAhead(itertools.chain(first, sources), page_options, outputs) as ahead,
+        _Progress(inputs, targets.outputs, ahead, is_shown=not is_one) as progress,
     ):
-        sources = [source for source in sources if source not in outputs.done]
-        task = progress.add_task("detecting", total=_count(sources), rate="")
-        max_pixels = options.max_pixels or MAX_PIXELS
-        for name, frame, image in _read(sources, every_frame, max_pixels, totals):
-            found = detector.detect(image, size=size)
-            if reader is not None:
-                found = read_text(found, image, reader)
-            totals.images += 1
-            totals.texts += len(found)
+        images = _flatten(ahead, outputs, totals, every_frame=every_frame)
+        size = options.size(detector.card)
+        for each, outlines in _detect_in_order(detector, images, size):
+            found = outlines if reader is None else read_text(outlines, each.read.image, reader)
             try:
-                outputs.write(name, frame, image, found)
+                outputs.write(each.label, each.read, found)
             except ImageError as error:
                 totals.fail(error)
-            if save is None and json is None:
-                _print_found(name if frame is None else f"{name} frame {frame}", found)
-            elapsed = progress.tasks[task].elapsed or 0
-            rate = f"{totals.images / elapsed:.1f} images/s" if elapsed > 0 else ""
-            progress.update(task, advance=1, rate=rate)
+            if save is None and not targets.named:
+                _print_found(each.label, found)
+            ahead.release(each.read)
+            totals.add(found)
+            progress.show(totals.images)
     err.print(totals.summary(), style="dim")
     return SOME_FAILED if totals.failures else SUCCESS
 
@@ -92,53 +120,119 @@ def detect(
 class _Totals:
     images: int = 0
     texts: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: int = 0
+
+    def add(self, found: Detections) -> None:
+        """Count an image."""
+        self.images += 1
+        self.texts += len(found)
 
     def fail(self, error: ImageError) -> None:
         """Count and print an input that was skipped."""
-        self.failures.append(str(error))
+        self.failures += 1
         err.print(line(("skipped:", "red"), " ", (error, "")), soft_wrap=True)
 
     def summary(self) -> str:
         """Return the totals in one line."""
-        failed = f", {len(self.failures)} skipped" if self.failures else ""
+        failed = f", {self.failures} skipped" if self.failures else ""
         return f"{number(self.images, 'image')}, {number(self.texts, 'text')}{failed}"
 
 
-def _read(
-    sources: list[str], every_frame: bool, max_pixels: int, totals: _Totals
-) -> Iterator[tuple[str, int | None, Image]]:
-    """Yield (name, number of the frame or None, image) of each image that can be read."""
-    for source in sources:
-        try:
-            if video.is_video(source):
-                frames = video.read_frames(source)
-                keep_up = video.is_live(source) and not every_frame
-                for frame, image in video.newest(frames) if keep_up else frames:
-                    yield source, frame, image
-            else:
-                yield source, None, load_image(source, max_pixels=max_pixels)
-        except ImageError as error:
-            totals.fail(error)
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One image on its way."""
+
+    label: Label
+    read: ReadImage
+    is_live: bool = False
+    """Whether its result is waited for, as of a camera's present frame."""
 
 
-def _count(sources: list[str]) -> int | None:
-    """Count all images and frames; None if a source does not state its number."""
-    total = 0
-    for source in sources:
-        count = video.count_frames(source) if video.is_video(source) else 1
-        if count is None:
-            return None
-        total += count
-    return total
+def _flatten(
+    ahead: ReadAhead, outputs: ResultWriter, totals: _Totals, *, every_frame: bool
+) -> Iterator[_Item | None]:
+    """Yield all images and frames; None where there is no memory until one is released."""
+    for read in ahead:
+        if read is None:
+            yield None
+        elif read.error is not None:
+            totals.fail(read.error)
+        elif read.image is not None:
+            yield _Item(Label(read.name, read.page), read)
+        else:
+            try:
+                yield from _read_video(read.name, outputs, every_frame=every_frame)
+            except ImageError as error:
+                totals.fail(error)
 
 
-def _is_one_image(sources: list[str]) -> bool:
-    return len(sources) == 1 and not video.is_video(sources[0])
+def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Iterator[_Item]:
+    is_live = video.is_live(source)
+    frames = video.read_frames(source)
+    for frame, image in video.newest(frames) if is_live and not every_frame else frames:
+        picture = outputs.reserve(source, None, frame)
+        if not outputs.is_done(source, None, frame):
+            read = ReadImage(source, picture=picture, image=image)
+            yield _Item(Label(source, None, frame), read, is_live)
 
 
-def _print_found(name: str, found: Detections) -> None:
-    out.print(line((name, "bold"), f": {number(len(found), 'text')}"), soft_wrap=True)
+def _detect_in_order(
+    detector: Detector, images: Iterable[_Item | None], size: SizePolicy | None
+) -> Iterator[tuple[_Item, Detections]]:
+    """Yield results in the order of the images, while later ones are searched already."""
+    on_gpu = detector.device != "cpu"
+    num_together, num_ahead = (GPU_IMAGES, 1) if on_gpu else (1, detector.num_streams - 1)
+    waiting: list[_Item] = []
+    running: deque[tuple[list[_Item], Ticket]] = deque()
+    for item in itertools.chain(images, [None]):
+        if item is not None:
+            waiting.append(item)
+        is_urgent = item is None or item.is_live
+        if waiting and (is_urgent or len(waiting) == num_together):
+            ticket = detector.submit([each.read.image for each in waiting], size=size)
+            running.append((waiting, ticket))
+            waiting = []
+        while len(running) > (0 if is_urgent else num_ahead):
+            done, ticket = running.popleft()
+            yield from zip(done, ticket.collect(), strict=True)
+
+
+class _Progress:
+    """A progress bar, whose total is counted meanwhile."""
+
+    def __init__(
+        self, inputs: list[str], outputs: Outputs, ahead: ReadAhead, *, is_shown: bool
+    ) -> None:
+        self._bar = progress_bar("rate", transient=True, disable=not is_shown)
+        self._task = self._bar.add_task("detecting", total=None, rate="")
+        self._ahead = ahead
+        self._num_files: int | None = None
+        self._inputs, self._outputs = inputs, outputs
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        if not self._bar.disable and not any(map(video.is_video, self._inputs)):
+            threading.Thread(target=self._count, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _count(self) -> None:
+        self._num_files = count_files(self._inputs, self._outputs)
+
+    def show(self, num_done: int) -> None:
+        """Show the number of images done, and of all as far as it is known."""
+        elapsed = self._bar.tasks[self._task].elapsed or 0
+        rate = f"{num_done / elapsed:.1f} images/s" if elapsed > 0 else ""
+        total = None
+        if self._num_files is not None:  # documents have several pages, and some images are done
+            total = self._num_files + self._ahead.num_images - self._ahead.num_sources
+        self._bar.update(self._task, completed=num_done, total=total, rate=rate)
+
+
+def _print_found(label: Label, found: Detections) -> None:
+    out.print(line((label, "bold"), f": {number(len(found), 'text')}"), soft_wrap=True)
     for text in found.in_reading_order():
         corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
         read = "" if text.text is None else "  " + visible(text.text)

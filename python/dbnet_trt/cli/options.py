@@ -3,14 +3,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ..card import ModelCard
 from ..detector import Detector
+from ..engines.onnx_model import digest_file
+from ..opening import SUFFIXES
 from ..settings import CpuConfig, PostprocessOptions, SizePolicy
+from ..zoo import DEFAULT_MODEL, resolve_model
+
+MIN_THREADS_FOR_STREAMS = 8
+"""Number of threads from which several images run side by side: with fewer, one image at a time on
+all threads was as fast (benchmarks/results/*/streams.json)."""
+
+THREADS_PER_STREAM = 4
+"""Threads for each image that runs beside others; our choice, to be measured on more cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +54,50 @@ class RunOptions:
     )
     """Options of postprocessing, from the probability map to outlines."""
 
-    def open_detector(self, *, polygons: bool = False) -> Detector:
-        """Open the detector that these options describe, for polygons if either asks for them."""
+    def open_detector(self, *, polygons: bool = False, side_by_side: bool = False) -> Detector:
+        """Open the detector that these options describe.
+
+        Args:
+            polygons: Whether it finds polygons even if the options do not ask for them.
+            side_by_side: Whether it runs several images side by side where there are many cores,
+                unless the options say how many.
+        """
         options = PostprocessOptions(**self.postprocess)
         options["polygons"] = bool(options.get("polygons")) or polygons
         return Detector(
             self.model,
             device=self.device,
             card=self.card,
-            cpu=self.cpu,
+            cpu=self._choose_streams() if side_by_side else self.cpu,
             max_pixels=self.max_pixels,
             **options,
         )
+
+    def _choose_streams(self) -> CpuConfig:
+        num_threads = self.cpu.num_threads or os.cpu_count() or 1
+        if self.cpu.num_streams or num_threads < MIN_THREADS_FOR_STREAMS:
+            return self.cpu
+        return dataclasses.replace(self.cpu, num_streams=num_threads // THREADS_PER_STREAM)
+
+    def describe_run(self, detector: Detector) -> dict[str, Any]:
+        """Describe what results depend on, in types of JSON: the model and the options given.
+
+        The device and the number of threads are left out: they do not change what is found.
+        """
+        path, _ = resolve_model(self.model or DEFAULT_MODEL, SUFFIXES)
+        options = dataclasses.asdict(self)
+        options |= options.pop("cpu") | options.pop("postprocess")
+        for name in ("model", "card", "device", "num_threads", "num_streams", "max_pixels"):
+            options.pop(name, None)
+        card = json.loads(detector.card.to_json())
+        for name in ("license", "training_data", "source", "scores", "sha256"):
+            card.pop(name, None)
+        return {
+            "model": detector.card.name,
+            "network": digest_file(path),
+            "card": card,
+            **{name: value for name, value in options.items() if value is not None},
+        }
 
     def size(self, card: ModelCard) -> SizePolicy | None:
         """Return the size policy for `short_side`; None if it was left out."""

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..images.load import find_sources, image_size
+from ..images.load import image_size
+from ..images.sources import find_sources
 from ..images.video import is_video
 from .dataset import DataSet
 from .guess import guess_format

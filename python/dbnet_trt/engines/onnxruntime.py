@@ -49,6 +49,9 @@ class OnnxRuntimeEngine:
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = config.num_threads
+        if config.num_streams > 1:  # each caller's own thread works beside those of the session
+            num_threads = config.num_threads or os.cpu_count() or 1
+            options.intra_op_num_threads = max(1, num_threads - config.num_streams + 1)
         options.log_severity_level = 3
         try:
             # Its fallback prints to standard output and tries the same provider again.

@@ -87,6 +87,8 @@ class OpenVinoEngine:
         }
         if config.num_threads:
             self._properties["INFERENCE_NUM_THREADS"] = config.num_threads
+        if config.num_streams > 1:
+            self._properties["NUM_STREAMS"] = config.num_streams
         cpu = [self._core.get_property("CPU", name) for name in CPU_PROPERTIES]
         self._cache = CompiledModels.open(model, ov.__version__, cpu, self._properties)
         try:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..files import is_file, is_folder, write_atomically
+from ..files import write_atomically
 from .alpha import flatten
 from .decode import MAX_PIXELS, check_num_pixels, decode, read_file, read_file_header
 from .depth import to_8_bits
@@ -178,35 +177,3 @@ def write_image(path: str | os.PathLike[str], image: Image, *, jpeg_quality: int
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path} cannot be written: {reason}") from error
-
-
-def find_sources(inputs: list[str]) -> list[str]:
-    """List the files, cameras and streams that inputs stand for; folders and globs are expanded.
-
-    Args:
-        inputs: Files, folders (with all below them), globs, numbers of cameras,
-            addresses of streams (rtsp://…).
-
-    Raises:
-        ImageError: A name is empty, a folder holds no image or video, or a glob matches nothing.
-    """
-    sources: list[str] = []
-    for given in inputs:
-        if not given:
-            raise ImageError(
-                "the name of an input is empty; name a file or a folder (this one is .)"
-            )
-        path = Path(given)
-        if is_folder(path):
-            known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-            found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in known)
-            if not found:
-                raise ImageError(f"the folder {given} holds no image and no video")
-        elif glob.has_magic(given) and "://" not in given and not is_file(path):
-            found = sorted(glob.glob(given, recursive=True))
-            if not found:
-                raise ImageError(f"nothing matches {given}")
-        else:
-            found = [given]
-        sources += found
-    return sources

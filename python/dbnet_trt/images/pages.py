@@ -34,6 +34,9 @@ CHUNK_BYTES = 32 << 20
 """Size of the frames of an animation that are decoded together: each time, those before are
 decoded again, as each frame is drawn on the one before."""
 
+MANY = sys.maxsize - 1
+"""The end of an open range of pages."""
+
 PageNumbers = Container[int] | str | None
 
 
@@ -126,8 +129,7 @@ def open_pages(
         ImageError: The file is missing, damaged, encrypted or too large.
         ValueError: `dpi` is out of range.
     """
-    if isinstance(dpi, bool) or not isinstance(dpi, (int, np.integer)) or not 1 <= dpi <= MAX_DPI:
-        raise ValueError(f"dpi must be a whole number between 1 and {MAX_DPI}, got {dpi!r}")
+    check_dpi(dpi)
     path = os.fspath(path)
     start = read_start(path)
     if start.startswith(PDF_SIGNATURE):
@@ -143,6 +145,17 @@ def open_pages(
     return _Frames(path, header)
 
 
+def check_dpi(dpi: object) -> None:
+    """Check that a resolution is a whole number in its range.
+
+    Raises:
+        ValueError: It is not.
+    """
+    is_whole = isinstance(dpi, (int, np.integer)) and not isinstance(dpi, bool)
+    if not is_whole or not 1 <= int(dpi) <= MAX_DPI:  # type: ignore[call-overload]
+        raise ValueError(f"dpi must be a whole number between 1 and {MAX_DPI}, got {dpi!r}")
+
+
 def choose_pages(pages: Pages, wanted: PageNumbers) -> list[int]:
     """List the numbers of the pages that are wanted.
 
@@ -155,7 +168,7 @@ def choose_pages(pages: Pages, wanted: PageNumbers) -> list[int]:
     numbers = [number for number in every if chosen is None or number in chosen]
     if not numbers:
         count = f"{pages.num_pages} pages" if pages.num_pages > 1 else "one page"
-        raise ImageError(f"{pages.path} has {count}, none of which is in {wanted}")
+        raise ImageError(f"{pages.path} has {count}, none of which is in {chosen}")
     return numbers
 
 
@@ -169,7 +182,7 @@ def parse_pages(text: str) -> Container[int]:
     for part in text.split(","):
         found = re.fullmatch(r"(\d{1,9})(?:(-)(\d{1,9})?)?", part.strip())
         first, dash, last = found.groups() if found else ("0", None, None)
-        end = int(last or (sys.maxsize - 1 if dash else first))
+        end = int(last or (MANY if dash else first))
         if not 1 <= int(first) <= end:
             raise ValueError(
                 f'pages must be numbers from 1 and ranges, as in "1,4,9-", got "{text}"'
@@ -183,6 +196,13 @@ class _Union(Container[int]):
 
     def __init__(self, ranges: list[range]) -> None:
         self._ranges = ranges
+
+    def __str__(self) -> str:
+        ends = ((each.start, each.stop - 1) for each in self._ranges)
+        return ",".join(
+            str(first) if first == last else f"{first}-{'' if last == MANY else last}"
+            for first, last in ends
+        )
 
     def __contains__(self, number: object) -> bool:
         return any(number in each for each in self._ranges)

@@ -9,6 +9,9 @@ from ..detections import Detections
 from ..images.decode import MAX_PIXELS
 from ..settings import PostprocessParams, ResizePlan, SizePolicy
 
+MAX_WAITING_BYTES = 128 << 20
+"""Size of the images that wait for others of their size in the network."""
+
 
 class Runner(Protocol):
     """Detection of text in batches, on the CPU or the GPU."""
@@ -86,16 +89,23 @@ class Batches:
         self._prob_map, self._batch_size = prob_map, batch_size
         self._waiting: dict[tuple[int, int], list[tuple[int, Any, ResizePlan]]] = {}
         self._running: list[tuple[list[int], Any]] = []
-        self._num_images = 0
+        self._num_images, self._waiting_bytes = 0, 0
 
     def add(self, image: Any) -> None:
-        """Add an image from `Runner.load`; a batch that is full is submitted."""
+        """Add an image from `Runner.load`; a batch that is full is submitted.
+
+        All are submitted where those that wait take much memory: the images may come one by one.
+        """
         plan = self._size.plan(*image.shape[:2])
         group = self._waiting.setdefault(plan.padded, [])
         group.append((self._num_images, image, plan))
         self._num_images += 1
+        num_bytes = 3 * image.shape[0] * image.shape[1]
+        self._waiting_bytes += num_bytes
         if len(group) == self._batch_size:
             self._submit(self._waiting.pop(plan.padded))
+        elif self._waiting_bytes > MAX_WAITING_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Submit the batches that are not full."""
@@ -120,5 +130,6 @@ class Batches:
 
     def _submit(self, group: list[tuple[int, Any, ResizePlan]]) -> None:
         indices, images, plans = map(list, zip(*group, strict=True))
+        self._waiting_bytes -= sum(3 * plan.image[0] * plan.image[1] for plan in plans)
         pending = self._runner.submit(images, plans, self._params, self._prob_map)
         self._running.append((indices, pending))

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..engines import Engine
+from ..engines.processes import check_process
 from ..errors import EngineError, ImageError
 from ..images.decode import MAX_PIXELS
 from ..images.gpu_memory import is_on_device
@@ -22,11 +26,16 @@ from .text_limit import TextLimit
 
 
 class CpuRunner:
-    """Runner that does all work of a batch in `submit`, one step after the other."""
+    """Runner that does all work of a batch in `submit`, or with several streams in a thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, num_streams: int = 1) -> None:
         self._engine = engine
         self._limit = TextLimit()
+        self.num_streams = max(1, num_streams)
+        """Number of batches that run side by side."""
+        self._threads = ThreadPoolExecutor(self.num_streams, "dbnet-stream")  # begun when needed
+        self._places = threading.BoundedSemaphore(2 * self.num_streams)  # one more waits for each
+        self._process = os.getpid()
 
     def load(self, source: Any, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
         """Load an image into main memory.
@@ -51,8 +60,8 @@ class CpuRunner:
         plans: Sequence[ResizePlan],
         params: PostprocessParams,
         prob_map: bool,
-    ) -> list[Detections]:
-        """Detect the text in one batch.
+    ) -> list[Detections] | Future[list[Detections]]:
+        """Detect the text in one batch; with several streams, in a thread.
 
         Args:
             images: B images (H, W, 3) uint8 BGR.
@@ -61,11 +70,26 @@ class CpuRunner:
             prob_map: Whether the results contain the probability map.
 
         Returns:
-            B results, one per image.
+            B results, one per image, or their future.
 
         Raises:
             EngineError: The network cannot run.
         """
+        if self.num_streams == 1:
+            return self._detect(images, plans, params, prob_map)
+        check_process(self._process, "the detector")
+        self._places.acquire()
+        running = self._threads.submit(self._detect, images, plans, params, prob_map)
+        running.add_done_callback(lambda _: self._places.release())
+        return running
+
+    def _detect(
+        self,
+        images: Sequence[Image],
+        plans: Sequence[ResizePlan],
+        params: PostprocessParams,
+        prob_map: bool,
+    ) -> list[Detections]:
         card = self._engine.card
         normalization = card.normalization
         batch = self._allocate((len(images), 3, *plans[0].padded))
@@ -78,9 +102,13 @@ class CpuRunner:
         found = self._limit.keep_best(found, params)
         return with_maps(found, maps, plans, logits) if prob_map else found
 
-    def collect(self, pending: list[Detections]) -> list[Detections]:
-        """Return the results of `submit`."""
-        return pending
+    def collect(self, pending: list[Detections] | Future[list[Detections]]) -> list[Detections]:
+        """Return the results of `submit`.
+
+        Raises:
+            EngineError: The network cannot run.
+        """
+        return pending.result() if isinstance(pending, Future) else pending
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         try:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from dbnet_trt.cli import tables
+from dbnet_trt.cli.app import main
+from dbnet_trt.detections import CORNER_COLUMNS
+from fakes.tiny_model import make_model, scene
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(make_model(tmp_path / "tiny.onnx"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, name in enumerate(("a,b.png", 'c"d.png', "empty.png", "\u00e9.png")):
+        cv2.imencode(".png", scene(num_texts=(2, 3, 0, 1)[i]))[1].tofile(str(folder / name))
+    cv2.imwritemulti(str(folder / "scan.tif"), [scene(num_texts=1), scene(num_texts=2)])
+    return folder
+
+
+def expected_rows(lines: Path) -> list[dict[str, Any]]:
+    rows = []
+    for record in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
+        polygons = record.get("polygons", [None] * len(record["scores"]))
+        for quad, score, polygon in zip(record["quads"], record["scores"], polygons, strict=True):
+            corners = dict(zip(CORNER_COLUMNS, np.ravel(quad).tolist(), strict=True))
+            rows.append(
+                {name: record.get(name) for name in ("image", "page", "frame", "height", "width")}
+                | corners
+                | {"score": score, "polygon": polygon}
+            )
+    return rows
+
+
+@pytest.mark.parametrize("polygons", [[], ["--polygons"]])
+def test_csv_has_a_row_for_each_text(
+    polygons: list[str], model: str, folder: Path, tmp_path: Path
+) -> None:
+    lines, table = tmp_path / "found.jsonl", tmp_path / "found.csv"
+    arguments = ["detect", str(folder), "--model", model, *polygons]
+    assert main([*arguments, "--json", str(lines), "--csv", str(table)]) == 0
+    expected = expected_rows(lines)
+    assert len(expected) == 9
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, wanted in zip(rows, expected, strict=True):
+        outline = row.pop("polygon")
+        points = [[float(side) for side in point.split(",")] for point in outline.split()]
+        assert points == (wanted.pop("polygon") or [])
+        assert row == {name: "" if v is None else str(v) for name, v in wanted.items()}
+
+
+@pytest.mark.parametrize("rows_at_once", [2, 50_000])
+def test_parquet_has_the_same_rows(
+    rows_at_once: int, model: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", rows_at_once)
+    lines, table = tmp_path / "found.jsonl", tmp_path / "found.parquet"
+    arguments = ["detect", str(folder), "--model", model, "--polygons"]
+    assert main([*arguments, "--json", str(lines), "--parquet", str(table)]) == 0
+    rows = parquet.read_table(table).to_pylist()
+    for row, wanted in zip(rows, expected_rows(lines), strict=True):
+        assert list(row) == list(tables.COLUMNS)
+        for name, value in wanted.items():
+            if isinstance(value, (float, list)):
+                np.testing.assert_array_equal(
+                    np.array(row[name], np.float32), np.array(value, np.float32)
+                )
+            else:
+                assert row[name] == value
+
+
+def test_a_table_alone(
+    model: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "found.csv"
+    arguments = ["detect", str(folder), "--model", model, "--csv", str(table)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == ""
+    first = table.read_bytes()
+    assert main(arguments) == 2
+    assert f"--csv {table} exists and holds results" in " ".join(capsys.readouterr().err.split())
+    assert main([*arguments, "--resume"]) == 2
+    assert "name it by --json" in " ".join(capsys.readouterr().err.split())
+    assert table.read_bytes() == first
+    assert main([*arguments, "--overwrite"]) == 0
+    assert table.read_bytes() == first
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_run_that_fails_leaves_the_table_as_it_was(
+    model: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "found.csv"
+    table.write_text("before")
+    arguments = ["detect", str(folder), "--model", model, "--csv", str(table), "--overwrite"]
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables.CsvTable, "add", fail)
+        assert main(arguments) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        assert main(arguments) == 2
+    assert table.read_text() == "before"
+    assert not list(tmp_path.glob("*.part"))
+    assert main(arguments) == 0
+    assert table.read_text().startswith("image,page,frame,")
+
+
+def test_names_that_are_no_unicode(model: str, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    data = bytes(cv2.imencode(".png", scene())[1])
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(data)
+    table, other = tmp_path / "found.csv", tmp_path / "found.parquet"
+    arguments = ["detect", str(folder), "--model", model]
+    assert main([*arguments, "--csv", str(table), "--parquet", str(other)]) == 0
+    assert table.read_bytes().count(b"caf\xe9.png") == 2
+    assert parquet.read_table(other)["image"][0].as_py().endswith("caf\\udce9.png")
+
+
+def test_tables_that_cannot_be_written(
+    model: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "none" / "found.csv"
+    assert main(["detect", str(folder), "--model", model, "--csv", str(missing)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_parquet_needs_its_extra(
+    model: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    table = str(tmp_path / "found.parquet")
+    assert main(["detect", str(folder), "--model", model, "--parquet", table]) == 2
+    assert "pip install 'dbnet-trt[parquet]'" in capsys.readouterr().err
