@@ -139,10 +139,11 @@ class Parts:
     """Compare with RapidOCR, OpenCV, OnnxTR and a plain Python pipeline, with the same weights."""
 
     sweep: Annotated[
-        tuple[Literal["density", "size", "concurrency", "threads"], ...], Parameter(negative="")
+        tuple[Literal["density", "size", "concurrency", "threads", "streams"], ...],
+        Parameter(negative=""),
     ] = ()
     """Measure how times grow with density (lines of text), size, concurrency (simultaneous
-    callers) or threads."""
+    callers), threads, or streams (threads and images side by side)."""
 
     paper: Annotated[bool, Parameter(negative="")] = False
     """Measure the paper's settings: its image sizes and options, on untrained networks, with one

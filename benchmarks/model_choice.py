@@ -32,6 +32,9 @@ class ModelChoice:
     threads: int = 0
     """Number of threads that run the network on the CPU; 0 uses one thread per core."""
 
+    streams: int = 0
+    """Number of images that `detect_batch` runs side by side on the CPU; 0 is one."""
+
     precision: Precision = "auto"
     """On the CPU."""
 
@@ -53,7 +56,7 @@ class ModelChoice:
             engine,
             device=self.device,
             size=size,
-            cpu=CpuConfig(self.backend, self.precision, self.threads),
+            cpu=CpuConfig(self.backend, self.precision, self.threads, self.streams),
             gpu=gpu,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -185,6 +187,36 @@ def threads(model: ModelChoice, repeats: int, counts: tuple[int, ...] = ()) -> A
     return {"title": "threads of the network", "x": "threads", "rows": rows}
 
 
+def streams(model: ModelChoice, repeats: int, counts: tuple[int, ...] = ()) -> Any:
+    """Time batches by number of threads in all, and of images that run side by side on them."""
+    cores = os.cpu_count() or 1
+    counts = counts or tuple(sorted({1 << n for n in range(cores.bit_length())} | {cores}))
+    image = model.draw(720, 1280, 12, np.random.default_rng(0))
+    ways: dict[tuple[int, int], Callable[[], object]] = {}
+    for num_threads, num_streams in itertools.product(counts, counts):
+        if num_streams > num_threads:
+            continue
+        detector = dataclasses.replace(model, threads=num_threads, streams=num_streams).open()
+        if runs_on_gpu(detector):
+            raise SystemExit("--sweep streams needs a model on the CPU; this one runs on the GPU")
+        expected = detector.detect(image)
+        for found in detector.detect_batch([image] * CALLS, batch_size=1):
+            check_same(found, expected, f"{num_streams} streams")
+        ways[num_threads, num_streams] = functools.partial(
+            detector.detect_batch, [image] * CALLS, batch_size=1
+        )
+    rounds = affordable(ways[counts[0], counts[0]], repeats)
+    named = {f"{n} threads, {m} streams": way for (n, m), way in ways.items()}
+    times = interleaved(named, rounds, warm_ups=1)
+    rows = []
+    for (num_threads, num_streams), values in zip(ways, times.values(), strict=True):
+        per_image = summary(values / CALLS)
+        rate = {"detect_batch": round(1e3 / per_image["p50_ms"], 2)}
+        row = {"threads": num_threads, "streams": num_streams, "ms": {"detect_batch": per_image}}
+        rows.append({**row, "images_per_s": rate})
+    return {"title": "threads and streams of the network", "x": "threads", "rows": rows}
+
+
 def _by(shape: tuple[int, int]) -> str:
     return f"{shape[0]}x{shape[1]}"
 
@@ -194,4 +226,5 @@ SWEEPS: dict[str, Callable[[ModelChoice, int], dict[str, Any]]] = {
     "size": size,
     "concurrency": concurrency,
     "threads": threads,
+    "streams": streams,
 }

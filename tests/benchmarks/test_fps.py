@@ -104,6 +104,10 @@ def test_sweeps_give_one_row_per_step(model: ModelChoice, monkeypatch: pytest.Mo
     assert set(size["grows_as_pixels_to"]) == {"network", "preprocess", "postprocess", "detect"}
     concurrency = sweeps.concurrency(model, 1, (1, 2))
     assert [row["callers"] for row in concurrency["rows"]] == [1, 2]
+    streams = sweeps.streams(model, 1, (1, 2))
+    steps = [(row["threads"], row["streams"]) for row in streams["rows"]]
+    assert steps == [(1, 1), (2, 1), (2, 2)]
+    assert all(row["images_per_s"]["detect_batch"] > 0 for row in streams["rows"])
     threads = sweeps.threads(model, 1, (1, 2))
     assert threads["rows"][0]["times_as_fast"] == 1
 

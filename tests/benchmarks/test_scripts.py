@@ -136,6 +136,24 @@ def test_memory_script_sees_a_leak(
     assert "resident_mb: +15.4%" in capsys.readouterr().out
 
 
+# ---- bulk.py -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_bulk_script(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    script, file = load("bulk"), tmp_path / "a.json"
+    options = {"model": model, "num_threads": 1, "pages": 3, "num_photos": 2, "files": 30}
+    script.PAGE = (220, 160)
+    script.main(part=("pdf", "photos", "paths"), **options, results=30, json=file)
+    report = read(file)
+    assert (report["pdf"]["one"]["images"], report["pdf"]["all"]["images"]) == (1, 3)
+    assert report["photos"]["dbnet detect"]["all"]["images"] == 2
+    assert report["photos"]["detect_batch"]["all"]["peak_mb"] > 10
+    assert report["paths"]["first_result_seconds"] > 0
+    assert report["paths"]["peak_mb"] > 10
+
+
 # ---- accuracy.py -------------------------------------------------------------------------------
 
 

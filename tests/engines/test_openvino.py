@@ -35,6 +35,17 @@ def test_openvino_keeps_few_pixels(
         assert [shape[3] // 32 for shape in engine._compiled] == kept
 
 
+def test_openvino_frees_memory_of_shapes_not_used(tmp_path: Path, rng: np.random.Generator) -> None:
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    batches = [rng.random((1, 3, 32, 32 * i), np.float32) for i in range(1, 6)]
+    before = [engine(batch) for batch in batches]
+    assert [pool._is_live for pool in engine._compiled.values()] == [False] * 3 + [True] * 2
+    with engine._compiled[batches[3].shape].borrow():
+        for batch, expected in zip(batches, before, strict=True):
+            np.testing.assert_array_equal(engine(batch), expected)
+        assert engine._compiled[batches[3].shape]._is_live  # it is in use
+
+
 def test_openvino_forgets_before_it_compiles(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

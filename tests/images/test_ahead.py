@@ -125,7 +125,9 @@ def test_few_images_are_read_ahead(tmp_path: Path) -> None:
         images = iter(ahead)
         next(images)
         time.sleep(0.2)
-        assert last <= module.MAX_READY + 3
+        assert (
+            last <= module.MAX_READY + 2 + 2 + 1
+        )  # with the threads, those they hold, and one taken
 
 
 def test_frames_after_a_damaged_one_are_one_error(tmp_path: Path) -> None:

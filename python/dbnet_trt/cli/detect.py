@@ -96,7 +96,7 @@ def detect(
     totals = _Totals()
     with (
         ResultWriter(targets, inputs, first, page_options, run) as outputs,
-        ReadAhead(itertools.chain(first, sources), page_options, outputs) as ahead,
+        _read_ahead(itertools.chain(first, sources), page_options, outputs, detector) as ahead,
         _Progress(inputs, targets.outputs, ahead, is_shown=not is_one) as progress,
     ):
         images = _flatten(ahead, outputs, totals, every_frame=every_frame)
@@ -114,6 +114,13 @@ def detect(
             progress.show(totals.images)
     err.print(totals.summary(), style="dim")
     return SOME_FAILED if totals.failures else SUCCESS
+
+
+def _read_ahead(
+    sources: Iterable[str], options: PageOptions, outputs: ResultWriter, detector: Detector
+) -> ReadAhead:
+    num_working = detector.num_streams if detector.device == "cpu" else GPU_IMAGES
+    return ReadAhead(sources, options, outputs, num_working=num_working)
 
 
 @dataclass

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX models run by OpenVINO.
 
-Memory is bounded by the shapes that are kept compiled. With 350 small shapes of ppocrv6-small, each
-new, a process grew from 470 MB to 580 MB within 1000 detections and stayed there for 1200 more.
-Returning the allocator's free pages (malloc_trim) did not reduce that; MALLOC_ARENA_MAX=2 did, by
-some 60 MB.
+Memory is bounded by the shapes that are kept compiled, and a part of it is freed for all but the
+`LIVE_SHAPES` used last (benchmarks/bulk.py --part shapes). With 350 small shapes of ppocrv6-small,
+each new, a process grew from 470 MB to 580 MB within 1000 detections and stayed there for 1200
+more. Returning the allocator's free pages (malloc_trim) did not reduce that; MALLOC_ARENA_MAX=2
+did, by some 60 MB.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ MAX_COMPILED_SHAPES = 8
 
 MAX_COMPILED_PIXELS = 1 << 24
 """Maximum sum of pixels of these inputs: ppocrv6-small takes 130 MB per million pixels."""
+
+LIVE_SHAPES = 2
+"""Number of these shapes, the last used, that keep the memory between the network's layers: as for
+photos upright and lying. The others take it again when they run."""
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -130,7 +135,10 @@ class OpenVinoEngine:
                 self._make_room(shape)
                 self._compiled[shape] = _RequestPool(self._compile(shape))
             self._compiled.move_to_end(shape)
-            return self._compiled[shape]
+            pools = list(self._compiled.values())
+            for idle in pools[:-LIVE_SHAPES]:
+                idle.free_memory()
+            return pools[-1]
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         """Compile the model for an input shape, or take it from the cache."""
@@ -162,6 +170,7 @@ class _RequestPool:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._free: list[Any] = []
+        self._lock, self._num_lent, self._is_live = threading.Lock(), 0, False
 
     def native_objects(self) -> Iterator[Any]:
         """Yield the compiled model and its free requests."""
@@ -170,9 +179,19 @@ class _RequestPool:
     @contextmanager
     def borrow(self) -> Iterator[Any]:
         """Lend a request for a `with` block."""
+        with self._lock:
+            self._num_lent, self._is_live = self._num_lent + 1, True
+            request = self._free.pop() if self._free else self._compiled.create_infer_request()
         try:
-            request = self._free.pop()  # atomic
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        yield request
-        self._free.append(request)  # not after an error: its state is unknown then
+            yield request
+            self._free.append(request)  # not after an error: its state is unknown then
+        finally:
+            with self._lock:
+                self._num_lent -= 1
+
+    def free_memory(self) -> None:
+        """Free the memory between the layers, unless a request is lent."""
+        with self._lock:
+            if self._is_live and self._num_lent == 0:
+                self._compiled.release_memory()
+                self._is_live = False

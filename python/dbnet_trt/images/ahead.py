@@ -17,12 +17,13 @@ from .load import Image
 from .pages import DPI, PageNumbers, Pages, choose_pages, open_pages
 from .video import is_video
 
-MAX_BYTES = 192 << 20
-"""Size of the images that are in memory at a time, unless one is larger."""
+BYTES_PER_IMAGE = 48 << 20
+"""Size of the images in memory, for each thread that reads, each image that is worked on, and one
+more: 17 megapixels. Larger ones only wait for each other."""
 
-MAX_READY = 8
-"""Number of images that are read, or being read, before they are asked for: enough to bridge a slow
-file, and little memory where images are small."""
+MAX_READY = 2
+"""Number of images beside one per thread that are read, or being read, before they are asked for:
+enough to bridge a slow file. Of a document it is the number of pages: one ready, one being read."""
 
 MAX_THREADS = 8
 
@@ -100,7 +101,8 @@ class ReadAhead:
         register: Register,
         *,
         num_threads: int = 0,
-        max_bytes: int = MAX_BYTES,
+        num_working: int = 1,
+        max_bytes: int = 0,
     ) -> None:
         """Begin to read.
 
@@ -109,11 +111,15 @@ class ReadAhead:
             options: Which pages are read, and how.
             register: What becomes of each image.
             num_threads: Number of threads that read; 0 takes half of the cores, at most 8.
-            max_bytes: Bound on the images in memory.
+            num_working: Number of images that are worked on at a time.
+            max_bytes: Bound on the images in memory; 0 takes `BYTES_PER_IMAGE` for each of them.
         """
         self.num_sources, self.num_images = 0, 0
         """Numbers of the sources, and of their images, that were found so far."""
-        self._options, self._register, self._max_bytes = options, register, max_bytes
+        self._options, self._register = options, register
+        count = num_threads or min(MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))
+        self._max_ready = count + MAX_READY
+        self._max_bytes = max_bytes or BYTES_PER_IMAGE * (count + num_working + 1)
         self._jobs, self._jobs_lock = self._find(sources), threading.Lock()
         self._changed = threading.Condition()
         self._ready: dict[int, ReadImage] = {}
@@ -121,7 +127,6 @@ class ReadAhead:
         self._is_full, self._is_stopped, self._last = False, False, -1
         self._failure: BaseException | None = None
         self._broken: Pages | None = None  # a sequence whose other pages cannot be read
-        count = num_threads or min(MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))
         self._threads = [
             threading.Thread(target=self._work, name=f"dbnet-read-{i}", daemon=True)
             for i in range(count)
@@ -229,9 +234,10 @@ class ReadAhead:
 
     def _admit(self, index: int, job: ReadImage) -> bool:
         """Wait until an image may be read: its turn, and memory; False if there is no more need."""
+        max_ready = self._max_ready if job.page is None else MAX_READY
         with self._changed:
             while not self._is_stopped:
-                if index == self._admitted and index - self._taken < MAX_READY:
+                if index == self._admitted and index - self._taken < max_ready:
                     fits = self._in_flight + job.num_bytes <= self._max_bytes
                     if fits or self._in_flight == 0:
                         self._admitted += 1

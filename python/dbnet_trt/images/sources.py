@@ -36,9 +36,9 @@ class Outputs:
         real = real_path(path)
         return any(real == each or real.startswith(each + os.sep) for each in self._paths)
 
-    def has_entry(self, path: str) -> bool:
-        """Whether a path is an output; faster, for a path in a folder that is none."""
-        return os.path.basename(path) in self._names and self.has(path)
+    def has_entry(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry of a folder that is no output is one; it is faster."""
+        return entry.name in self._names and self.has(entry.path)
 
 
 def find_sources(inputs: Iterable[str], outputs: Outputs | None = None) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _walk(folder: str, outputs: Outputs) -> Iterator[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if (is_folder or is_known(entry.name)) and not outputs.has_entry(entry.path):
+                if (is_folder or is_known(entry.name)) and not outputs.has_entry(entry):
                     # With the separator a folder is sorted as the paths in it are.
                     names.append(entry.name + os.sep if is_folder else entry.name)
     except OSError:
@@ -132,9 +132,9 @@ def _scan(folder: str, outputs: Outputs) -> Iterator[str]:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        if not outputs.has_entry(entry.path):
+                        if not outputs.has_entry(entry):
                             folders.append(entry.path)
-                    elif is_known(entry.name) and not outputs.has_entry(entry.path):
+                    elif is_known(entry.name) and not outputs.has_entry(entry):
                         yield entry.path
         except OSError:
             continue
