@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images are searched ahead of the one whose result is written, and written in order."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from dbnet_trt import Detections
+from dbnet_trt.cli.detect import GPU_IMAGES, _detect_in_order, _Item
+from dbnet_trt.cli.outputs import Label
+from dbnet_trt.images.ahead import ReadImage
+
+
+class FakeDetector:
+    """A detector that notes what is submitted and collected."""
+
+    def __init__(self, device: str, num_streams: int = 1) -> None:
+        self.device, self.num_streams = device, num_streams
+        self.events: list[tuple[str, int]] = []
+
+    def submit(self, images: list[Any], size: Any) -> "FakeTicket":
+        self.events.append(("submit", len(images)))
+        return FakeTicket(self, len(images))
+
+
+class FakeTicket:
+    def __init__(self, detector: FakeDetector, count: int) -> None:
+        self.detector, self.count = detector, count
+
+    def collect(self) -> list[Detections]:
+        self.detector.events.append(("collect", self.count))
+        return [Detections.empty()] * self.count
+
+
+def items(names: list[str | None], is_live: bool = False) -> Iterator[_Item | None]:
+    for name in names:
+        image = np.zeros((4, 4, 3), np.uint8)
+        yield None if name is None else _Item(Label(name), ReadImage(name, image=image), is_live)
+
+
+def run(detector: Any, names: list[str | None], is_live: bool = False) -> list[str]:
+    return [each.label.name for each, _ in _detect_in_order(detector, items(names, is_live), None)]
+
+
+@pytest.mark.parametrize(("device", "num_streams"), [("cuda", 1), ("cpu", 1), ("cpu", 4)])
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 17, 50])
+def test_results_come_in_order(device: str, num_streams: int, count: int) -> None:
+    names: list[str | None] = [str(i) for i in range(count)]
+    assert run(FakeDetector(device, num_streams), names) == names
+    for at in range(0, count, 7):
+        with_pauses = [*names[:at], None, *names[at:], None]
+        assert run(FakeDetector(device, num_streams), with_pauses) == names
+
+
+def test_the_gpu_gets_the_next_images_before_it_is_waited_for() -> None:
+    detector = FakeDetector("cuda")
+    run(detector, [str(i) for i in range(2 * GPU_IMAGES + 3)])
+    assert detector.events == [
+        *[("submit", GPU_IMAGES)] * 2,
+        ("collect", GPU_IMAGES),
+        ("submit", 3),
+        ("collect", GPU_IMAGES),
+        ("collect", 3),
+    ]
+
+
+def test_streams_get_an_image_each() -> None:
+    detector = FakeDetector("cpu", 3)
+    run(detector, ["a", "b", "c", "d"])
+    kinds = [kind for kind, _ in detector.events]
+    assert kinds == ["submit"] * 3 + ["collect", "submit"] + ["collect"] * 3
+
+
+def test_a_camera_is_not_kept_waiting() -> None:
+    for detector in (FakeDetector("cuda"), FakeDetector("cpu", 4)):
+        run(detector, ["a", "b"], is_live=True)
+        assert detector.events == [("submit", 1), ("collect", 1)] * 2
+
+
+def test_without_memory_all_results_are_collected() -> None:
+    on_gpu, on_cpu = FakeDetector("cuda"), FakeDetector("cpu", 4)
+    for detector in (on_gpu, on_cpu):
+        run(detector, ["a", "b", None, "c"])
+    assert on_gpu.events == [("submit", 2), ("collect", 2), ("submit", 1), ("collect", 1)]
+    kinds = [kind for kind, _ in on_cpu.events]
+    assert kinds == ["submit", "submit", "collect", "collect", "submit", "collect"]
