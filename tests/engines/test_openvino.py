@@ -20,7 +20,8 @@ pytest.importorskip("openvino")
 def test_openvino_keeps_few_shapes(tmp_path: Path, rng: np.random.Generator) -> None:
     engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
     for i in range(1, openvino_engine.MAX_COMPILED_SHAPES + 4):
-        engine(rng.random((1, 3, 32, 32 * i), np.float32))
+        for _ in range(2):
+            engine(rng.random((1, 3, 32, 32 * i), np.float32))
     assert len(engine._compiled) == openvino_engine.MAX_COMPILED_SHAPES
     assert (1, 3, 32, 32) not in engine._compiled
 
@@ -38,12 +39,26 @@ def test_openvino_keeps_few_pixels(
 def test_openvino_frees_memory_of_shapes_not_used(tmp_path: Path, rng: np.random.Generator) -> None:
     engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
     batches = [rng.random((1, 3, 32, 32 * i), np.float32) for i in range(1, 6)]
-    before = [engine(batch) for batch in batches]
+    before = [engine(batch) for batch in batches for _ in range(2)][::2]
     assert [pool._is_live for pool in engine._compiled.values()] == [False] * 3 + [True] * 2
     with engine._compiled[batches[3].shape].borrow():
         for batch, expected in zip(batches, before, strict=True):
             np.testing.assert_array_equal(engine(batch), expected)
         assert engine._compiled[batches[3].shape]._is_live  # it is in use
+
+
+def test_openvino_keeps_shapes_that_come_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+
+    def run(*columns: int) -> list[int]:
+        for each in columns:
+            engine(rng.random((1, 3, 32, 32 * each), np.float32))
+        return [shape[3] // 32 for shape in engine._compiled]
+
+    assert run(1, 2, 3, 4, 5) == [4, 5]  # all differ
+    assert run(1, 6, 7) == [1, 6, 7]  # 1 was dropped, and came again
+    assert run(8, 8, 9, 10) == [1, 8, 9, 10]  # 8 came twice in a row
+    assert run(11, 12) == [1, 8, 11, 12]
 
 
 def test_openvino_forgets_before_it_compiles(

@@ -14,7 +14,7 @@ import functools
 import logging
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,6 +102,7 @@ class OpenVinoEngine:
             raise EngineError(f'OpenVINO cannot load "{card.name}": {error}') from error
         self._input_name, self._output_name = input_name, output_name
         self._compiled: OrderedDict[tuple[int, ...], _RequestPool] = OrderedDict()
+        self._num_compiled: Counter[tuple[int, ...]] = Counter()  # times, of all shapes
         self._lock = threading.Lock()
         keep_in_forks(self)
         self.card = card
@@ -133,6 +134,7 @@ class OpenVinoEngine:
         with self._lock:  # held while compiling, so that two threads do not compile the same
             if shape not in self._compiled:
                 self._make_room(shape)
+                self._num_compiled[shape] += 1
                 self._compiled[shape] = _RequestPool(self._compile(shape))
             self._compiled.move_to_end(shape)
             pools = list(self._compiled.values())
@@ -155,7 +157,14 @@ class OpenVinoEngine:
         return compiled
 
     def _make_room(self, shape: tuple[int, ...]) -> None:
-        """Drop old shapes before a new one is compiled, so that it can use their memory."""
+        """Drop old shapes before a new one is compiled, so that it can use their memory.
+
+        A shape that was compiled once stays for the next ones only: photos that all differ leave
+        little behind, and one that comes again is kept from then on.
+        """
+        for old in list(self._compiled)[: 1 - LIVE_SHAPES]:
+            if self._num_compiled[old] == 1 and not self._compiled[old].is_reused:
+                del self._compiled[old]
         shapes = [*self._compiled, shape]
         while len(shapes) > 1 and (
             len(shapes) > MAX_COMPILED_SHAPES
@@ -171,6 +180,7 @@ class _RequestPool:
         self._compiled = compiled
         self._free: list[Any] = []
         self._lock, self._num_lent, self._is_live = threading.Lock(), 0, False
+        self._num_uses = 0
 
     def native_objects(self) -> Iterator[Any]:
         """Yield the compiled model and its free requests."""
@@ -181,6 +191,7 @@ class _RequestPool:
         """Lend a request for a `with` block."""
         with self._lock:
             self._num_lent, self._is_live = self._num_lent + 1, True
+            self._num_uses += 1
             request = self._free.pop() if self._free else self._compiled.create_infer_request()
         try:
             yield request
@@ -188,6 +199,11 @@ class _RequestPool:
         finally:
             with self._lock:
                 self._num_lent -= 1
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether a request was lent more than once."""
+        return self._num_uses > 1
 
     def free_memory(self) -> None:
         """Free the memory between the layers, unless a request is lent."""
