@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import threading
 from collections import deque
@@ -31,6 +32,11 @@ from .targets import Targets
 
 GPU_IMAGES = 16
 """Number of images that are handed to the GPU together; those of one size make batches."""
+
+M_MMAP_THRESHOLD = -3
+"""Parameter of glibc's mallopt: size of the blocks that are mapped by themselves."""
+
+LARGE_BLOCK_BYTES = 4 << 20
 
 
 def detect(
@@ -82,6 +88,7 @@ def detect(
         Also read the text, as `dbnet read` does, for the lines of JSON and the drawn pictures.
     """
     video.silence_opencv()  # its errors are reported as ours
+    _return_freed_memory()
     check_dpi(dpi)
     page_options = PageOptions(
         parse_pages(pages) if pages is not None else None, dpi, options.max_pixels or MAX_PIXELS
@@ -114,6 +121,18 @@ def detect(
             progress.show(totals.images)
     err.print(totals.summary(), style="dim")
     return SOME_FAILED if totals.failures else SUCCESS
+
+
+def _return_freed_memory() -> None:
+    """Let glibc return large blocks to the system when they are freed.
+
+    It would keep images of up to 32 MiB in a heap for each thread, where those of many sizes leave
+    holes.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+    except (OSError, TypeError, AttributeError):  # another C library
+        return
 
 
 def _read_ahead(

@@ -9,7 +9,7 @@ from ..detections import Detections
 from ..images.decode import MAX_PIXELS
 from ..settings import PostprocessParams, ResizePlan, SizePolicy
 
-MAX_WAITING_BYTES = 128 << 20
+MAX_WAITING_BYTES = 64 << 20
 """Size of the images that wait for others of their size in the network."""
 
 
