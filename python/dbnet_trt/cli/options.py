@@ -19,8 +19,9 @@ from ..settings import CpuConfig, PostprocessOptions, SizePolicy
 from ..zoo import DEFAULT_MODEL, resolve_model
 
 MIN_THREADS_FOR_STREAMS = 8
-"""Number of threads from which several images run side by side: with fewer, one image at a time on
-all threads was as fast (benchmarks/results/*/streams.json)."""
+"""Number of threads from which several images run side by side without being asked: each takes the
+memory of an image and of a network. Two on two threads were faster too, on a busy machine
+(benchmarks/results/epyc-avx512-vnni-2core/streams.json)."""
 
 THREADS_PER_STREAM = 4
 """Threads for each image that runs beside others; our choice, to be measured on more cores."""
