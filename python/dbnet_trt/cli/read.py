@@ -14,7 +14,8 @@ from ..detections import Detections
 from ..errors import DBNetError, ImageError
 from ..files import write_atomically
 from ..images.decode import MAX_PIXELS
-from ..images.load import find_sources, load_image
+from ..images.load import load_image
+from ..images.sources import find_sources
 from ..images.video import is_video
 from ..reading import open_reader, read_text, to_alto, to_hocr, to_markdown, to_text
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, visible
@@ -55,7 +56,7 @@ def read(
     right_to_left
         Words and columns follow each other from right to left.
     """
-    sources = find_sources(inputs)
+    sources = list(find_sources(inputs))
     videos = [source for source in sources if is_video(source)]
     if videos:
         raise ValueError(f"dbnet read takes images, but {videos[0]} is a video or a camera")
