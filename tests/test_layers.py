@@ -21,6 +21,7 @@ FLOORS = (
     ("detector",),
     ("evaluation", "synth", "reading"),
     ("training", "building"),
+    ("serving",),
     ("cli", "__init__"),
     ("__main__",),
 )

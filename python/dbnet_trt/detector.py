@@ -115,6 +115,11 @@ class Detector:
         return self._params
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether images are detected on a GPU."""
+        return isinstance(self._runner, GpuRunner)
+
+    @property
     def gpu_usage(self) -> GpuUsage:
         """Memory held for the GPU without that of the network; all 0 on the CPU."""
         return self._runner.usage() if isinstance(self._runner, GpuRunner) else GpuUsage()

@@ -24,6 +24,10 @@ EXTRAS = {
     "tensorrt_rtx": "tensorrt-rtx",
     "modelopt": "quantize",
     "nncf": "int8",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 """Extra of this package that installs a library, by import name."""
 

@@ -23,6 +23,8 @@ COMMANDS = {  # name: (function, help, example)
              "dbnet read photo.jpg"),
     "models": ("models:models", "List the named models.", "dbnet models"),
     "info": ("models:info", "Print a model's card.", "dbnet info ppocrv6-small"),
+    "serve": ("serve:serve", "Serve a page, REST and the open inference protocol over HTTP.",
+              "dbnet serve --port 8000"),
     "data": ("data:app", "Check data sets.", "dbnet data check icdar2015:data/ic15"),
     "synth": ("synth:synth", "Draw synthetic scenes.", "dbnet synth scenes 1000"),
     "train": ("train:app", "Train a detector.",

@@ -45,7 +45,8 @@ class RunOptions:
     """Short side of the network's input, in pixels; larger finds smaller text but is slower."""
 
     max_pixels: int | None = None
-    """Largest image file that is decoded, in pixels (width x height); 178956970 if left out."""
+    """Largest image file that is decoded, in pixels (width x height); if left out 178956970, and
+    100000000 in `dbnet serve`."""
 
     cpu: Annotated[CpuConfig, Parameter(name="*")] = CpuConfig()
     """Options of ONNX models on the CPU."""
