@@ -154,6 +154,23 @@ def test_bulk_script(model: str, tmp_path: Path) -> None:
     assert report["paths"]["peak_mb"] > 10
 
 
+# ---- serve.py ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_serve_script(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    load("serve").main(model, short_side=96, callers=2, requests=40, json=tmp_path / "a.json")
+    report = read(tmp_path / "a.json")
+    assert report["cost"]["served_cpu_ms"] > 0
+    assert len(report["throughput"]["images_per_s"]["served"]) == 3
+    assert report["latency"]["p99_ms"] >= report["latency"]["p50_ms"] > 0
+    assert report["overload"]["statuses"] == {"200": 10}
+    assert report["long_run"]["requests"] == 40
+    assert report["long_run"]["lost_or_wrong"] == 0
+    assert "long_run" in capsys.readouterr().out
+
+
 # ---- accuracy.py -------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -233,14 +234,16 @@ def test_a_fault_of_the_model_tells_the_client_no_details(
 
 def test_keys_are_asked_for(detector: Detector, png: bytes) -> None:
     with TestClient(create_app(detector, keys=("first", "second"))) as client:
-        for headers, status in (
+        cases: list[tuple[Any, int]] = [
             ({}, 401),
             ({"X-API-Key": "wrong"}, 401),
             ({"X-API-Key": "firs\u00e4".encode("latin-1")}, 401),
             ({"X-API-Key": "second"}, 200),
             ({"Authorization": "Bearer first"}, 200),
             ({"Authorization": "Basic first"}, 401),
-        ):
+            ({"Authorization": "first"}, 401),
+        ]
+        for headers, status in cases:
             assert client.post("/detect", content=png, headers=headers).status_code == status
         assert client.get("/v2").status_code == client.get("/metrics").status_code == 401
         for path in ("/", "/docs", "/openapi.json", "/health/live", "/v2/health/ready"):

@@ -12,6 +12,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 from dbnet_trt import Detections, Detector
+from dbnet_trt.images.decode import decode
 from dbnet_trt.serving.app import create_app
 from dbnet_trt.serving.config import ServerConfig
 from fakes.engines import GreenOnCpu, photo
@@ -159,16 +160,13 @@ def test_a_body_that_does_not_arrive_is_408(engine: GatedEngine) -> None:
 def test_images_that_wait_are_not_decoded(
     engine: GatedEngine, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dbnet_trt.serving import routes
-
     decoded: list[str] = []
-    original = routes.decode
 
-    def counted(data: bytes, name: str, **options: int) -> np.ndarray:
+    def counted(data: bytes, name: str, *, max_pixels: int) -> np.ndarray:
         decoded.append(name)
-        return original(data, name, **options)
+        return decode(data, name, max_pixels=max_pixels)
 
-    monkeypatch.setattr(routes, "decode", counted)
+    monkeypatch.setattr("dbnet_trt.serving.routes.decode", counted)
     data = encoded(photo(64, 128, rng))
     engine.gate.clear()
 

@@ -57,7 +57,7 @@ class _Part:
         self._header = b""
         self._value = b""
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> Any:
         """Return the functions that the parser calls."""
         return {
             "on_part_begin": self._begin,

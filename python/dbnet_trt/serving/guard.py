@@ -115,7 +115,8 @@ class Guard:
             raise HTTPException(415, "expected a body without Content-Encoding; send it as it is")
 
     def _has_key(self, headers: Headers) -> bool:
-        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
         encoded = given.encode("latin-1")
         # All are compared, each in constant time.
         return any([hmac.compare_digest(encoded, key) for key in self._keys])  # noqa: C419

@@ -69,7 +69,7 @@ class Metrics:
         for file in Path(self._folder).glob("gauge_livesum_*.db"):  # of a worker that was killed
             pid = int(file.stem.rpartition("_")[2])
             if not _is_alive(pid):
-                mark_process_dead(pid, self._folder)
+                mark_process_dead(pid, self._folder)  # type: ignore[no-untyped-call]
         together = CollectorRegistry()
         MultiProcessCollector(together, self._folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)

@@ -276,7 +276,7 @@ def _parameters(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _typed(value: Any, kind: type, name: str) -> Any:
     if not isinstance(value, kind):
-        names = {dict: "an object", list: "a list", str: "a text"}
+        names: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
         raise _bad(f"{name} must be {names[kind]}, got {type(value).__name__}")
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ class Service:
                 )
             longest = max(self.size.long_side_limit, options.short_side)
             given["size"] = SizePolicy(options.short_side, longest)
-        return DetectOptions(**given)
+        return cast(DetectOptions, given)
 
 
 class Options(BaseModel):

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load on `dbnet serve` over loopback: cost of a request, throughput, latency, memory, overload.
+
+    python benchmarks/serve.py [MODEL] [--requests N] [--json FILE]
+
+Server and direct calls take turns. Answers are compared with those of `Detector.detect` before
+anything is timed, and in the long run each of them is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from cyclopts import App
+from dbnet_trt import CpuConfig, Detections, Detector, SizePolicy
+from measure import tell, write_report
+from scenes import text_scene
+
+app = App(help="Measure dbnet serve under load.")
+ROUNDS = 3
+LOAD = 0.8
+"""Share of the throughput at which latency is measured."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own, and one picture to ask it about."""
+
+    process: subprocess.Popen[str]
+    port: int
+    picture: bytes
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Open a connection that is kept alive."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def ask(self, connection: http.client.HTTPConnection, short_side: int) -> tuple[int, bytes]:
+        """Send the picture; returns the status and the body."""
+        connection.request("POST", f"/detect?short_side={short_side}", self.picture)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def cpu_ms(self) -> float:
+        """CPU time of the process so far."""
+        fields = (
+            Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        )
+        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mb(self) -> float:
+        """Memory of the process in RAM."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextlib.contextmanager
+def serving(model: str, parallel: int, picture: bytes) -> Iterator[tuple[Server, float]]:
+    """Start a server; yields it, and the seconds until it was ready."""
+    command = [sys.executable, "-m", "dbnet_trt", "serve", model, "--port", "0"]
+    options = ["--num-threads", "1", "--parallel", str(parallel)]
+    with tempfile.TemporaryFile("w+") as log:
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, *options], stderr=log, text=True)
+        try:
+            while not (found := re.search(r"serving on http://127.0.0.1:(\d+)", _read(log))):
+                if process.poll() is not None:
+                    raise SystemExit(_read(log))
+                time.sleep(0.02)
+            server = Server(process, int(found[1]), picture)
+            connection = server.connect()  # waits in the socket's queue until the server accepts
+            connection.request("GET", "/health/ready")
+            connection.getresponse().read()
+            yield server, time.perf_counter() - start
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _read(log: Any) -> str:
+    log.seek(0)
+    return log.read()
+
+
+def cost(server: Server, detector: Detector, side: int, requests: int) -> dict[str, float]:
+    """CPU time of a request beyond that of `detect`, one caller, in ms: medians of blocks."""
+    size = SizePolicy(side)
+    served, direct = [], []
+    for _ in range(ROUNDS * 4):
+        connection = server.connect()
+        before = server.cpu_ms()
+        for _ in range(requests):
+            server.ask(connection, side)
+        served.append((server.cpu_ms() - before) / requests)
+        before = time.process_time()
+        for _ in range(requests):
+            detector.detect(server.picture, size=size)
+        direct.append(1000 * (time.process_time() - before) / requests)
+    median_served, median_direct = float(np.median(served)), float(np.median(direct))
+    return {
+        "short_side": side,
+        "served_cpu_ms": round(median_served, 2),
+        "direct_cpu_ms": round(median_direct, 2),
+        "over_detect_cpu_ms": round(median_served - median_direct, 2),
+    }
+
+
+def throughput(
+    server: Server, detector: Detector, side: int, callers: int, requests: int
+) -> dict[str, Any]:
+    """Images per second of many callers and of as many threads that call `detect`, in turns."""
+    size = SizePolicy(side)
+
+    def served(_: int) -> None:
+        connection = server.connect()  # anew: the server closes those that are idle
+        for _ in range(requests // callers):
+            status, _ = server.ask(connection, side)
+            if status != 200:
+                raise SystemExit(f"status {status}")
+
+    def direct(_: int) -> None:
+        for _ in range(requests // callers):
+            detector.detect(server.picture, size=size)
+
+    rates: dict[str, list[float]] = {"served": [], "direct": []}
+    with ThreadPoolExecutor(callers) as threads:
+        for _ in range(ROUNDS):
+            for name, work in (("served", served), ("direct", direct)):
+                start = time.perf_counter()
+                list(threads.map(work, range(callers)))
+                rates[name].append(requests / (time.perf_counter() - start))
+    medians = {name: float(np.median(each)) for name, each in rates.items()}
+    return {
+        "short_side": side,
+        "callers": callers,
+        "images_per_s": {name: [round(rate, 2) for rate in each] for name, each in rates.items()},
+        "served_over_direct": round(medians["served"] / medians["direct"], 3),
+    }
+
+
+def latency(server: Server, side: int, rate: float, requests: int) -> dict[str, float]:
+    """Latency in ms of requests that are sent at a fixed rate, however long each takes."""
+
+    def one(index: int) -> float:
+        due = start + index / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        with contextlib.closing(server.connect()) as connection:
+            status, _ = server.ask(connection, side)
+        if status != 200:
+            raise SystemExit(f"status {status}")
+        return 1000 * (time.perf_counter() - due)
+
+    with ThreadPoolExecutor(32) as threads:
+        start = time.perf_counter() + 0.1
+        times = np.array(list(threads.map(one, range(requests))))
+    p50, p99 = map(float, np.percentile(times, [50, 99]))
+    return {
+        "short_side": side,
+        "requests_per_s": round(rate, 2),
+        "p50_ms": round(p50, 1),
+        "p99_ms": round(p99, 1),
+        "p99_over_p50": round(p99 / p50, 2),
+    }
+
+
+def overload(server: Server, side: int, callers: int) -> dict[str, Any]:
+    """Statuses of callers that ask at once, and ms until one more is refused meanwhile."""
+
+    def one(connection: http.client.HTTPConnection) -> int:
+        return server.ask(connection, side)[0]
+
+    connections = [server.connect() for _ in range(callers)]
+    refused = []
+    with ThreadPoolExecutor(callers) as threads:
+        asked = [threads.submit(one, connection) for connection in connections]
+        while not all(each.done() for each in asked):
+            with contextlib.closing(server.connect()) as connection:
+                start = time.perf_counter()
+                if server.ask(connection, side)[0] == 503:
+                    refused.append(1000 * (time.perf_counter() - start))
+            time.sleep(0.01)
+    times = (
+        {"p50": np.percentile(refused, 50), "p99": np.percentile(refused, 99)} if refused else {}
+    )
+    return {
+        "callers": callers,
+        "statuses": dict(Counter(str(each.result()) for each in asked)),
+        "refused": len(refused),
+        "refused_ms": {name: round(float(value), 1) for name, value in times.items()},
+    }
+
+
+def long_run(server: Server, expected: bytes, side: int, requests: int) -> dict[str, Any]:
+    """Answers that are lost or wrong, and growth of memory after the first tenth."""
+    warm = requests // 10
+    counts: Counter[str] = Counter()
+
+    def some(count: int, connection: http.client.HTTPConnection) -> None:
+        for _ in range(count):
+            status, body = server.ask(connection, side)
+            counts["right" if (status, body) == (200, expected) else "wrong"] += 1
+
+    connections = [server.connect() for _ in range(4)]
+    memory = []
+    with ThreadPoolExecutor(4) as threads:
+        for count in (warm, requests - warm):
+            list(threads.map(partial(some, count // 4), connections))
+            memory.append(server.resident_mb())
+    return {
+        "short_side": side,
+        "requests": sum(counts.values()),
+        "lost_or_wrong": counts["wrong"],
+        "resident_mb": [round(each, 1) for each in memory],
+        "growth_mb": round(memory[1] - memory[0], 1),
+    }
+
+
+@app.default
+def main(
+    model: str = "dbnet-mobile",
+    /,
+    *,
+    short_side: int = 320,
+    callers: int = 16,
+    requests: int = 10_000,
+    parallel: int = 2,
+    json: Path | None = None,
+) -> None:
+    """Measure the server.
+
+    Parameters
+    ----------
+    model
+        Name or path of a model, on the CPU, one thread per network.
+    short_side
+        Short side of the network's input in pixels, for throughput and latency.
+    callers
+        Number of simultaneous callers.
+    requests
+        Number of requests of the long run; the other parts take a part of it.
+    parallel
+        Images that the server detects at the same time.
+    json
+        File for the numbers.
+    """
+    _, encoded = cv2.imencode(".jpg", text_scene(480, 640, 5, np.random.default_rng(0)))
+    picture = encoded.tobytes()
+    detector = Detector(model, device="cpu", cpu=CpuConfig(num_threads=1))
+    small, some = 64, max(callers, requests // 100)
+    report: dict[str, Any] = {"model": model}
+    with serving(model, parallel, picture) as (server, ready_s):
+        report["ready_s"] = round(ready_s, 2)
+        answers = {}
+        for side in (small, short_side):
+            status, body = server.ask(server.connect(), side)
+            answers[side] = body
+            found = Detections.from_json(body.decode())
+            expected = detector.detect(picture, size=SizePolicy(side))
+            if status != 200 or len(found) != len(expected):
+                raise SystemExit(f"status {status}, {len(found)} texts instead of {len(expected)}")
+            if not np.allclose(found.quads, expected.quads, atol=0.01):
+                raise SystemExit("the server's outlines are not those of detect")
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "cost": lambda: cost(server, detector, small, max(2, some // 4)),
+            "throughput": lambda: throughput(server, detector, short_side, callers, some),
+            "latency": lambda: latency(server, short_side, LOAD * rate(), some * 2),
+            "overload": lambda: overload(server, short_side, 5 * callers),
+            "long_run": lambda: long_run(server, answers[small], small, requests),
+        }
+
+        def rate() -> float:
+            return float(np.median(report["throughput"]["images_per_s"]["served"]))
+
+        for name, part in parts.items():
+            tell(name)
+            report[name] = part()
+            print(name, report[name], flush=True)
+    write_report(report, json)
+
+
+if __name__ == "__main__":
+    app()
