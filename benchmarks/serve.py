@@ -46,9 +46,10 @@ class Server:
     port: int
     picture: bytes
 
-    def connect(self) -> http.client.HTTPConnection:
-        """Open a connection that is kept alive."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+    def connect(self) -> contextlib.closing[http.client.HTTPConnection]:
+        """Open a connection for a `with` block, and keep it alive."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        return contextlib.closing(connection)
 
     def ask(self, connection: http.client.HTTPConnection, short_side: int) -> tuple[int, bytes]:
         """Send the picture; returns the status and the body."""
@@ -83,9 +84,9 @@ def serving(model: str, parallel: int, picture: bytes) -> Iterator[tuple[Server,
                     raise SystemExit(_read(log))
                 time.sleep(0.02)
             server = Server(process, int(found[1]), picture)
-            connection = server.connect()  # waits in the socket's queue until the server accepts
-            connection.request("GET", "/health/ready")
-            connection.getresponse().read()
+            with server.connect() as connection:  # waits in the socket's queue for the server
+                connection.request("GET", "/health/ready")
+                connection.getresponse().read()
             yield server, time.perf_counter() - start
         finally:
             process.terminate()
@@ -102,10 +103,10 @@ def cost(server: Server, detector: Detector, side: int, requests: int) -> dict[s
     size = SizePolicy(side)
     served, direct = [], []
     for _ in range(ROUNDS * 4):
-        connection = server.connect()
         before = server.cpu_ms()
-        for _ in range(requests):
-            server.ask(connection, side)
+        with server.connect() as connection:
+            for _ in range(requests):
+                server.ask(connection, side)
         served.append((server.cpu_ms() - before) / requests)
         before = time.process_time()
         for _ in range(requests):
@@ -127,11 +128,11 @@ def throughput(
     size = SizePolicy(side)
 
     def served(_: int) -> None:
-        connection = server.connect()  # anew: the server closes those that are idle
-        for _ in range(requests // callers):
-            status, _ = server.ask(connection, side)
-            if status != 200:
-                raise SystemExit(f"status {status}")
+        with server.connect() as connection:  # anew: the server closes those that are idle
+            for _ in range(requests // callers):
+                status = server.ask(connection, side)[0]
+                if status != 200:
+                    raise SystemExit(f"status {status}")
 
     def direct(_: int) -> None:
         for _ in range(requests // callers):
@@ -159,7 +160,7 @@ def latency(server: Server, side: int, rate: float, requests: int) -> dict[str, 
     def one(index: int) -> float:
         due = start + index / rate
         time.sleep(max(0.0, due - time.perf_counter()))
-        with contextlib.closing(server.connect()) as connection:
+        with server.connect() as connection:
             status, _ = server.ask(connection, side)
         if status != 200:
             raise SystemExit(f"status {status}")
@@ -181,15 +182,15 @@ def latency(server: Server, side: int, rate: float, requests: int) -> dict[str, 
 def overload(server: Server, side: int, callers: int) -> dict[str, Any]:
     """Statuses of callers that ask at once, and ms until one more is refused meanwhile."""
 
-    def one(connection: http.client.HTTPConnection) -> int:
-        return server.ask(connection, side)[0]
+    def one() -> int:
+        with server.connect() as connection:
+            return server.ask(connection, side)[0]
 
-    connections = [server.connect() for _ in range(callers)]
     refused = []
     with ThreadPoolExecutor(callers) as threads:
-        asked = [threads.submit(one, connection) for connection in connections]
+        asked = [threads.submit(one) for _ in range(callers)]
         while not all(each.done() for each in asked):
-            with contextlib.closing(server.connect()) as connection:
+            with server.connect() as connection:
                 start = time.perf_counter()
                 if server.ask(connection, side)[0] == 503:
                     refused.append(1000 * (time.perf_counter() - start))
@@ -210,16 +211,16 @@ def long_run(server: Server, expected: bytes, side: int, requests: int) -> dict[
     warm = requests // 10
     counts: Counter[str] = Counter()
 
-    def some(count: int, connection: http.client.HTTPConnection) -> None:
-        for _ in range(count):
-            status, body = server.ask(connection, side)
-            counts["right" if (status, body) == (200, expected) else "wrong"] += 1
+    def some(count: int, _: int) -> None:
+        with server.connect() as connection:
+            for _ in range(count):
+                status, body = server.ask(connection, side)
+                counts["right" if (status, body) == (200, expected) else "wrong"] += 1
 
-    connections = [server.connect() for _ in range(4)]
     memory = []
     with ThreadPoolExecutor(4) as threads:
         for count in (warm, requests - warm):
-            list(threads.map(partial(some, count // 4), connections))
+            list(threads.map(partial(some, count // 4), range(4)))
             memory.append(server.resident_mb())
     return {
         "short_side": side,
@@ -267,7 +268,8 @@ def main(
         report["ready_s"] = round(ready_s, 2)
         answers = {}
         for side in (small, short_side):
-            status, body = server.ask(server.connect(), side)
+            with server.connect() as connection:
+                status, body = server.ask(connection, side)
             answers[side] = body
             found = Detections.from_json(body.decode())
             expected = detector.detect(picture, size=SizePolicy(side))
