@@ -139,6 +139,13 @@ def test_nothing_and_one_text() -> None:
     assert sorted(sequence([box(3, 3, 0, 0)] * 3)) == [0, 1, 2]
 
 
+def test_lines_that_turn_in_a_circle_lose_nothing() -> None:
+    boxes = [((0, 0), (173, 1), 1), ((176, 0), (191, 1), 0), ((88, 0), (174, 1), -1)]
+    quads = np.stack([cv2.boxPoints(box) for box in [((0, 0), (1, 1), 0)] * 27 + boxes])
+    found = sequence(quads.astype(np.float32))
+    assert sorted(found) == list(range(30))
+
+
 texts = st.tuples(
     st.floats(0, 900), st.floats(0, 900), st.floats(1, 400), st.floats(1, 60), st.floats(-90, 90)
 )

@@ -178,7 +178,9 @@ def _cut_columns(bands: Lines) -> list[Lines]:
     blocks: list[Lines] = []
     for cluster in clusters:
         inside = [run for column in cluster for run in column]
-        if len(cluster) == 1:
+        if len(inside) == len(runs) and len(cluster) == 1:  # the gutters are narrow for all
+            blocks += untangle(inside)
+        elif len(cluster) == 1:
             blocks += cut(inside)
         else:
             blocks.append(_rows(inside))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,15 +91,30 @@ def find_runs(texts: Texts, chosen: NDArray[np.intp], right_to_left: bool) -> li
         chosen: Indices of those that run along the page.
         right_to_left: Whether words follow each other from right to left.
     """
-    following = _following(texts, chosen)
     runs = []
-    for i in sorted(set(range(len(chosen))) - set(following.values())):
-        chain = [i]
-        while chain[-1] in following:
-            chain.append(following[chain[-1]])
+    for chain in join_chains(range(len(chosen)), _following(texts, chosen)):
         members = [int(chosen[k]) for k in (reversed(chain) if right_to_left else chain)]
         runs.append(Run.of(texts, members))
     return runs
+
+
+def join_chains(items: Sequence[int], following: dict[int, int]) -> list[list[int]]:
+    """Join items to chains by what follows each; a circle is opened at its first item.
+
+    Args:
+        items: All items, in the order in which chains begin.
+        following: What follows an item; no two are followed by the same.
+    """
+    left, chains = set(items), []
+    followers = set(following.values())
+    for first in [*(item for item in items if item not in followers), *items]:
+        chain, item = [], first
+        while item in left:
+            left.discard(item)
+            chain.append(item)
+            item = following.get(item, item)
+        chains += [chain] if chain else []
+    return chains
 
 
 def _following(texts: Texts, chosen: NDArray[np.intp]) -> dict[int, int]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .paragraphs import Lines, paragraphs
-from .runs import MAX_OVERLAP, Run
+from .runs import MAX_OVERLAP, Run, join_chains
 
 
 def untangle(runs: list[Run]) -> list[Lines]:
@@ -57,10 +57,4 @@ def _chains(runs: list[Run], above: NDArray[np.bool_]) -> list[list[int]]:
     one_below, one_above = next_below.sum(axis=1) == 1, next_below.sum(axis=0) == 1
     joined = next_below & one_below[:, None] & one_above
     following = {int(i): int(j) for i, j in np.argwhere(joined)}
-    chains = []
-    for i in sorted(set(range(len(runs))) - set(following.values()), key=lambda i: runs[i].y):
-        chain = [i]
-        while chain[-1] in following:
-            chain.append(following[chain[-1]])
-        chains.append(chain)
-    return chains
+    return join_chains(sorted(range(len(runs)), key=lambda i: runs[i].y), following)
