@@ -6,6 +6,8 @@ Without the extra serve the tests are not collected: their modules import its li
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import cv2
@@ -32,3 +34,21 @@ def image() -> np.ndarray:
 @pytest.fixture(scope="session")
 def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture
+def address(detector: Detector) -> Iterator[str]:
+    """Address of a server that runs in a thread."""
+    import uvicorn
+    from dbnet_trt.serving.app import create_app
+    from dbnet_trt.serving.config import ServerConfig
+    from dbnet_trt.serving.run import listen
+
+    listener = listen(ServerConfig(port=0))
+    server = uvicorn.Server(uvicorn.Config(create_app(detector), log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield "{}:{}".format(*listener.getsockname())
+    server.should_exit = True
+    thread.join()
+    listener.close()

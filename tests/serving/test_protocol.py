@@ -6,20 +6,17 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import uvicorn
 from dbnet_trt import Detector
 from dbnet_trt.building.triton import pack
 from dbnet_trt.serving.app import create_app
 from dbnet_trt.serving.config import ServerConfig
 from dbnet_trt.serving.protocol import HEADER_LENGTH, model_name, split_bytes
-from dbnet_trt.serving.run import listen
 from fakes.engines import photo
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
@@ -177,19 +174,6 @@ def test_elements_are_split() -> None:
 
 def test_names_are_those_of_the_folder() -> None:
     assert model_name("dbnet r18/words") == "dbnet_r18_words"
-
-
-@pytest.fixture
-def address(detector: Detector) -> Iterator[str]:
-    """Address of a server that runs in a thread."""
-    listener = listen(ServerConfig(port=0))
-    server = uvicorn.Server(uvicorn.Config(create_app(detector), log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield "{}:{}".format(*listener.getsockname())
-    server.should_exit = True
-    thread.join()
-    listener.close()
 
 
 @pytest.mark.filterwarnings("default")  # of gevent, which the client brings
