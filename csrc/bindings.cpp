@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "csrc/bindings_pipeline.hpp"
 #include "csrc/postprocess.hpp"
@@ -23,6 +24,7 @@ namespace dbnet {
 namespace {
 
 using FloatArray = py::array_t<float, py::array::c_style>;
+using ByteArray = py::array_t<std::uint8_t, py::array::c_style>;
 
 std::string shape_of(const py::array& array) {
     return py::str(py::tuple(array.attr("shape"))).cast<std::string>();
@@ -72,9 +74,12 @@ void check_map_size(py::ssize_t height, py::ssize_t width) {
 using Sizes = std::vector<std::pair<int, int>>;
 
 // One view per map, of its top left part of the given size, or of the whole map without sizes.
-std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Sizes>& sizes) {
+template <class Value>
+std::vector<MapView<Value>> checked_maps(const py::array_t<Value, py::array::c_style>& maps,
+                                         const std::optional<Sizes>& sizes) {
     if (maps.ndim() != 3) {
-        throw py::value_error("maps must be (B, h, w) float32, got shape " + shape_of(maps));
+        throw py::value_error("maps must be (B, h, w) float32 or uint8, got shape " +
+                              shape_of(maps));
     }
     check_map_size(maps.shape(1), maps.shape(2));
     const int full_height = static_cast<int>(maps.shape(1));
@@ -84,7 +89,7 @@ std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Si
         throw py::value_error("there must be one size per map: " + std::to_string(batch) +
                               ", got " + std::to_string(sizes->size()));
     }
-    std::vector<MapView> views;
+    std::vector<MapView<Value>> views;
     for (std::size_t i = 0; i < batch; ++i) {
         const auto [height, width] = sizes ? (*sizes)[i] : std::pair(full_height, full_width);
         if (height < 0 || width < 0 || height > full_height || width > full_width) {
@@ -92,15 +97,17 @@ std::vector<MapView> checked_maps(const FloatArray& maps, const std::optional<Si
                                   ", " + std::to_string(width) + ") for maps of shape " +
                                   shape_of(maps));
         }
-        const float* data = maps.data() + i * full_height * full_width;
+        const Value* data = maps.data() + i * full_height * full_width;
         views.push_back({data, height, width, full_width});
     }
     return views;
 }
 
-py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& params,
-                          const std::optional<Sizes>& sizes, const std::optional<Sizes>& images) {
-    const std::vector<MapView> views = checked_maps(maps, sizes);
+template <class Value>
+py::list postprocess_maps(const py::array_t<Value, py::array::c_style>& maps,
+                          const PostprocessParams& params, const std::optional<Sizes>& sizes,
+                          const std::optional<Sizes>& images) {
+    const std::vector<MapView<Value>> views = checked_maps(maps, sizes);
     if (images && images->size() != views.size()) {
         throw py::value_error(
             "there must be one image size per map: " + std::to_string(views.size()) + ", got " +
@@ -109,7 +116,7 @@ py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& param
     std::vector<std::vector<ScoredQuad>> results;
     {
         py::gil_scoped_release release;
-        for (const MapView& view : views) {
+        for (const MapView<Value>& view : views) {
             results.push_back(postprocess(view, params));
             if (!images) continue;
             to_image(results.back(), {view.height, view.width}, (*images)[results.size() - 1]);
@@ -120,20 +127,25 @@ py::list postprocess_maps(const FloatArray& maps, const PostprocessParams& param
     return arrays;
 }
 
+// Box of a component: x_min, y_min, x_max, y_max, the last pixels included.
+std::array<std::int32_t, 4> box_of(std::span<const Run> component) {
+    int left = component.front().begin, right = 0;
+    for (const Run& run : component) {
+        left = std::min(left, run.begin);
+        right = std::max(right, run.end - 1);
+    }
+    return {left, component.front().y, right, component.back().y};
+}
+
 // Writes the label of each component into its pixels, and its box.
 void draw_components(const Components& components, int width, std::int32_t* labels,
                      std::int32_t* boxes) {
     for (std::size_t i = 0; i < components.size(); ++i) {
-        int left = width, right = 0;
         for (const Run& run : components[i]) {
             std::int32_t* row = labels + static_cast<std::size_t>(run.y) * width;
             std::fill(row + run.begin, row + run.end, static_cast<std::int32_t>(i + 1));
-            left = std::min(left, run.begin);
-            right = std::max(right, run.end - 1);
         }
-        for (int value : {left, components[i].front().y, right, components[i].back().y}) {
-            *boxes++ = value;
-        }
+        for (const int value : box_of(components[i])) *boxes++ = value;
     }
 }
 
@@ -143,7 +155,7 @@ py::tuple label_components(const FloatArray& map, float binary_threshold) {
     }
     check_map_size(map.shape(0), map.shape(1));
     const int width = static_cast<int>(map.shape(1));
-    const MapView view{map.data(), static_cast<int>(map.shape(0)), width, width};
+    const FloatMap view{map.data(), static_cast<int>(map.shape(0)), width, width};
     const Components components = [&] {
         py::gil_scoped_release release;
         return find_components(view, binary_threshold);
@@ -158,6 +170,45 @@ py::tuple label_components(const FloatArray& map, float binary_threshold) {
         draw_components(components, view.width, label, box);
     }
     return py::make_tuple(labels, boxes);
+}
+
+template <class Value>
+Components find_components_of(const py::array_t<Value, py::array::c_style>& map,
+                              float binary_threshold) {
+    if (map.ndim() != 2) {
+        throw py::value_error("map must be (h, w) float32 or uint8, got shape " + shape_of(map));
+    }
+    check_map_size(map.shape(0), map.shape(1));
+    const int width = static_cast<int>(map.shape(1));
+    const MapView<Value> view{map.data(), static_cast<int>(map.shape(0)), width, width};
+    const py::gil_scoped_release release;
+    if constexpr (std::is_same_v<Value, float>)
+        return find_components(view, binary_threshold);
+    else
+        return find_components(view, byte_threshold(binary_threshold));
+}
+
+py::array_t<std::int32_t> boxes_of(const Components& components) {
+    py::array_t<std::int32_t> boxes({static_cast<py::ssize_t>(components.size()), py::ssize_t{4}});
+    std::int32_t* out = boxes.mutable_data();
+    for (std::size_t i = 0; i < components.size(); ++i) {
+        for (const int value : box_of(components[i])) *out++ = value;
+    }
+    return boxes;
+}
+
+// The pixels of a component, as 1 within its box.
+ByteArray mask_of(const Components& components, std::size_t index) {
+    if (index >= components.size()) throw py::index_error("there is no such component");
+    const auto [left, top, right, bottom] = box_of(components[index]);
+    ByteArray mask({bottom - top + 1, right - left + 1});
+    std::uint8_t* pixels = mask.mutable_data();
+    std::fill_n(pixels, mask.size(), std::uint8_t{0});
+    for (const Run& run : components[index]) {
+        std::uint8_t* row = pixels + static_cast<std::ptrdiff_t>(run.y - top) * mask.shape(1);
+        std::fill(row + run.begin - left, row + run.end - left, std::uint8_t{1});
+    }
+    return mask;
 }
 
 py::tuple number_components(const py::array_t<std::uint32_t, py::array::c_style>& first_pixels) {
@@ -238,8 +289,15 @@ PYBIND11_MODULE(_core, m) {
 
     bind_pipeline(m);  // includes PostprocessParams, which `postprocess` below takes
 
-    m.def("postprocess", &postprocess_maps, "maps"_a.noconvert(), "params"_a,
+    m.def("postprocess", &postprocess_maps<float>, "maps"_a.noconvert(), "params"_a,
           "sizes"_a = py::none(), "images"_a = py::none());
+    m.def("postprocess", &postprocess_maps<std::uint8_t>, "maps"_a.noconvert(), "params"_a,
+          "sizes"_a = py::none(), "images"_a = py::none());
+    py::class_<Components>(m, "Components", py::module_local())
+        .def(py::init(&find_components_of<float>), "map"_a.noconvert(), "binary_threshold"_a)
+        .def(py::init(&find_components_of<std::uint8_t>), "map"_a.noconvert(), "binary_threshold"_a)
+        .def_property_readonly("boxes", &boxes_of)
+        .def("mask", &mask_of, "index"_a);
     m.def("label_components", &label_components, "map"_a.noconvert(), "binary_threshold"_a);
     m.def("number_components", &number_components, "first_pixels"_a);
 

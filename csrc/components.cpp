@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "csrc/cpu_features.hpp"
 
@@ -17,7 +18,8 @@ using Word = std::uint64_t;
 constexpr int kWordBits = 64;
 
 // One bit for each of `count` <= 64 pixels, the first in the lowest bit.
-Word binarize_word(const float* pixels, int count, float threshold) {
+template <class Value>
+Word binarize_word(const Value* pixels, int count, Value threshold) {
     Word word = 0;
     for (int i = 0; i < count; ++i) word |= static_cast<Word>(pixels[i] > threshold) << i;
     return word;
@@ -52,13 +54,16 @@ DBNET_AVX2 Word binarize_row_avx2(const float* row, int num_words, float thresho
 #endif
 
 // Writes one bit per pixel. Returns whether any pixel is foreground.
-bool binarize_row(const float* row, int width, float threshold, Word* words) {
+template <class Value>
+bool binarize_row(const Value* row, int width, Value threshold, Word* words) {
     int x = 0;
     Word any = 0;
 #if defined(DBNET_HAS_AVX2_CODE)
-    if (cpu_has_avx2()) {
-        any = binarize_row_avx2(row, width / kWordBits, threshold, words);
-        x = width - width % kWordBits;
+    if constexpr (std::is_same_v<Value, float>) {
+        if (cpu_has_avx2()) {
+            any = binarize_row_avx2(row, width / kWordBits, threshold, words);
+            x = width - width % kWordBits;
+        }
     }
 #endif
     for (; x < width; x += kWordBits) {
@@ -149,9 +154,8 @@ Components sort_by_component(const std::vector<Run>& runs, Forest& forest) {
     return {std::move(sorted), std::move(offsets)};
 }
 
-}  // namespace
-
-Components find_components(const MapView& map, float threshold) {
+template <class Value>
+Components find_runs(const MapView<Value>& map, Value threshold) {
     std::vector<Word> words((static_cast<std::size_t>(map.width) + kWordBits - 1) / kWordBits);
     std::vector<int> edges(words.size() * kWordBits + 1);
     std::vector<Run> runs;
@@ -167,6 +171,16 @@ Components find_components(const MapView& map, float threshold) {
         current = runs.size();
     }
     return sort_by_component(runs, forest);
+}
+
+}  // namespace
+
+Components find_components(const FloatMap& map, float threshold) {
+    return find_runs(map, threshold);
+}
+
+Components find_components(const ByteMap& map, std::uint8_t threshold) {
+    return find_runs(map, threshold);
 }
 
 }  // namespace dbnet

@@ -8,15 +8,19 @@
 
 namespace dbnet {
 
-/// The network's output for one image, (height, width) float32 in host memory, row-major, with
-/// `pitch` values from one row to the next.
+/// The network's output for one image, (height, width) in host memory, row-major, with `pitch`
+/// values from one row to the next: float32, or for large images bytes, the probability times 255.
+template <class Value>
 struct MapView {
-    const float* data;
+    const Value* data;
     int height, width;
     std::ptrdiff_t pitch;
 
-    const float* row(int y) const { return data + y * pitch; }
+    const Value* row(int y) const { return data + y * pitch; }
 };
+
+using FloatMap = MapView<float>;
+using ByteMap = MapView<std::uint8_t>;
 
 /// A run of foreground pixels: [begin, end) of row y.
 struct Run {
@@ -45,6 +49,7 @@ private:
 
 /// Find the components of the pixels greater than `threshold`. NaN is background. Linear in the
 /// number of pixels.
-Components find_components(const MapView& map, float threshold);
+Components find_components(const FloatMap& map, float threshold);
+Components find_components(const ByteMap& map, std::uint8_t threshold);
 
 }  // namespace dbnet

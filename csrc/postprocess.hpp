@@ -28,13 +28,19 @@ struct ScoredQuad {
 /// Find the text in one map. Returns quads in map pixels, clockwise from the text's top left, best
 /// score first, ties in raster order of the component's first pixel. A probability outside [0, 1]
 /// counts as the nearer bound, NaN as 0. Linear in the number of pixels, whatever the map holds.
-std::vector<ScoredQuad> postprocess(const MapView& map, const PostprocessParams& params);
+std::vector<ScoredQuad> postprocess(const FloatMap& map, const PostprocessParams& params);
+
+/// The same for a map of bytes, the probability times 255, whatever `logits` says.
+std::vector<ScoredQuad> postprocess(const ByteMap& map, const PostprocessParams& params);
 
 /// Scale quads in place from pixels of a map to pixels of the image that it shows, and clip them to
 /// the image. Both sizes are (height, width).
 void to_image(std::vector<ScoredQuad>& quads, std::pair<int, int> map, std::pair<int, int> image);
 
-/// Binary threshold in the units of the map: `binary_threshold` itself, or its logit.
+/// Binary threshold in the units of a map of floats: `binary_threshold` itself, or its logit.
 float map_threshold(float binary_threshold, bool logits);
+
+/// Binary threshold in the units of a map of bytes: the largest byte that is not text.
+std::uint8_t byte_threshold(float binary_threshold);
 
 }  // namespace dbnet

@@ -53,18 +53,36 @@ class PostprocessParams:
     ) -> None: ...
 
 def postprocess(
-    maps: NDArray[np.float32],
+    maps: NDArray[np.float32] | NDArray[np.uint8],
     params: PostprocessParams,
     sizes: Sequence[tuple[int, int]] | None = None,
     images: Sequence[tuple[int, int]] | None = None,
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Find the text in (B, h, w) float32 maps: quads (N, 4, 2) and scores (N,) per map.
+    """Find the text in (B, h, w) maps: quads (N, 4, 2) and scores (N,) per map.
 
+    Maps are float32, or uint8: the probability times 255, whatever `params.logits` says.
     `sizes` gives the valid (height, width) of each map, from its top left; the whole map without.
     Quads are in map pixels; or, with `images`, the (height, width) of the image that each map
     shows, in image pixels and clipped to the image. Best score first; ties in raster order of the
     component's first pixel. Releases the GIL.
     """
+
+class Components:
+    """The 8-connected components of the pixels above the threshold of a (h, w) map.
+
+    The map is as in `postprocess`, but of probabilities. Numbered in raster order of each
+    component's first pixel. Memory grows with the runs of pixels, not with the map.
+    """
+
+    def __init__(
+        self, map: NDArray[np.float32] | NDArray[np.uint8], binary_threshold: float
+    ) -> None: ...
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """(N, 4) int32: x_min, y_min, x_max, y_max, the last pixels included."""
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """Draw a component: 1 at its pixels, 0 elsewhere, of the size of its box."""
 
 def label_components(
     map: NDArray[np.float32], binary_threshold: float

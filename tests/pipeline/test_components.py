@@ -54,3 +54,20 @@ def test_components_equal_scipy_on_noise(
     height: int, width: int, density: float, seed: int
 ) -> None:
     assert_same_components(noise(height, width, density, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_masks_are_the_parts_of_the_labels(name: str, rng: np.random.Generator) -> None:
+    prob_map = np.ascontiguousarray(np.nan_to_num(ADVERSARIAL[name](rng)).clip(0, 1))
+    as_bytes = np.rint(prob_map * 255).astype(np.uint8)
+    for values in (prob_map, as_bytes):
+        of_floats = values if values is prob_map else (values / 255).astype(np.float32)
+        labels, boxes = _core.label_components(of_floats, 0.3)
+        components = _core.Components(values, 0.3)
+        np.testing.assert_array_equal(components.boxes, boxes)
+        for index in range(0, len(boxes), 1 + len(boxes) // 50):
+            x_min, y_min, x_max, y_max = boxes[index]
+            window = labels[y_min : y_max + 1, x_min : x_max + 1]
+            np.testing.assert_array_equal(components.mask(index), window == index + 1)
+    with pytest.raises(IndexError):
+        components.mask(len(boxes))

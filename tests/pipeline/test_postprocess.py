@@ -168,6 +168,19 @@ def test_overlapping_rectangles_keep_their_scores() -> None:
     assert_same_boxes(rings(240) * 0.9, EVERYTHING)
 
 
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_map_of_bytes_gives_the_boxes_of_its_floats(name: str, rng: np.random.Generator) -> None:
+    prob_map = np.nan_to_num(ADVERSARIAL[name](rng)).clip(0, 1)
+    as_bytes = np.rint(prob_map * 255).astype(np.uint8)
+    params = core_params(PostprocessParams(score_threshold=0.1, max_candidates=10**6), logits=False)
+    ((quads, scores),) = _core.postprocess(as_bytes[None], params)
+    as_floats = (as_bytes / 255).astype(np.float32)
+    ((expected_quads, expected_scores),) = _core.postprocess(as_floats[None], params)
+    order, expected_order = (np.lexsort(q.reshape(-1, 8).T) for q in (quads, expected_quads))
+    np.testing.assert_array_equal(quads[order], expected_quads[expected_order])
+    np.testing.assert_allclose(scores[order], expected_scores[expected_order], atol=1e-6)
+
+
 def test_max_candidates_keeps_the_best(rng: np.random.Generator) -> None:
     prob_map = text_map(400, 600, 40, rng)
     prob_map[::4, ::4] = 1  # speckle must not crowd out text

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,8 @@ from .. import _core
 from ..settings import PostprocessParams
 
 FloatArray = NDArray[np.float32]
+
+ProbMap = NDArray[np.float32] | NDArray[np.uint8]
 
 MIN_SIDE_PX = 3.0
 """Minimum short side of a text before unclip, in pixels of the map; after it, 2 more."""
@@ -22,7 +27,7 @@ CLIPPER_SCALE = 1024
 
 
 def find_polygons(
-    prob_map: FloatArray,
+    prob_map: ProbMap,
     params: PostprocessParams,
     logits: bool,
     first_pixels: NDArray[np.uint32] | None,
@@ -30,7 +35,8 @@ def find_polygons(
     """Find the text in one map as polygons.
 
     Args:
-        prob_map: (h, w) float32, probabilities, or logits if `logits`.
+        prob_map: (h, w) float32, probabilities, or logits if `logits`; or uint8, probabilities
+            times 255.
         params: Thresholds and ratios.
         logits: Whether the map holds logits.
         first_pixels: (h, w) uint32, components found on the GPU: 1 + the first pixel of each,
@@ -40,17 +46,11 @@ def find_polygons(
         Quads (N, 4, 2) float32, scores (N,) float32 and N polygons (K, 2) float32, the best score
         first, in pixels of the map.
     """
-    prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
-    if first_pixels is None:
-        labels, boxes = _core.label_components(prob_map, params.binary_threshold)
-    else:
-        labels, boxes = _core.number_components(first_pixels)
+    if prob_map.dtype != np.uint8:
+        prob_map = np.ascontiguousarray(to_probability(prob_map, logits))
     found = []
-    for label, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist(), start=1):
-        if (x_max - x_min) * (y_max - y_min) < MIN_SIDE_PX**2:
-            continue
-        window = labels[y_min : y_max + 1, x_min : x_max + 1]
-        outline = _outer_contour(window == label) + np.array([x_min, y_min], np.int32)
+    for (x_min, y_min), mask in _components(prob_map, params.binary_threshold, first_pixels):
+        outline = _outer_contour(mask) + np.array([x_min, y_min], np.int32)
         text = _read_polygon(outline, prob_map, params)
         if text is not None:
             found.append(text)
@@ -61,8 +61,31 @@ def find_polygons(
     return quads, scores, [polygon for _, _, polygon in found]
 
 
+def _components(
+    prob_map: ProbMap,
+    threshold: float,
+    first_pixels: NDArray[np.uint32] | None,
+) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
+    """Yield the top left corner (x, y) and the mask of each component that is not a speck."""
+    if first_pixels is None:
+        components = _core.Components(prob_map, threshold)
+        boxes = components.boxes
+    else:
+        labels, boxes = _core.number_components(first_pixels)
+    for index, (x_min, y_min, x_max, y_max) in enumerate(boxes.tolist()):
+        if (x_max - x_min) * (y_max - y_min) < MIN_SIDE_PX**2:
+            continue
+        if first_pixels is None:
+            yield (x_min, y_min), components.mask(index)
+        else:
+            window = labels[y_min : y_max + 1, x_min : x_max + 1]
+            yield (x_min, y_min), (window == index + 1).view(np.uint8)
+
+
 def _read_polygon(
-    contour: NDArray[np.int32], prob_map: FloatArray, params: PostprocessParams
+    contour: NDArray[np.int32],
+    prob_map: ProbMap,
+    params: PostprocessParams,
 ) -> tuple[FloatArray, float, FloatArray] | None:
     """Turn a component's (K, 2) contour into (quad, score, polygon); None if a filter drops it."""
     import cv2
@@ -80,15 +103,15 @@ def _read_polygon(
     return quad, score, polygon
 
 
-def _outer_contour(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _outer_contour(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Trace the one component of a (h, w) mask: its (K, 2) int32 border pixels."""
     import cv2
 
-    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return np.asarray(contours[0], np.int32).reshape(-1, 2)
 
 
-def to_probability(values: FloatArray, logits: bool) -> FloatArray:
+def to_probability(values: NDArray[Any], logits: bool) -> FloatArray:
     """Convert a map to probabilities in [0, 1]; NaN becomes 0.
 
     Args:
@@ -130,8 +153,11 @@ def order_corners(quad: NDArray[np.floating]) -> FloatArray:
     return np.array([left[0], right[0], right[1], left[1]], np.float32)
 
 
-def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.integer]) -> float:
-    """Average a (h, w) map inside a (K, 2) outline, whose corners are truncated to pixels."""
+def mean_probability(prob_map: ProbMap, outline: NDArray[np.floating | np.integer]) -> float:
+    """Average a (h, w) map inside a (K, 2) outline, whose corners are truncated to pixels.
+
+    The map is float32, or uint8: the probability times 255.
+    """
     import cv2
 
     last = np.array(prob_map.shape[::-1]) - 1
@@ -139,7 +165,8 @@ def mean_probability(prob_map: FloatArray, outline: NDArray[np.floating | np.int
     x_max, y_max = np.clip(np.ceil(outline.max(axis=0)), 0, last).astype(int)
     mask = np.zeros((y_max - y_min + 1, x_max - x_min + 1), np.uint8)
     cv2.fillPoly(mask, [(outline - [x_min, y_min]).astype(np.int32)], 1)
-    return float(cv2.mean(prob_map[y_min : y_max + 1, x_min : x_max + 1], mask)[0])
+    mean = float(cv2.mean(prob_map[y_min : y_max + 1, x_min : x_max + 1], mask)[0])
+    return mean / 255 if prob_map.dtype == np.uint8 else mean
 
 
 def unclip(outline: NDArray[np.floating | np.integer], unclip_ratio: float) -> FloatArray:

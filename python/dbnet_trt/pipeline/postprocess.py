@@ -39,7 +39,7 @@ def core_params(params: PostprocessParams, logits: bool) -> _core.PostprocessPar
 
 
 def postprocess(
-    maps: FloatArray,
+    maps: FloatArray | NDArray[np.uint8],
     plans: Sequence[ResizePlan],
     params: PostprocessParams,
     *,
@@ -49,7 +49,8 @@ def postprocess(
     """Find the text in a batch of maps.
 
     Args:
-        maps: (B, h, w) float32, probabilities, or logits if `logits`.
+        maps: (B, h, w) float32, probabilities, or logits if `logits`; or uint8, probabilities
+            times 255.
         plans: B plans. The part of a map that shows the image, of size `resized`, is searched; the
             outlines are scaled from it to size `image` and clipped.
         params: Thresholds and ratios.
