@@ -22,6 +22,7 @@ from .settings import (
     GpuConfig,
     PostprocessParams,
     SizePolicy,
+    Tiles,
 )
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "PostprocessParams",
     "SizePolicy",
     "Ticket",
+    "Tiles",
     "build_engine",
     "cuda_available",
     "read_pages",

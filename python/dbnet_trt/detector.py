@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Unpack
+from typing import Any, Literal, NoReturn, Unpack
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .images.gpu_memory import stream_handle
 from .images.load import ImageSource
 from .images.nv12 import Nv12Frame
 from .opening import make_runner, open_model
-from .pipeline.batching import Batches
+from .pipeline.batching import Batches, Call
 from .pipeline.gpu import GpuRunner, GpuUsage
 from .pipeline.scale_warning import ScaleWarning
 from .settings import (
@@ -32,6 +32,8 @@ from .settings import (
     PostprocessOptions,
     PostprocessParams,
     SizePolicy,
+    Tiles,
+    check_tiles,
 )
 
 logger = logging.getLogger("dbnet_trt")
@@ -70,7 +72,7 @@ class Detector:
                 need none.
             cpu: Library, precision and threads on the CPU; None takes the defaults.
             gpu: Limits on GPU memory; None takes the defaults.
-            **options: Size of images in the network and thresholds for every call; see
+            **options: Size of images in the network, tiles and thresholds for every call; see
                 `DetectorOptions`. The card's values apply where they are left out or None.
 
         Raises:
@@ -86,6 +88,7 @@ class Detector:
         logger.info("%s runs on %s", self.card.name, self._engine.description)
         self._size = _choose_size(options, self.card.size_policy)
         self._params = _override(self.card.postprocess_params, options)
+        self._tiles = _choose_tiles(options, "auto")
         self._max_pixels = _choose_max_pixels(options, MAX_PIXELS)
         self._scale_warning = ScaleWarning()
 
@@ -140,8 +143,8 @@ class Detector:
                 an image file; a PIL image; an `Nv12Frame` of a video; or, with device="cuda", a
                 (H, W, 3) BGR uint8 array in GPU memory (torch, CuPy, PyCUDA, JAX), which is not
                 copied.
-            **options: Size, thresholds and further options of this call; see `DetectOptions`. The
-                detector's values apply where they are left out or None.
+            **options: Size, tiles, thresholds and further options of this call; see
+                `DetectOptions`. The detector's values apply where they are left out or None.
 
         Returns:
             The detections, the best score first; empty if there is no text.
@@ -198,7 +201,8 @@ class Detector:
 
         On the GPU the next batch is uploaded while this one computes. On the CPU all work is done
         in this call, unless the detector has several streams (`CpuConfig.num_streams`): it then
-        returns when all images have begun or wait for a stream, at most one batch for each.
+        returns when all images have begun or wait for a stream, at most one batch for each. Large
+        images in tiles are finished in this call everywhere.
 
         >>> ahead = None
         >>> for frame in frames:
@@ -257,15 +261,18 @@ class Detector:
         """Load an image into the batches."""
         stream = stream_handle(options.get("stream"))
         max_pixels = _choose_max_pixels(options, self._max_pixels)
-        image = self._runner.load(source, stream, max_pixels)
-        size = _choose_size(options, self._size)
-        self._scale_warning.check(size.plan(*image.shape[:2]), size)
-        batches.add(image)
+        batches.add(self._runner.load(source, stream, max_pixels))
 
     def _batches(self, options: DetectOptions, batch_size: int) -> Batches:
         _check_options(options, DetectOptions)
-        size, params = _choose_size(options, self._size), _override(self._params, options)
-        return Batches(self._runner, size, params, options.get("prob_map", False), batch_size)
+        call = Call(
+            _choose_size(options, self._size),
+            _choose_tiles(options, self._tiles),
+            _override(self._params, options),
+            options.get("prob_map", False),
+            batch_size,
+        )
+        return Batches(self._runner, call, self._scale_warning)
 
 
 class Ticket:
@@ -312,6 +319,13 @@ def _choose_size(options: DetectorOptions, default: SizePolicy) -> SizePolicy:
             f"size must be a SizePolicy, as in SizePolicy(short_side=736), got {size!r}"
         )
     return size or default
+
+
+def _choose_tiles(
+    options: DetectorOptions, default: Tiles | Literal["auto", "off"]
+) -> Tiles | Literal["auto", "off"]:
+    tiles = options.get("tiles")
+    return default if tiles is None else check_tiles(tiles)
 
 
 def _choose_max_pixels(options: DetectorOptions, default: int) -> int:

@@ -28,6 +28,21 @@ MAX_ENLARGEMENT = 4
 one outline at 1 to 4 times; at 6 to 23 times ever more broke into 2 to 6 parts or were lost
 (ppocrv6-small, dbnet-mobile)."""
 
+MAX_REDUCTION = 5.0
+"""Times that an image may be shrunk before it is looked at in tiles or warned of: a 12-megapixel
+photo is shrunk 4.1 times."""
+
+TILE_SIDE = 1280
+"""Default maximum side of a tile in pixels. Source: benchmarks/tiles.py; smaller ones see less of
+the page around a text, larger ones take more memory."""
+
+TILE_OVERLAP = 96
+"""Default overlap of tiles in pixels. Source: benchmarks/tiles.py; 128 gives slightly better joins,
+but more than 1.25 times the pixels of some drawings."""
+
+MAX_TILE_SIDE = 8192
+"""Largest side of a tile in pixels: that of the GPU's maps."""
+
 MAX_SIDE = 32768
 """Largest side of a network's input, in pixels: its pixels are counted in 32 bits."""
 
@@ -112,6 +127,66 @@ class SizePolicy:
         return wanted > MAX_ENLARGEMENT and max(height, width) * wanted <= self.long_side_limit
 
 
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Tiles in which an image goes through the network at its own resolution."""
+
+    side: int = TILE_SIDE
+    """Maximum side of a tile, in pixels; a multiple of 32."""
+
+    overlap: int = TILE_OVERLAP
+    """Overlap of neighbouring tiles, in pixels; a multiple of 32, at most half a side."""
+
+    batch_size: int = 1
+    """Number of tiles that go through the network at once; more is faster on a GPU only."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("side", 2 * MULTIPLE, MAX_TILE_SIDE),
+            ("overlap", MULTIPLE, MAX_TILE_SIDE),
+        ):
+            value = getattr(self, name)
+            _check_whole(f"{name} of tiles", value, least, most)
+            if value % MULTIPLE:
+                raise ValueError(
+                    f"{name} of tiles must be a multiple of {MULTIPLE} pixels, got {value}"
+                )
+        _check_whole("batch_size of tiles", self.batch_size, 1, 2**16)
+        if 2 * self.overlap > self.side:
+            raise ValueError(
+                f"overlap of tiles must be at most half their side, {self.side}, got {self.overlap}"
+            )
+
+
+TileMode = Literal["auto", "on", "off"]
+
+
+def check_tiles(tiles: Tiles | TileMode | int) -> Tiles | Literal["auto", "off"]:
+    """Check the option `tiles`, and return tiles where it asks for them.
+
+    Raises:
+        ValueError: There is no such mode, or a side is out of range.
+        TypeError: It is neither a mode, a number nor `Tiles`.
+    """
+    if isinstance(tiles, Tiles):
+        return tiles
+    if isinstance(tiles, (int, np.integer)) and not isinstance(tiles, bool):
+        return Tiles(int(tiles), min(TILE_OVERLAP, max(MULTIPLE, int(tiles) // 2 // 32 * 32)))
+    if not isinstance(tiles, str):
+        raise TypeError(
+            'tiles must be "auto", "on", "off", a side in pixels, or Tiles(side=..., overlap=...), '
+            f"got {tiles!r}"
+        )
+    if tiles == "on":
+        return Tiles()
+    if tiles not in ("auto", "off"):
+        raise ValueError(
+            f'tiles must be "auto", "on", "off" or a side in pixels, got {tiles!r}'
+            f"{did_you_mean(tiles, get_args(TileMode))}"
+        )
+    return "auto" if tiles == "auto" else "off"
+
+
 def round_up(side: int) -> int:
     """Round a side in pixels up to a multiple of 32."""
     return -(-side // MULTIPLE) * MULTIPLE
@@ -172,8 +247,9 @@ class PostprocessOptions(TypedDict, total=False):
     """Growth of outlines around the shrunk text regions; 0 leaves them shrunk."""
 
     max_candidates: int | None
-    """Maximum number of detections per image; the highest-scoring are kept. The GPU considers at
-    most 8192 text regions, and logs a warning if there are more."""
+    """Maximum number of detections per image, of an image in tiles per tile; the highest-scoring
+    are kept. The GPU considers at most 8192 text regions of an image that is not in tiles, and logs
+    a warning if there are more."""
 
     polygons: bool | None
     """Return polygons that follow curved text in addition to quads."""
@@ -184,6 +260,11 @@ class DetectorOptions(PostprocessOptions, total=False):
 
     size: SizePolicy | None
     """Size of images in the network."""
+
+    tiles: Tiles | TileMode | int | None
+    """Tiles in which large images go through the network at their own resolution, joined to one
+    map: "auto" where shrinking would lose text, "on" and "off" for every image, or their side in
+    pixels or `Tiles`."""
 
     max_pixels: int | None
     """Limit on width x height of image files and PIL images, checked before they are decoded:

@@ -56,6 +56,22 @@ def test_json_lines(model: str, photo: str, capsys: pytest.CaptureFixture[str]) 
     assert found.polygons is not None
 
 
+def test_tiles(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = np.zeros((1500, 2000, 3), np.uint8)
+    for x in range(100, 1900, 100):
+        image[700:712, x : x + 40] = 255
+    cv2.imwrite(str(tmp_path / "sheet.png"), image)
+    command = ["detect", str(tmp_path / "sheet.png"), "--model", model, "--json", "-", "--tiles"]
+    counts = []
+    for tiles in ("off", "on", "640"):
+        assert main([*command, tiles]) == 0
+        counts.append(len(Detections.from_json(capsys.readouterr().out)))
+    assert counts[0] < counts[1] == counts[2] == 18
+    assert main([*command, "100"]) == 2
+    assert "multiple of 32" in capsys.readouterr().err
+    assert main([*command, "many"]) == 2
+
+
 def test_folder_to_folder(model: str, photo: str, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)

@@ -15,7 +15,7 @@ from ..card import ModelCard
 from ..detector import Detector
 from ..engines.onnx_model import digest_file
 from ..opening import SUFFIXES
-from ..settings import CpuConfig, PostprocessOptions, SizePolicy
+from ..settings import CpuConfig, PostprocessOptions, SizePolicy, TileMode
 from ..zoo import DEFAULT_MODEL, resolve_model
 
 MIN_THREADS_FOR_STREAMS = 8
@@ -44,6 +44,10 @@ class RunOptions:
     short_side: int | None = None
     """Short side of the network's input, in pixels; larger finds smaller text but is slower."""
 
+    tiles: TileMode | int = "auto"
+    """Tiles in which large images go through the network at their own resolution: auto (where
+    shrinking would lose text), on, off, or their side in pixels."""
+
     max_pixels: int | None = None
     """Largest image file that is decoded, in pixels (width x height); if left out 178956970, and
     100000000 in `dbnet serve`."""
@@ -71,6 +75,7 @@ class RunOptions:
             device=self.device,
             card=self.card,
             cpu=self._choose_streams() if side_by_side else self.cpu,
+            tiles=self.tiles,
             max_pixels=self.max_pixels,
             **options,
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,18 @@ class DeviceImage:
 
     owner: Any
     """Object that keeps the memory alive."""
+
+    def cut(self, y: int, x: int, height: int, width: int) -> DeviceImage:
+        """Return a part of the image, in the same memory; all numbers are even for NV12."""
+        chroma, per_pixel = 0, 3
+        if self.chroma:
+            chroma, per_pixel = self.chroma + y // 2 * self.chroma_pitch + x, 1
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels + y * self.pitch + x * per_pixel,
+            chroma=chroma,
+            shape=(height, width, 3),
+        )
 
 
 def is_on_device(source: Any) -> bool:

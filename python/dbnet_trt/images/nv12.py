@@ -55,6 +55,11 @@ class Nv12Image:
         """Shape (H, W, 3) of the BGR image."""
         return (*self.luma.shape, 3)
 
+    def cut(self, y: int, x: int, height: int, width: int) -> Nv12Image:
+        """Return a part of the image, in the same memory; all numbers are even."""
+        rows, columns = slice(y // 2, (y + height) // 2), slice(x, x + width)
+        return Nv12Image(self.luma[y : y + height, columns], self.chroma[rows, columns])
+
     def to_bgr(self) -> NDArray[np.uint8]:
         """Convert to (H, W, 3) uint8 BGR."""
         import cv2

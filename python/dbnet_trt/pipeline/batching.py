@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grouping of images of mixed sizes into batches of one size."""
+"""Grouping of images of mixed sizes into batches of one size, and into tiles if they are large."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..images.decode import MAX_PIXELS
-from ..settings import PostprocessParams, ResizePlan, SizePolicy
+from ..settings import PostprocessParams, ResizePlan, SizePolicy, Tiles
+from .scale_warning import ScaleWarning
+from .text_limit import TextLimit
+from .tiles import detect_in_tiles, has_small_text, must_tile, plan_tiles
 
 MAX_WAITING_BYTES = 64 << 20
 """Size of the images that wait for others of their size in the network."""
@@ -15,6 +24,9 @@ MAX_WAITING_BYTES = 64 << 20
 
 class Runner(Protocol):
     """Detection of text in batches, on the CPU or the GPU."""
+
+    limit: TextLimit
+    """Limit on the number of texts per image."""
 
     def load(self, source: Any, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Any:
         """Load an image; an array in GPU memory stays there.
@@ -64,45 +76,84 @@ class Runner(Protocol):
             EngineError: The network failed.
         """
 
+    def tile_maps(
+        self, batches: Iterable[list[Any]], padded: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Run batches of tiles through the network, without looking for text.
+
+        Args:
+            batches: Batches of B tiles, cut from an image from `load`; they are not resized.
+            padded: Size of the network's input, which the tiles fit into.
+
+        Yields:
+            (B, h, w) float32 of size `padded`, for each batch: probabilities in [0, 1].
+
+        Raises:
+            EngineError: The network failed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Options of one call of a detector, with its defaults filled in."""
+
+    size: SizePolicy
+    """Size of images in the network."""
+
+    tiles: Tiles | Literal["auto", "off"]
+    """Tiles in which images go through the network."""
+
+    params: PostprocessParams
+    """Post-processing parameters."""
+
+    prob_map: bool
+    """Whether the results contain the probability map."""
+
+    batch_size: int = 1
+    """Maximum number of images in one batch, 1 or more."""
+
 
 class Batches:
     """Images grouped by their size in the network, and their results in the images' order."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        size: SizePolicy,
-        params: PostprocessParams,
-        prob_map: bool,
-        batch_size: int = 1,
-    ) -> None:
+    def __init__(self, runner: Runner, call: Call, warning: ScaleWarning) -> None:
         """Begin without images.
 
         Args:
             runner: Runner that takes the batches.
-            size: Size of images in the network.
-            params: Post-processing parameters.
-            prob_map: Whether the results contain the probability map.
-            batch_size: Maximum number of images in one batch, 1 or more.
+            call: Options of the call.
+            warning: Tells of images that are shrunk.
         """
-        self._runner, self._size, self._params = runner, size, params
-        self._prob_map, self._batch_size = prob_map, batch_size
+        self._runner, self._call, self._warning = runner, call, warning
         self._waiting: dict[tuple[int, int], list[tuple[int, Any, ResizePlan]]] = {}
         self._running: list[tuple[list[int], Any]] = []
+        self._done: dict[int, Detections] = {}
         self._num_images, self._waiting_bytes = 0, 0
 
     def add(self, image: Any) -> None:
-        """Add an image from `Runner.load`; a batch that is full is submitted.
+        """Add an image from `Runner.load`.
 
-        All are submitted where those that wait take much memory: the images may come one by one.
+        A batch that is full is submitted; all are where those that wait take much memory: the
+        images may come one by one. An image in tiles is finished at once.
         """
-        plan = self._size.plan(*image.shape[:2])
-        group = self._waiting.setdefault(plan.padded, [])
-        group.append((self._num_images, image, plan))
+        index, call = self._num_images, self._call
         self._num_images += 1
-        num_bytes = 3 * image.shape[0] * image.shape[1]
-        self._waiting_bytes += num_bytes
-        if len(group) == self._batch_size:
+        plan = call.size.plan(*image.shape[:2])
+        in_tiles = must_tile(plan, call.size, call.tiles)
+        if in_tiles is None:
+            found = self._detect(image, plan)
+            in_tiles = has_small_text(found, plan)
+            self._done[index] = found
+        if in_tiles:
+            self._done[index] = self._detect_in_tiles(image)
+            return
+        self._warning.check(plan, call.size)
+        if index in self._done:
+            return
+        group = self._waiting.setdefault(plan.padded, [])
+        group.append((index, image, plan))
+        self._waiting_bytes += 3 * image.shape[0] * image.shape[1]
+        if len(group) == call.batch_size:
             self._submit(self._waiting.pop(plan.padded))
         elif self._waiting_bytes > MAX_WAITING_BYTES:
             self.flush()
@@ -123,7 +174,7 @@ class Batches:
             EngineError: The network failed.
         """
         self.flush()
-        results: dict[int, Detections] = {}
+        results = dict(self._done)
         for indices, pending in self._running:
             results.update(zip(indices, self._runner.collect(pending), strict=True))
         return [results[index] for index in range(self._num_images)]
@@ -131,5 +182,19 @@ class Batches:
     def _submit(self, group: list[tuple[int, Any, ResizePlan]]) -> None:
         indices, images, plans = map(list, zip(*group, strict=True))
         self._waiting_bytes -= sum(3 * plan.image[0] * plan.image[1] for plan in plans)
-        pending = self._runner.submit(images, plans, self._params, self._prob_map)
+        pending = self._runner.submit(images, plans, self._call.params, self._call.prob_map)
         self._running.append((indices, pending))
+
+    def _detect(self, image: Any, plan: ResizePlan) -> Detections:
+        call = self._call
+        pending = self._runner.submit([image], [plan], call.params, call.prob_map)
+        return self._runner.collect(pending)[0]
+
+    def _detect_in_tiles(self, image: Any) -> Detections:
+        call = self._call
+        tiles = call.tiles if isinstance(call.tiles, Tiles) else Tiles()
+        plan = plan_tiles(image, call.size, tiles)
+        found, joined = detect_in_tiles(self._runner, image, plan, call.params, tiles.batch_size)
+        if not call.prob_map:
+            return found
+        return dataclasses.replace(found, prob_map=joined * np.float32(1 / 255))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -20,9 +20,11 @@ from ..images.decode import MAX_PIXELS
 from ..images.gpu_memory import is_on_device
 from ..images.load import Image, load_image
 from ..settings import PostprocessParams, ResizePlan
+from .polygons import to_probability
 from .postprocess import check_maps, postprocess, with_maps
 from .preprocess import preprocess
 from .text_limit import TextLimit
+from .tiles import plan_as_they_are
 
 
 class CpuRunner:
@@ -30,7 +32,7 @@ class CpuRunner:
 
     def __init__(self, engine: Engine, num_streams: int = 1) -> None:
         self._engine = engine
-        self._limit = TextLimit()
+        self.limit = TextLimit()
         self.num_streams = max(1, num_streams)
         """Number of batches that run side by side."""
         self._threads = ThreadPoolExecutor(self.num_streams, "dbnet-stream")  # begun when needed
@@ -90,16 +92,10 @@ class CpuRunner:
         params: PostprocessParams,
         prob_map: bool,
     ) -> list[Detections]:
-        card = self._engine.card
-        normalization = card.normalization
-        batch = self._allocate((len(images), 3, *plans[0].padded))
-        for row, image, plan in zip(batch, images, plans, strict=True):
-            preprocess(image, plan, normalization, row)
-        maps = np.ascontiguousarray(self._engine(batch))
-        logits = card.output == "logit"
-        check_maps(maps, card.name)
-        found = postprocess(maps, plans, self._limit.ask(params), logits=logits)
-        found = self._limit.keep_best(found, params)
+        maps = self._run(images, plans)
+        logits = self._engine.card.output == "logit"
+        found = postprocess(maps, plans, self.limit.ask(params), logits=logits)
+        found = self.limit.keep_best(found, params)
         return with_maps(found, maps, plans, logits) if prob_map else found
 
     def collect(self, pending: list[Detections] | Future[list[Detections]]) -> list[Detections]:
@@ -109,6 +105,25 @@ class CpuRunner:
             EngineError: The network cannot run.
         """
         return pending.result() if isinstance(pending, Future) else pending
+
+    def tile_maps(
+        self, batches: Iterable[list[Image]], padded: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Run batches of tiles through the network; see `Runner.tile_maps`."""
+        logits = self._engine.card.output == "logit"
+        for tiles in batches:
+            yield to_probability(self._run(tiles, plan_as_they_are(tiles, padded)), logits)
+
+    def _run(self, images: Sequence[Image], plans: Sequence[ResizePlan]) -> NDArray[np.float32]:
+        """Resize a batch and run the network: (B, h, w) float32, as it gives it."""
+        card = self._engine.card
+        normalization = card.normalization
+        batch = self._allocate((len(images), 3, *plans[0].padded))
+        for row, image, plan in zip(batch, images, plans, strict=True):
+            preprocess(image, plan, normalization, row)
+        maps = np.ascontiguousarray(self._engine(batch))
+        check_maps(maps, card.name)
+        return maps
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _core
 from ..detections import Detections
@@ -19,8 +20,10 @@ from ..images.gpu_memory import DeviceImage, is_on_device, read_device_image
 from ..images.load import Image, load_image
 from ..images.nv12 import Nv12Frame, Nv12Image, read_nv12
 from ..settings import GpuConfig, PostprocessParams, ResizePlan
+from .polygons import to_probability
 from .postprocess import check_maps, core_params, postprocess, with_maps
 from .text_limit import TextLimit
+from .tiles import plan_as_they_are
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -99,7 +102,7 @@ class GpuRunner:
         self._logits = card.output == "logit"
         self._ordinal = device
         self._name = card.name
-        self._limit = TextLimit()
+        self.limit = TextLimit()
         normalization = card.normalization
         core_config = _core.PipelineConfig(
             device=device,
@@ -160,12 +163,42 @@ class GpuRunner:
         ticket = self._pipeline.submit(
             [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
             plans[0].padded,
-            core_params(self._limit.ask(params), self._logits),
+            core_params(self.limit.ask(params), self._logits),
             wants_maps=params.polygons or prob_map,
             wants_labels=params.polygons,
             streams=sorted({stream for image in on_device for stream in image.streams}),
         )
         return _Pending(ticket, on_device, plans, params, prob_map)
+
+    def tile_maps(
+        self, batches: Iterable[list[LoadedImage]], padded: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Run batches of tiles through the network; see `Runner.tile_maps`.
+
+        A batch is uploaded while the one before it computes.
+        """
+        ahead = None
+        for tiles in batches:
+            plans = plan_as_they_are(tiles, padded)
+            pending = self.submit(tiles, plans, PostprocessParams(), prob_map=True)
+            if ahead is not None:
+                yield self._tile_maps_of(ahead)
+            ahead = pending
+        if ahead is not None:
+            yield self._tile_maps_of(ahead)
+
+    def _tile_maps_of(self, pending: _Pending) -> NDArray[np.float32]:
+        _, _, map_bytes, _ = self._pipeline.collect(pending.ticket)
+        return to_probability(self._to_maps(map_bytes, pending.plans), self._logits)
+
+    def _to_maps(
+        self, map_bytes: NDArray[np.uint8], plans: Sequence[ResizePlan]
+    ) -> NDArray[np.float32]:
+        """Read and check the (B, h, w) maps of a batch."""
+        dtype = np.float16 if self._is_half else np.float32
+        maps = map_bytes.view(dtype).reshape(len(plans), *plans[0].padded).astype(np.float32)
+        check_maps(maps, self._name)
+        return maps
 
     def collect(self, pending: _Pending) -> list[Detections]:
         """Wait for a batch.
@@ -186,20 +219,17 @@ class GpuRunner:
                 "find all", num_dropped,
             )  # fmt: skip
         plans, params = pending.plans, pending.params
-        shape = (len(plans), *plans[0].padded)
         found = [Detections(quads, scores) for quads, scores in texts]
-        found = self._limit.keep_best(found, params)
+        found = self.limit.keep_best(found, params)
         if len(map_bytes) == 0:
             return found
-        dtype = np.float16 if self._is_half else np.float32
-        maps = map_bytes.view(dtype).reshape(shape).astype(np.float32)
-        check_maps(maps, self._name)
+        maps = self._to_maps(map_bytes, plans)
         if params.polygons:
-            asked = self._limit.ask(params)
+            asked = self.limit.ask(params)
             found = postprocess(
-                maps, plans, asked, logits=self._logits, first_pixels=labels.reshape(shape)
+                maps, plans, asked, logits=self._logits, first_pixels=labels.reshape(maps.shape)
             )
-            found = self._limit.keep_best(found, params)
+            found = self.limit.keep_best(found, params)
         return with_maps(found, maps, plans, self._logits) if pending.prob_map else found
 
     def usage(self) -> GpuUsage:

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import logging
 
-from ..settings import MAX_ENLARGEMENT, ResizePlan, SizePolicy
+from ..settings import MAX_ENLARGEMENT, MAX_REDUCTION, ResizePlan, SizePolicy
 
 logger = logging.getLogger("dbnet_trt")
-
-MAX_REDUCTION = 5.0
-"""Images that are shrunk further are warned of: a 12-megapixel photo is shrunk 4.1 times."""
 
 LEGIBLE_PX = 8
 """Height of text in the network, in pixels, below which it is often missed."""
@@ -42,8 +39,8 @@ def _describe_shrunk(plan: ResizePlan, reduction: float) -> str:
     return (
         f"an image of {width}x{height} pixels is shrunk {reduction:.1f} times, to "
         f"{columns}x{rows}: text less than about {LEGIBLE_PX * reduction:.0f} pixels high may be "
-        f"missed; give a larger size, SizePolicy(short_side={short_side}, long_side_limit=...) or "
-        f"--short-side {short_side}, or cut the image into parts"
+        f'missed; tiles="on" (--tiles on) finds it, or a larger size, '
+        f"SizePolicy(short_side={short_side}, long_side_limit=...) or --short-side {short_side}"
     )
 
 

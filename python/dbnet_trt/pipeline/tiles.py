@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large images in tiles: they overlap, and their maps are joined to one before text is looked for.
+
+Each pixel of the joined map comes from the tile in whose middle it lies deepest. So the order of
+tiles does not matter, and a line across a seam is one component. The map is held as bytes, the
+probability times 255.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detections import Detections
+from ..settings import (
+    MAX_CANDIDATES_LIMIT,
+    MAX_ENLARGEMENT,
+    MAX_REDUCTION,
+    MAX_SIDE,
+    PostprocessParams,
+    ResizePlan,
+    SizePolicy,
+    Tiles,
+    round_up,
+)
+from .postprocess import postprocess
+from .text_limit import TextLimit
+
+SURE_PIXELS = 50_400_000
+"""Pixels from which an image that would be shrunk far is taken in tiles without a look: phones take
+photos of up to 50 megapixels (8192x6144)."""
+
+SMALL_TEXT_PX = 9.0
+"""Height of outlines in the network, in pixels, below which text is small. Their median was 10 or
+more on each of 276 photos with text (ICDAR 2003, 2011 and 2015, MSRA-TD500, SVT; ppocrv6-small,
+dbnet-mobile), and 6 to 8 on drawings that lost text."""
+
+MAX_ASPECT = 10
+"""Ratio of its sides from which an image that long_side_limit would shrink is in tiles: receipts
+and long screenshots."""
+
+
+class TileRunner(Protocol):
+    """What tiles need of a runner; see `batching.Runner`."""
+
+    limit: TextLimit
+
+    def tile_maps(
+        self, batches: Iterable[list[Any]], padded: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]: ...
+
+
+class Axis(NamedTuple):
+    """Tiles along one axis of the resized image, in pixels."""
+
+    side: int
+    """Length of each tile, a multiple of 32."""
+
+    places: list[tuple[int, tuple[int, int]]]
+    """Where each begins, a multiple of 32, and the part [begin, end) of the joined map that it
+    gives."""
+
+
+class TilePlan(NamedTuple):
+    """Sizes of an image, and its tiles."""
+
+    image: tuple[int, int]
+    """Size (height, width) of the original image."""
+
+    resized: tuple[int, int]
+    """Size of the resized image, and of the joined map."""
+
+    rows: Axis
+    """Tiles from top to bottom."""
+
+    columns: Axis
+    """Tiles from left to right."""
+
+    @property
+    def num_tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.rows.places) * len(self.columns.places)
+
+
+def must_tile(
+    plan: ResizePlan, size: SizePolicy, tiles: Tiles | Literal["auto", "off"]
+) -> bool | None:
+    """Decide by its size whether an image is taken in tiles; None where its text must decide.
+
+    Args:
+        plan: How it is resized without tiles.
+        size: Size of images in the network.
+        tiles: Option of the call.
+    """
+    (height, width), (rows, columns) = plan.image, plan.resized
+    if tiles == "off":
+        return False
+    if isinstance(tiles, Tiles):
+        return rows < height or columns < width or max(plan.padded) > tiles.side
+    wanted = min(size.short_side / min(height, width), MAX_ENLARGEMENT)
+    is_shrunk_by_limit = size.long_side_limit < max(height, width) * min(wanted, 1)
+    if is_shrunk_by_limit and max(height, width) > MAX_ASPECT * min(height, width):
+        return True
+    if max(height, width) <= MAX_REDUCTION * max(rows, columns):
+        return False
+    return True if height * width > SURE_PIXELS else None
+
+
+def has_small_text(found: Detections, plan: ResizePlan) -> bool:
+    """Whether most text that was found in a shrunk image is small in the network."""
+    if len(found) == 0:
+        return False
+    sides = np.linalg.norm(found.quads[:, :2] - found.quads[:, 1:3], axis=2).min(axis=1)
+    return bool(np.median(sides) * max(plan.resized) < SMALL_TEXT_PX * max(plan.image))
+
+
+def plan_tiles(image: Any, size: SizePolicy, tiles: Tiles) -> TilePlan:
+    """Plan the tiles of an image: it is never shrunk, and enlarged where `size` asks for it.
+
+    Args:
+        image: Image from `Runner.load`; only one in main memory, in BGR, can be enlarged.
+        size: Size of images in the network.
+        tiles: Maximum side and overlap.
+    """
+    height, width = image.shape[:2]
+    factor = 1.0
+    if isinstance(image, np.ndarray):
+        factor = max(1.0, min(size.short_side / min(height, width), MAX_ENLARGEMENT))
+        factor = min(factor, MAX_SIDE / max(height, width))
+    resized = (max(1, round(height * factor)), max(1, round(width * factor)))
+    rows, columns = (_plan_axis(length, tiles) for length in resized)
+    return TilePlan((height, width), resized, rows, columns)
+
+
+def _plan_axis(length: int, tiles: Tiles) -> Axis:
+    """Cut an axis into the fewest tiles, all equally long and no longer than needed."""
+    if length <= tiles.side:
+        return Axis(round_up(length), [(0, (0, length))])
+    count = -(-(length - tiles.overlap) // (tiles.side - tiles.overlap))
+    side = round_up(-(-(length + (count - 1) * tiles.overlap) // count))
+    starts = [i * (side - tiles.overlap) for i in range(count)]
+    seams = [0, *(start + tiles.overlap // 2 for start in starts[1:]), length]
+    return Axis(side, list(zip(starts, itertools.pairwise(seams), strict=True)))
+
+
+def detect_in_tiles(
+    runner: TileRunner, image: Any, plan: TilePlan, params: PostprocessParams, batch_size: int
+) -> tuple[Detections, NDArray[np.uint8]]:
+    """Detect the text in one image.
+
+    Args:
+        runner: Runner of the network.
+        image: Image from `Runner.load`.
+        plan: Its tiles.
+        params: Thresholds and ratios; `max_candidates` counts per tile.
+        batch_size: Number of tiles that go through the network at once.
+
+    Returns:
+        The detections, and the joined map (h, w) uint8 of size `plan.resized`.
+
+    Raises:
+        EngineError: The network cannot run.
+    """
+    joined = join_maps(runner, image, plan, batch_size)
+    limit = min(int(params.max_candidates) * plan.num_tiles, MAX_CANDIDATES_LIMIT)
+    params = dataclasses.replace(params, max_candidates=limit)
+    whole = [ResizePlan(plan.image, plan.resized, plan.resized)]
+    found = postprocess(joined[None], whole, runner.limit.ask(params), logits=False)
+    return runner.limit.keep_best(found, params)[0], joined
+
+
+def join_maps(runner: TileRunner, image: Any, plan: TilePlan, batch_size: int) -> NDArray[np.uint8]:
+    """Run the tiles of an image through the network, and join their maps.
+
+    Returns:
+        (h, w) uint8 of size `plan.resized`: the probability times 255.
+    """
+    if plan.resized != plan.image:
+        import cv2
+
+        image = cv2.resize(image, plan.resized[::-1], interpolation=cv2.INTER_LINEAR)
+    joined = np.zeros(plan.resized, np.uint8)
+    places = list(itertools.product(plan.rows.places, plan.columns.places))
+    size = min(batch_size, len(places))
+    padded = (plan.rows.side, plan.columns.side)
+    # The last batch is filled up with its last tile: all have one shape.
+    groups = [places[i : i + size] for i in range(0, len(places), size)]
+    groups[-1] += groups[-1][-1:] * (size - len(groups[-1]))
+    batches = ([_cut(image, y, x, padded) for (y, _), (x, _) in group] for group in groups)
+    for group, maps in zip(groups, runner.tile_maps(batches, padded), strict=True):
+        for ((y, rows), (x, columns)), values in zip(group, maps, strict=True):
+            part = values[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
+            as_bytes = np.rint(part * np.float32(255)).astype(np.uint8)
+            has_text = as_bytes.any(axis=1)  # untouched zeros take no memory
+            joined[slice(*rows), slice(*columns)][has_text] = as_bytes[has_text]
+    return joined
+
+
+def _cut(image: Any, y: int, x: int, size: tuple[int, int]) -> Any:
+    """Cut out a tile, or the part of it that lies within the image, without copying."""
+    if isinstance(image, np.ndarray):
+        return image[y : y + size[0], x : x + size[1]]
+    height, width = image.shape[:2]
+    return image.cut(y, x, min(size[0], height - y), min(size[1], width - x))
+
+
+def plan_as_they_are(tiles: Sequence[Any], padded: tuple[int, int]) -> list[ResizePlan]:
+    """Plan the resizing of tiles: none, only padding."""
+    sizes = [tile.shape[:2] for tile in tiles]
+    return [ResizePlan(size, size, padded) for size in sizes]
