@@ -33,12 +33,13 @@ MAX_REDUCTION = 5.0
 photo is shrunk 4.1 times."""
 
 TILE_SIDE = 1280
-"""Default maximum side of a tile in pixels. Source: benchmarks/tiles.py; smaller ones see less of
-the page around a text, larger ones take more memory."""
+"""Default maximum side of a tile in pixels. On four drawn pages 87 % of ppocrv6-small's boxes had
+an IoU of 0.9 or more with those of the whole page, at 960 pixels 77 % (overlap 128); larger tiles
+take more memory: 177 MB each, at 960 pixels 123 MB."""
 
 TILE_OVERLAP = 96
-"""Default overlap of tiles in pixels. Source: benchmarks/tiles.py; 128 gives slightly better joins,
-but more than 1.25 times the pixels of some drawings."""
+"""Default overlap of tiles in pixels. On the same pages 64 gave 79 % and 128 gave 87 %, but 128
+takes more than 1.25 times the pixels of some drawings."""
 
 MAX_TILE_SIDE = 8192
 """Largest side of a tile in pixels: that of the GPU's maps."""
