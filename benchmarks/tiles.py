@@ -396,6 +396,8 @@ def main(
         json.parent.mkdir(parents=True, exist_ok=True)
         report = json_module.loads(json.read_text()) if json.exists() else {}
         report["machine"] = machine()
+        model = f" --engine {detector.card.name}" if engine else ""
+        result = {"command": f"python benchmarks/tiles.py {part}{model} --count {count}", **result}
         report.setdefault("models", {}).setdefault(detector.card.name, {})[part] = result
         json.write_text(json_module.dumps(report, indent=2) + "\n", encoding="utf-8")
 
