@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, SizePolicy
 from dbnet_trt.pipeline import batching
-from dbnet_trt.pipeline.batching import Batches
+from dbnet_trt.pipeline.batching import Batches, Call
 from dbnet_trt.pipeline.cpu import CpuRunner
+from dbnet_trt.pipeline.scale_warning import ScaleWarning
 from dbnet_trt.settings import PostprocessParams
 from fakes.engines import CARD, GreenOnCpu, assert_same, photo
+
+CALL = Call(SizePolicy(64), "auto", PostprocessParams(), prob_map=False, batch_size=4)
 
 
 class Recorder(CpuRunner):
@@ -31,7 +34,7 @@ def test_images_of_many_shapes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
     images = [photo(64, 64 + 32 * width, rng) for width in range(40)]
     monkeypatch.setattr(batching, "MAX_WAITING_BYTES", 3 * 64 * 2000)
     runner = Recorder()
-    batches = Batches(runner, SizePolicy(64), PostprocessParams(), False, batch_size=4)
+    batches = Batches(runner, CALL, ScaleWarning())
     waiting = 0
     for image in images:
         batches.add(image)
@@ -47,7 +50,7 @@ def test_images_of_many_shapes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
 
 def test_images_of_one_size_still_make_batches() -> None:
     runner = Recorder()
-    batches = Batches(runner, SizePolicy(64), PostprocessParams(), False, batch_size=4)
+    batches = Batches(runner, CALL, ScaleWarning())
     for _ in range(10):
         batches.add(np.zeros((64, 96, 3), np.uint8))
     batches.finish()
