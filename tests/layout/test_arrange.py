@@ -142,7 +142,7 @@ def test_nothing_and_one_text() -> None:
 def test_lines_that_turn_in_a_circle_lose_nothing() -> None:
     boxes = [((0, 0), (173, 1), 1), ((176, 0), (191, 1), 0), ((88, 0), (174, 1), -1)]
     quads = np.stack([cv2.boxPoints(box) for box in [((0, 0), (1, 1), 0)] * 27 + boxes])
-    found = sequence(quads.astype(np.float32))
+    found = sequence(list(quads.astype(np.float32)))
     assert sorted(found) == list(range(30))
 
 
