@@ -281,7 +281,7 @@ def _import_nncf() -> Any:
         import nncf
     except ImportError as error:
         raise BuildError(f"int8 for CPUs needs NNCF ({error}); {install_hint('nncf')}") from error
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # set_log_level changes all handlers too
     return nncf
 
 
