@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, ImageError, SizePolicy, cuda_available
-from dbnet_trt.zoo import DEFAULT_MODEL, find_model
 from fakes.tiny_model import CARD, make_model, scene
 from PIL import Image
 
@@ -287,22 +286,18 @@ def test_the_choice_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.fixture(scope="module")
-def pretrained() -> Detector:
-    try:
-        find_model(DEFAULT_MODEL)
-    except EngineError as error:
-        pytest.skip(str(error))
+def default() -> Detector:
     return Detector()
 
 
-def test_default_model_reads_the_demo_photo(pretrained: Detector) -> None:
+def test_default_model_reads_the_demo_photo(default: Detector) -> None:
     photo = Path(__file__).parent / "data" / "demo.jpg"
-    found = pretrained.detect(photo)
+    found = default.detect(photo)
     assert len(found) >= 5
     assert (found.scores > 0.6).all()
 
 
-def test_backends_agree_on_the_demo_photo(pretrained: Detector) -> None:
+def test_backends_agree_on_the_demo_photo(default: Detector) -> None:
     photo = Path(__file__).parent / "data" / "demo.jpg"
     other = Detector(cpu=CpuConfig(backend="onnxruntime")).detect(photo)
     exact = Detector(cpu=CpuConfig(precision="fp32")).detect(photo)
@@ -311,8 +306,8 @@ def test_backends_agree_on_the_demo_photo(pretrained: Detector) -> None:
     np.testing.assert_allclose(other.scores, exact.scores, atol=0.01)
 
 
-def test_default_model_on_a_real_photo(pretrained: Detector, shared_data: Path) -> None:
-    found = pretrained.detect(shared_data / "icdar2015" / "test_open" / "images" / "img_96.jpg")
+def test_default_model_on_a_real_photo(default: Detector, shared_data: Path) -> None:
+    found = default.detect(shared_data / "icdar2015" / "test_open" / "images" / "img_96.jpg")
     assert len(found) >= 5
 
 

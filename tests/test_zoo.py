@@ -14,7 +14,7 @@ DEMO = Path(__file__).parent / "data" / "demo.jpg"
 def test_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(ValueError, match='did you mean "ppocrv6-small"'):
         zoo.find_model("ppocr6-smal")
-    with pytest.raises(ValueError, match="Names: ppocrv6-small"):
+    with pytest.raises(ValueError, match="Names: dbnet-lines, ppocrv6-small"):
         zoo.find_model("xyz")
 
 
@@ -60,7 +60,8 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("dbnet-mobile", 10), ("dbnet-mobile-words", 18), ("dbnet-r18", 10)]
+    ("name", "least"),
+    [("dbnet-lines", 12), ("dbnet-mobile", 10), ("dbnet-mobile-words", 18), ("dbnet-r18", 10)],
 )
 def test_models_of_this_package_need_no_extra(name: str, least: int) -> None:
     """The demo photo, drawn by tests/data/make_demo.py, has 12 straight lines of text."""

@@ -29,7 +29,7 @@ def main(checkpoint: Path, name: str) -> None:
     card, target = read_card(MODELS / f"{name}.json"), MODELS / f"{name}.onnx"
     model, _ = load_model(checkpoint)
     if isinstance(model, OnnxDBNet):
-        write_graph(model, card, target)
+        write_graph(model, card, target, precision="fp16")
     else:
         export_onnx(model, card, target, precision="fp16")
     network = onnx.load(target)

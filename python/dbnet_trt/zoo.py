@@ -28,8 +28,11 @@ class PackagedModel:
     """Command that installs the package."""
 
 
-OWN_MODELS = ("dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
-"""Models shipped with this package: light ones for lines and for words, a ResNet-18 for lines."""
+DEFAULT_MODEL = "dbnet-lines"
+"""Name of the model that a `Detector` opens by default."""
+
+OWN_MODELS = (DEFAULT_MODEL, "dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
+"""Models shipped with this package: the default, light ones for lines and words, a ResNet-18."""
 
 
 def _own_model(name: str) -> PackagedModel:
@@ -45,15 +48,15 @@ def _own_model(name: str) -> PackagedModel:
 _PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole)"
 
 MODELS = {
+    DEFAULT_MODEL: _own_model(DEFAULT_MODEL),
     "ppocrv6-small": PackagedModel(
         ModelCard(
             name="ppocrv6-small",
             text_level="line",
             license="Apache-2.0 (PaddleOCR)",
             training_data=_PADDLE_DATA,
-            source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. The default because "
-            "its package installs beside the headless OpenCV that this one needs, on every Python. "
-            "F 86.4 on the test set of MSRA-TD500 (blind)",
+            source="PP-OCRv6_det_small.onnx from the PyPI package rapidocr. F 86.4 on the test set "
+            "of MSRA-TD500 (blind)",
             sha256="090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
         ),
         package="rapidocr",
@@ -68,19 +71,16 @@ MODELS = {
             training_data=_PADDLE_DATA,
             source="ch_PP-OCRv4_det_infer.onnx from the PyPI package rapidocr-onnxruntime 1.4.4: "
             "half the size of ppocrv6-small, about twice as fast in fp32, blind F 85.8 on the test "
-            "set of MSRA-TD500. Not the default: its package asks for Python below 3.13 and for "
-            "another build of OpenCV, which breaks the headless one; hence --no-deps",
+            "set of MSRA-TD500. Its package asks for Python below 3.13 and for another build of "
+            "OpenCV, which breaks the headless one; hence --no-deps",
             sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
         ),
         package="rapidocr_onnxruntime",
         file="models/ch_PP-OCRv4_det_infer.onnx",
         install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
     ),
-    **{name: _own_model(name) for name in OWN_MODELS},
+    **{name: _own_model(name) for name in OWN_MODELS if name != DEFAULT_MODEL},
 }
-
-DEFAULT_MODEL = "ppocrv6-small"
-"""Name of the model that a `Detector` opens by default."""
 
 FAMILIES = {
     "paddleocr": ModelCard(name="paddleocr"),
@@ -186,8 +186,8 @@ def find_model(name: str) -> tuple[Path, ModelCard]:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(
             f'the weights of "{name}" come with the package {model.package}, '
-            f'which is not installed; {model.install}, or use "{OWN_MODELS[0]}", which comes with '
-            "dbnet_trt itself and finds less text"
+            f'which is not installed; {model.install}, or use "{DEFAULT_MODEL}", which comes with '
+            "dbnet_trt itself"
         )
     for folder in spec.submodule_search_locations:  # an editable installation has two
         path = Path(folder) / model.file

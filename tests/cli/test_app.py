@@ -123,7 +123,7 @@ def test_no_message_names_a_library_that_the_command_does_not_need(tmp_path: Pat
     checkpoint = str(tmp_path / "x.safetensors")
     detect, drawn, trained, exported = run_without(
         [*EXTRAS, *PACKAGES],
-        [photo],
+        [photo, "--model", "ppocrv6-small"],
         ["synth", scenes, "1"],
         ["train", "--data", "jsonl:x"],
         ["export", checkpoint],

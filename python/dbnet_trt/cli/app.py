@@ -22,7 +22,7 @@ COMMANDS = {  # name: (function, help, example)
     "read": ("read:read", "Read the text in images, in the order a person would.",
              "dbnet read photo.jpg"),
     "models": ("models:models", "List the named models.", "dbnet models"),
-    "info": ("models:info", "Print a model's card.", "dbnet info ppocrv6-small"),
+    "info": ("models:info", "Print a model's card.", "dbnet info dbnet-lines"),
     "serve": ("serve:serve", "Serve a page, REST and the open inference protocol over HTTP.",
               "dbnet serve --port 8000"),
     "data": ("data:app", "Check data sets.", "dbnet data check icdar2015:data/ic15"),
@@ -38,7 +38,7 @@ COMMANDS = {  # name: (function, help, example)
     "score": ("evaluate:score", "Score existing results.",
               "dbnet score gt.zip results.zip --protocol icdar2015"),
     "build": ("build:build", "Build a TensorRT engine.",
-              "dbnet-build ppocrv6-small --precision fp16"),
+              "dbnet-build dbnet-lines --precision fp16"),
     "doctor": ("doctor:doctor", "Say what is installed here, what works, and what is missing.",
                "dbnet doctor"),
 }  # fmt: skip
