@@ -114,7 +114,7 @@ def multipart(*parts: tuple[str, str], end: str = "--x--\r\n") -> tuple[str, byt
         ("application/octet-stream", b"hello", 422, "not an image"),
         ("image/jpeg", b"\xff\xd8\xff\xe0", 422, "the image: "),
         ("application/pdf", b"%PDF-1.7", 415, "application/pdf"),
-        ("", b"%PDF-1.7", 422, "a PDF; turn its pages into images first"),
+        ("", b"%PDF-1.7", 422, "a PDF, which has pages"),
         ("application/json", b"", 400, "not JSON"),
         ("application/json", b"\xff", 400, "not JSON"),
         ("application/json", b"[" * 100_000, 400, "nested too deeply"),
