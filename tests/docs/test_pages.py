@@ -158,6 +158,9 @@ def test_the_scores_of_models_are_those_of_their_cards() -> None:
             )
             score = row.split("|")[3].strip()
             told = model.card.source + model.card.scores
+            if score == "not yet":
+                assert told.count("Not judged blind yet") == 1, name
+                continue
             assert re.search(rf"[Bb]lind.*F {score}|F {score}.*blind", told), f"{name}: {score}"
 
 
