@@ -91,6 +91,16 @@ def test_auto_looks_at_the_text_of_images_in_between(
     assert all("--tiles on" in warning for warning in warnings)
 
 
+def test_auto_looks_closer_where_no_text_is_left(tmp_path: Path) -> None:
+    detector = Detector(make_model(tmp_path / "tiny.onnx"))  # short side 128
+    image = np.zeros((900, 1200, 3), np.uint8)  # shrunk 7 times
+    for y in range(40, 880, 60):
+        image[y : y + 16, 40:1100] = 255
+    assert len(detector.detect(image, tiles="off")) == 0
+    assert len(detector.detect(image)) == 14
+    assert len(detector.detect(np.zeros_like(image))) == 0
+
+
 def test_small_text_of_a_sheet_is_found(tmp_path: Path) -> None:
     detector = Detector(make_model(tmp_path / "tiny.onnx"))  # short side 128
     image = np.zeros((7200, 7200, 3), np.uint8)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detections import Detections
+from ..errors import EngineError
 from ..images.decode import MAX_PIXELS
 from ..settings import PostprocessParams, ResizePlan, SizePolicy, Tiles
 from .scale_warning import ScaleWarning
 from .text_limit import TextLimit
-from .tiles import detect_in_tiles, has_small_text, must_tile, plan_tiles
+from .tiles import closer_plan, detect_in_tiles, has_small_text, must_tile, plan_tiles
 
 MAX_WAITING_BYTES = 64 << 20
 """Size of the images that wait for others of their size in the network."""
@@ -142,7 +143,7 @@ class Batches:
         in_tiles = must_tile(plan, call.size, call.tiles)
         if in_tiles is None:
             found = self._detect(image, plan)
-            in_tiles = has_small_text(found, plan)
+            in_tiles = has_small_text(found or self._look_closer(image, plan), plan)
             self._done[index] = found
         if in_tiles:
             self._done[index] = self._detect_in_tiles(image)
@@ -189,6 +190,14 @@ class Batches:
         call = self._call
         pending = self._runner.submit([image], [plan], call.params, call.prob_map)
         return self._runner.collect(pending)[0]
+
+    def _look_closer(self, image: Any, plan: ResizePlan) -> Detections | None:
+        """Detect the text of an image without any, at a size at which it may be seen."""
+        closer = closer_plan(plan)
+        try:
+            return None if closer == plan else self._detect(image, closer)
+        except EngineError:  # an engine that does not take this size
+            return None
 
     def _detect_in_tiles(self, image: Any) -> Detections:
         call = self._call

@@ -40,6 +40,9 @@ SMALL_TEXT_PX = 9.0
 more on each of 276 photos with text (ICDAR 2003, 2011 and 2015, MSRA-TD500, SVT; ppocrv6-small,
 dbnet-mobile), and 6 to 8 on drawings that lost text."""
 
+CLOSER_SIDE = 2048
+"""Largest long side of a second look, in pixels: engines are built for it by default."""
+
 MAX_ASPECT = 10
 """Ratio of its sides from which an image that long_side_limit would shrink is in tiles: receipts
 and long screenshots."""
@@ -111,9 +114,17 @@ def must_tile(
     return True if height * width > SURE_PIXELS else None
 
 
-def has_small_text(found: Detections, plan: ResizePlan) -> bool:
-    """Whether most text that was found in a shrunk image is small in the network."""
-    if len(found) == 0:
+def closer_plan(plan: ResizePlan) -> ResizePlan:
+    """Plan a second look at an image in which no text was found: twice as large in the network,
+    or as far as `CLOSER_SIDE` allows. Text that is lost at the first look is often there, and its
+    height tells whether tiles are needed."""
+    long_side = max(*plan.resized, min(2 * max(plan.resized), CLOSER_SIDE))
+    return SizePolicy(long_side, long_side).plan(*plan.image)
+
+
+def has_small_text(found: Detections | None, plan: ResizePlan) -> bool:
+    """Whether most text that was found in an image is small in the network, by this plan."""
+    if not found:
         return False
     sides = np.linalg.norm(found.quads[:, :2] - found.quads[:, 1:3], axis=2).min(axis=1)
     return bool(np.median(sides) * max(plan.resized) < SMALL_TEXT_PX * max(plan.image))
