@@ -114,4 +114,4 @@ def test_read_text_of_the_demo() -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) > 10
-    assert any("SINCE 1987" in line for line in lines), done.stdout
+    assert any("Corner Bakery" in line for line in lines), done.stdout

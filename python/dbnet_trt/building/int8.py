@@ -218,7 +218,7 @@ class _Check:
 
     def __init__(self, network: OnnxNetwork, images: list[Image]) -> None:
         self._network, self._images = network, images
-        reference = Detector(network.on_cpu())
+        reference = Detector(network.on_cpu(), tiles="off")
         self._expected = [reference.detect(image, prob_map=True) for image in images]
 
     def agreements(self, graph: onnx.ModelProto) -> dict[str, float]:
@@ -226,7 +226,7 @@ class _Check:
         return {name: self._agreement(self._open(graph, name)) for name in _engines()}
 
     def _agreement(self, engine: Engine) -> float:
-        detector = Detector(engine)
+        detector = Detector(engine, tiles="off")
         same = total = 0
         for image, expected in zip(self._images, self._expected, strict=True):
             found = detector.detect(image)
@@ -241,7 +241,7 @@ class _Check:
 
     def map_error(self, graph: onnx.ModelProto, name: str) -> float:
         """Return the mean difference of the probability map from that of fp32."""
-        detector = Detector(self._open(graph, name))
+        detector = Detector(self._open(graph, name), tiles="off")
         ranked_on = [
             (image, expected)
             for image, expected in zip(self._images, self._expected, strict=True)

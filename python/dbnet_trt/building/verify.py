@@ -74,7 +74,7 @@ def compare(engine: Engine, reference: Engine, images: list[Image], size: SizePo
         EngineError: An engine cannot run.
     """
     expected, found, same, difference = 0, 0, 0, 0.0
-    detectors = Detector(reference, size=size), Detector(engine, size=size)
+    detectors = [Detector(each, size=size, tiles="off") for each in (reference, engine)]
     for image in images:
         first, second = (detector.detect(image, prob_map=True) for detector in detectors)
         expected, found = expected + len(first), found + len(second)
