@@ -67,9 +67,9 @@ def probes(detector: Detector) -> dict[str, Callable[[], float]]:
 
 
 def run(
-    detector: Detector, detections: int, seconds: float, max_side: int
+    detector: Detector, detections: int, seconds: float, max_side: int, in_a_row: int = 1
 ) -> tuple[dict[str, NDArray[np.float64]], int, float]:
-    """Detect text in crops of random shapes, each resized to a random size.
+    """Detect text in crops of random shapes, each resized to a random size, some of one in a row.
 
     Returns:
         Values after each detection by name, the number of shapes in the network, and seconds.
@@ -80,9 +80,10 @@ def run(
     values: dict[str, list[float]] = {name: [] for name in read}
     shapes = set()
     start = time.perf_counter()
-    for _ in range(detections):
-        height, width = rng.integers(40, 1000, 2).tolist()
-        size = SizePolicy(int(rng.integers(1, max_side // 32 + 1)) * 32)
+    for index in range(detections):
+        if index % in_a_row == 0:
+            height, width = rng.integers(40, 1000, 2).tolist()
+            size = SizePolicy(int(rng.integers(1, max_side // 32 + 1)) * 32)
         detector.detect(scene[:height, :width], size=size)
         shapes.add(size.plan(height, width).padded)
         for name, value in values.items():
@@ -129,6 +130,7 @@ def main(
     engine: str | None = None,
     backend: Backend = "auto",
     max_side: int = 192,
+    in_a_row: int = 1,
     num_threads: int = 0,
     json: Path | None = None,
     plot: Path | None = None,
@@ -147,6 +149,8 @@ def main(
         Library that runs the network; OpenVINO is slower, as it compiles each new shape.
     max_side
         Maximum short side of images in the network, in pixels; the minimum is 32.
+    in_a_row
+        Number of detections of each shape before the next one, as of pages and videos.
     num_threads
         Number of threads that run the network on the CPU; 0 uses one thread per core.
     json
@@ -158,7 +162,7 @@ def main(
     if detections < 4:
         raise SystemExit(f"detections must be 4 or more, got {detections}")
     detector = Detector(engine, cpu=CpuConfig(backend=backend, num_threads=num_threads))
-    values, num_shapes, took = run(detector, detections, seconds, max_side)
+    values, num_shapes, took = run(detector, detections, seconds, max_side, in_a_row)
     rows, count = make_rows(values), len(values["resident_mb"])
     console = Console()
     console.print(f"{detector!r}; {machine()['cpu']}", style="dim")
