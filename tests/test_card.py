@@ -99,3 +99,10 @@ def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
             read_card(path)
     path.write_bytes(b"\xef\xbb\xbf" + ModelCard(name="a").to_json().encode())
     assert read_card(path).name == "a"  # editors of Windows write a mark at the start
+
+
+def test_numbers_beyond_any_float(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_text(ModelCard(name="a").to_json().replace("0.485", "1" + 400 * "0"))
+    with pytest.raises(EngineError, match="is not a model card: int too large"):
+        read_card(path)

@@ -203,7 +203,7 @@ class ModelCard:
                 raise ValueError(f"a model card has no field {name!r}{hint}")
         try:
             return cls(**fields)
-        except TypeError as error:  # a threshold that is no number
+        except (TypeError, OverflowError) as error:  # no number, or one beyond any float
             raise ValueError(str(error)) from None
 
 

@@ -138,9 +138,11 @@ def load_onnx(path: Path, card: ModelCard | None = None, config: CpuConfig | Non
     if backend == "openvino" and not card.sha256:  # otherwise it is the file that the card means
         check_network(model, path)
     arguments = (serialize(model, path), card, config, input_name, output_name)
-    if backend == "onnxruntime":
-        return OnnxRuntimeEngine(*arguments)
-    return OpenVinoEngine(*arguments)
+    open_network = OnnxRuntimeEngine if backend == "onnxruntime" else OpenVinoEngine
+    try:
+        return open_network(*arguments)
+    except UnicodeDecodeError as error:  # the libraries' bindings decode names at their first use
+        raise EngineError(f"{path} is a broken ONNX file: a name in it is not UTF-8") from error
 
 
 def choose_backend(config: CpuConfig) -> str:

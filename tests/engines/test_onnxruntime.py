@@ -279,3 +279,10 @@ def test_attributes_out_of_range_do_not_reach_openvino(
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(EngineError, match="not valid ONNX"):
         load_onnx(tmp_path / "a.onnx", config=CpuConfig("openvino"))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    path.write_bytes(path.read_bytes().replace(b"height", b"h\xe1ight"))
+    with pytest.raises(EngineError, match="is a broken ONNX file: a name in it is not UTF-8"):
+        load_onnx(path, config=CpuConfig("onnxruntime"))
