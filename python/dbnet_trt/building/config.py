@@ -52,7 +52,7 @@ class BuildConfig:
     Turing (75)."""
 
     target: Literal["gpu", "cpu"] = "gpu"
-    """What the model is built for: an engine for GPUs by TensorRT, or with --precision int8 an
+    """Hardware to build for: an engine for GPUs by TensorRT, or with --precision int8 an
     ONNX file for CPUs."""
 
     check: bool = True

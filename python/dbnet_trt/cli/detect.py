@@ -171,7 +171,7 @@ class _Item:
     label: Label
     read: ReadImage
     is_live: bool = False
-    """Whether its result is waited for, as of a camera's present frame."""
+    """Whether later images wait for its result, as for a camera's present frame."""
 
 
 def _flatten(

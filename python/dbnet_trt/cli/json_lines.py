@@ -20,7 +20,7 @@ Key = tuple[str, int | None, int | None]
 
 
 START = b'{"image": '
-"""What each line begins with."""
+"""Prefix of each line."""
 
 
 class JsonLines:
@@ -135,7 +135,7 @@ class JsonLines:
             yield from file
 
     def is_done(self, key: Key) -> bool:
-        """Whether the file had a line for an image when it was opened."""
+        """Return whether the file had a line for an image when it was opened."""
         return hash(key) in self._done
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -97,7 +97,7 @@ class ResultWriter:
                 all_closed.callback(table.close, is_complete=is_complete)
 
     def is_done(self, name: str, page: int | None = None, frame: int | None = None) -> bool:
-        """Whether the file of lines already had an image when it was opened."""
+        """Return whether the file of lines had an image when it was opened."""
         return self._lines is not None and self._lines.is_done((name, page, frame))
 
     def reserve(self, name: str, page: int | None = None, frame: int | None = None) -> Path | None:
@@ -137,7 +137,7 @@ class ResultWriter:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What tells an image from all others."""
+    """Key of an image, which no other image has."""
 
     name: str
     """The file's name, the camera's number, or the stream's address."""
