@@ -218,6 +218,14 @@ def test_to_dataframe_has_polygons() -> None:
     np.testing.assert_array_equal(table["polygon"][0], np.float32(1.23))
 
 
+def test_to_dataframe_has_texts(found: Detections) -> None:
+    pytest.importorskip("pandas")
+    texts, sure = ("a,b",) * len(found), np.full(len(found), 0.5, np.float32)
+    table = Detections(found.quads, found.scores, texts=texts, confidences=sure).to_dataframe()
+    assert tuple(table["text"]) == texts
+    assert table["confidence"].tolist() == sure.tolist()
+
+
 def test_to_dataframe_names_its_package(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):

@@ -346,7 +346,7 @@ class Detections:
         """Convert to a `pandas.DataFrame`, one row per text.
 
         Columns are x1, y1 to x4, y4, the corners of the quad in pixels to two decimals, and score;
-        with polygons also polygon, an array (K, 2).
+        with polygons also polygon, an array (K, 2); with texts also text and confidence.
 
         Raises:
             ImportError: The package pandas is not installed.
@@ -363,6 +363,9 @@ class Detections:
         if self.polygons is not None:
             polygons = [polygon.round(COORDINATE_DECIMALS) for polygon in self.polygons]
             table["polygon"] = pandas.Series(polygons, dtype=object)
+        if self.texts is not None:
+            table["text"] = pandas.Series(self.texts, dtype=object)
+            table["confidence"] = self.confidences
         return table
 
     def to_gpuarray(self) -> tuple[Any, Any]:

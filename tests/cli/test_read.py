@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 import cv2
 import pytest
 from dbnet_trt.cli.app import main
+from dbnet_trt.cli.read import SUFFIXES
+from fakes.documents import make_pdf
 from fakes.tiny_model import make_model, scene
 from fakes.tiny_recogniser import make_recogniser
 
@@ -70,7 +72,65 @@ def test_images_of_one_name_and_videos_are_refused(
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"")
     assert main(["read", str(clip), *options]) == 2
-    assert "takes images" in capsys.readouterr().err
+    assert "takes images and documents" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> str:
+    """A TIFF of three pages with 1 to 3 texts, in columns."""
+    path = str(tmp_path / "scan.tif")
+    cv2.imwritemulti(path, [scene(num_texts=count) for count in (1, 2, 3)])
+    return path
+
+
+def test_pages_are_printed_one_by_one(
+    options: list[str], scan: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", scan, *options, "--pages", "1,3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{scan} page 1\naa\n\n{scan} page 3\naa\naa\naa\n\n"
+    assert "2 images, 4 texts" in printed.err
+    assert main(["read", scan, *options, "--pages", "4-"]) == 1
+    assert "3 pages, none of which is in 4-" in " ".join(capsys.readouterr().err.split())
+
+
+def test_pages_of_a_document_make_one_file(
+    options: list[str], scan: str, photo: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    for name in SUFFIXES:
+        command = ["read", scan, photo, *options, "--format", name, "--output", str(folder)]
+        assert main(command) == 0
+    assert (folder / "scan.tif.txt").read_text() == "aa\n\faa\naa\n\faa\naa\naa\n"
+    assert (folder / "photo.png.txt").read_text() == "aa\naa\n"
+    assert (folder / "scan.tif.md").read_text().count("\n\n---\n\n") == 2
+    hocr = ElementTree.parse(folder / "scan.tif.hocr")
+    pages = [each for each in hocr.iter() if each.get("class") == "ocr_page"]
+    assert [each.get("title", "").rpartition(" ")[2] for each in pages] == ["0", "1", "2"]
+    alto = ElementTree.parse(folder / "scan.tif.xml")
+    pages = [each for each in alto.iter() if each.tag.endswith("}Page")]
+    assert [each.get("PHYSICAL_IMG_NR") for each in pages] == ["1", "2", "3"]
+    strings = [[each for each in page.iter() if each.tag.endswith("}String")] for page in pages]
+    assert [len(each) for each in strings] == [1, 2, 3]
+    ids = [each.get("ID") for each in alto.iter() if each.get("ID")]
+    assert len(ids) == len(set(ids))
+
+
+def test_one_document_is_printed_in_any_format(
+    options: list[str], scan: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", scan, *options, "--format", "alto"]) == 0
+    root = ElementTree.fromstring(capsys.readouterr().out)
+    assert sum(each.tag.endswith("}Page") for each in root.iter()) == 3
+    assert main(["read", scan, *options, "--format", "markdown", "--pages", "1-2"]) == 0
+    assert capsys.readouterr().out == "aa\n\n---\n\naa\naa\n"
+
+
+def test_pdf(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pypdfium2")
+    path = make_pdf(tmp_path / "scan.pdf", [scene(num_texts=count) for count in (1, 2)])
+    assert main(["read", str(path), *options, "--dpi", "72"]) == 0
+    assert "2 images, 3 texts" in capsys.readouterr().err
 
 
 def test_detect_with_text(

@@ -8,10 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from dbnet_trt.cli import tables
+from dbnet_trt.cli import detect, tables
 from dbnet_trt.cli.app import main
 from dbnet_trt.detections import CORNER_COLUMNS
+from dbnet_trt.reading import open_reader
 from fakes.tiny_model import make_model, scene
+from fakes.tiny_recogniser import make_recogniser
 
 
 @pytest.fixture
@@ -32,14 +34,12 @@ def folder(tmp_path: Path) -> Path:
 def expected_rows(lines: Path) -> list[dict[str, Any]]:
     rows = []
     for record in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
-        polygons = record.get("polygons", [None] * len(record["scores"]))
-        for quad, score, polygon in zip(record["quads"], record["scores"], polygons, strict=True):
+        names = ("image", "page", "frame", "height", "width")
+        for i, quad in enumerate(record["quads"]):
+            of_text = ("scores", "polygons", "texts", "confidences")
+            values = {name[:-1]: record[name][i] if name in record else None for name in of_text}
             corners = dict(zip(CORNER_COLUMNS, np.ravel(quad).tolist(), strict=True))
-            rows.append(
-                {name: record.get(name) for name in ("image", "page", "frame", "height", "width")}
-                | corners
-                | {"score": score, "polygon": polygon}
-            )
+            rows.append({name: record.get(name) for name in names} | corners | values)
     return rows
 
 
@@ -141,6 +141,27 @@ def test_tables_that_cannot_be_written(
     missing = tmp_path / "none" / "found.csv"
     assert main(["detect", str(folder), "--model", model, "--csv", str(missing)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_texts_are_in_the_tables(
+    model: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    reader = open_reader(str(make_recogniser(tmp_path / "reader.onnx")))
+    monkeypatch.setattr(detect, "open_reader", lambda cpu: reader)
+    lines, table, other = (tmp_path / f"found.{suffix}" for suffix in ("jsonl", "csv", "parquet"))
+    arguments = ["detect", str(folder), "--model", model, "--text", "--json", str(lines)]
+    assert main([*arguments, "--csv", str(table), "--parquet", str(other)]) == 0
+    expected = expected_rows(lines)
+    assert [row["text"] for row in expected] == ["aa"] * 9
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, there, wanted in zip(
+        rows, parquet.read_table(other).to_pylist(), expected, strict=True
+    ):
+        assert (row["text"], float(row["confidence"])) == ("aa", wanted["confidence"])
+        assert there["text"] == "aa"
+        assert there["confidence"] == pytest.approx(wanted["confidence"])
 
 
 def test_parquet_needs_its_extra(

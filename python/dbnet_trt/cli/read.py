@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -11,15 +11,25 @@ from typing import Annotated, Literal, TypeAlias
 from cyclopts import Parameter
 
 from ..detections import Detections
-from ..errors import DBNetError, ImageError
+from ..errors import DBNetError
 from ..files import write_atomically
+from ..images.ahead import PageOptions, ReadAhead, ReadImage
 from ..images.decode import MAX_PIXELS
-from ..images.load import load_image
+from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import find_sources
 from ..images.video import is_video
-from ..reading import open_reader, read_text, to_alto, to_hocr, to_markdown, to_text
+from ..reading import (
+    ReadPage,
+    open_reader,
+    pages_to_alto,
+    pages_to_hocr,
+    read_text,
+    to_markdown,
+    to_text,
+)
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, visible
 from .options import DEFAULT_OPTIONS, RunOptions
+from .outputs import Label
 
 Format: TypeAlias = Literal["text", "markdown", "hocr", "alto"]
 
@@ -37,73 +47,144 @@ def read(
     *,
     output: Path | None = None,
     format: Format = "text",
+    pages: str | None = None,
+    dpi: int = DPI,
     reader: str = "rapidocr",
     right_to_left: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
-    """Read the text in images, in the order a person would.
+    """Read the text in images and documents, in the order a person would.
 
     Parameters
     ----------
     inputs
-        Images, folders or globs.
+        Images, PDF files, folders or globs.
     output
-        Folder for one file per image, named after it; by default the text is printed.
+        Folder for one file per input file, named after it; by default the text is printed.
     format
         text, markdown, hocr or alto.
+    pages
+        Pages of documents to read, as in "3-7" or "1,4,9-"; all by default.
+    dpi
+        Resolution at which pages of a PDF are drawn, in pixels per inch.
     reader
         Recogniser: rapidocr, onnxtr, onnxtr:ARCH, or an .onnx file that holds its characters.
     right_to_left
         Words and columns follow each other from right to left.
     """
+    check_dpi(dpi)
+    page_options = PageOptions(
+        parse_pages(pages) if pages is not None else None, dpi, options.max_pixels or MAX_PIXELS
+    )
     sources = list(find_sources(inputs))
     videos = [source for source in sources if is_video(source)]
     if videos:
-        raise ValueError(f"dbnet read takes images, but {videos[0]} is a video or a camera")
-    if output is None and format in ("hocr", "alto") and len(sources) > 1:
-        raise ValueError(f"--format {format} makes one file per image; name a folder by --output")
-    targets = None if output is None else _name_files(sources, output, SUFFIXES[format])
+        raise ValueError(
+            f"dbnet read takes images and documents, but {videos[0]} is a video or a camera"
+        )
+    texts = _Texts(sources, output, format, right_to_left=right_to_left)
     detector = options.open_detector(polygons=True)
-    size, max_pixels = options.size(detector.card), options.max_pixels or MAX_PIXELS
+    size = options.size(detector.card)
     read_crops = open_reader(reader, options.cpu)
-    num_texts = num_failed = 0
-    for source in sources:
-        try:
-            image = load_image(source, max_pixels=max_pixels)
-        except ImageError as error:
-            num_failed += 1
-            err.print(line(("skipped:", "red"), " ", (error, "")), soft_wrap=True)
-            continue
-        found = read_text(detector.detect(image, size=size), image, read_crops)
-        num_texts += len(found)
-        text = _FORMATS[format](found, image.shape[:2], Path(source).name, right_to_left)
-        if targets is not None:
-            write_atomically(targets[source], partial(_write, text))
-        else:
-            _print(source if len(sources) > 1 else None, text)
+    num_failed = 0
+    with ReadAhead(sources, page_options, _Register()) as ahead:
+        for each in filter(None, ahead):
+            if each.image is None:
+                num_failed += 1
+                err.print(line(("skipped:", "red"), " ", (each.error, "")), soft_wrap=True)
+                continue
+            found = read_text(detector.detect(each.image, size=size), each.image, read_crops)
+            texts.add(each, found)
+            ahead.release(each)
+    texts.finish()
     failed = f", {num_failed} skipped" if num_failed else ""
-    done = number(len(sources) - num_failed, "image")
-    err.print(f"{done}, {number(num_texts, 'text')}{failed}", style="dim")
+    done = number(texts.num_images, "image")
+    err.print(f"{done}, {number(texts.num_texts, 'text')}{failed}", style="dim")
     return SOME_FAILED if num_failed else SUCCESS
 
 
-def _to_text(found: Detections, size: tuple[int, int], name: str, right_to_left: bool) -> str:
-    return to_text(found, right_to_left=right_to_left)
+class _Register:
+    """Every image is read, and none is drawn."""
+
+    def is_done(self, name: str, page: int | None) -> bool:
+        return False
+
+    def reserve(self, name: str, page: int | None) -> Path | None:
+        return None
 
 
-def _to_markdown(found: Detections, size: tuple[int, int], name: str, right_to_left: bool) -> str:
-    return to_markdown(found, right_to_left=right_to_left)
+class _Texts:
+    """A writer of one text per file, of all its pages, or a printer of each page."""
+
+    def __init__(
+        self, sources: list[str], folder: Path | None, format: Format, *, right_to_left: bool
+    ) -> None:
+        """Name the files and create their folder.
+
+        Raises:
+            ValueError: Two files have the same name, or the format is one file for each and there
+                is no folder.
+            DBNetError: The folder cannot be created.
+        """
+        if folder is None and format in ("hocr", "alto") and len(sources) > 1:
+            raise ValueError(
+                f"--format {format} makes one file per image; name a folder by --output"
+            )
+        self._targets = None if folder is None else _name_files(sources, folder, SUFFIXES[format])
+        self._format, self._right_to_left = format, right_to_left
+        self._is_one = len(sources) == 1
+        self._last: ReadImage | None = None
+        self._pages: list[ReadPage] = []
+        self.num_images = self.num_texts = 0
+
+    def add(self, image: ReadImage, found: Detections) -> None:
+        """Take the texts of an image; those of one file follow each other."""
+        assert image.image is not None
+        self.num_images += 1
+        self.num_texts += len(found)
+        if self._targets is None and self._format == "text":  # printed at once
+            text = to_text(found, right_to_left=self._right_to_left)
+            is_alone = self._is_one and image.page is None
+            _print(None if is_alone else Label(image.name, image.page), text)
+            return
+        if self._last is not None and self._last.pages is not image.pages:
+            self.finish()
+        self._last = image
+        self._pages.append(ReadPage(found, image.image.shape[:2], image.page or 1))
+
+    def finish(self) -> None:
+        """Write or print the file whose pages were added last."""
+        if self._last is None:
+            return
+        name = self._last.name
+        text = _FORMATS[self._format](self._pages, Path(name).name, self._right_to_left)
+        if self._targets is not None:
+            write_atomically(self._targets[name], partial(_write, text))
+        else:
+            _print(None if self._is_one else Label(name), text)
+        self._last, self._pages = None, []
 
 
-def _to_hocr(found: Detections, size: tuple[int, int], name: str, right_to_left: bool) -> str:
-    return to_hocr(found, size, name=name, right_to_left=right_to_left)
+def _to_text(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+    """Return the pages with form feeds between them, as `pdftotext` sets them."""
+    return "\n\f".join(to_text(page.found, right_to_left=right_to_left) for page in pages)
 
 
-def _to_alto(found: Detections, size: tuple[int, int], name: str, right_to_left: bool) -> str:
-    return to_alto(found, size, name=name, right_to_left=right_to_left)
+def _to_markdown(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+    """Return the pages with rules between them."""
+    texts = [to_markdown(page.found, right_to_left=right_to_left) for page in pages]
+    return "\n\n---\n\n".join(texts)
 
 
-_FORMATS: dict[Format, Callable[[Detections, tuple[int, int], str, bool], str]] = {
+def _to_hocr(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+    return pages_to_hocr(pages, name=name, right_to_left=right_to_left)
+
+
+def _to_alto(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+    return pages_to_alto(pages, name=name, right_to_left=right_to_left)
+
+
+_FORMATS: dict[Format, Callable[[Sequence[ReadPage], str, bool], str]] = {
     "text": _to_text,
     "markdown": _to_markdown,
     "hocr": _to_hocr,
@@ -112,10 +193,11 @@ _FORMATS: dict[Format, Callable[[Detections, tuple[int, int], str, bool], str]] 
 
 
 def _name_files(sources: list[str], folder: Path, suffix: str) -> dict[str, Path]:
-    """Name one file per image, and create their folder.
+    """Name one file per input, and create their folder.
 
     Raises:
-        ValueError: Two images have the same name.
+        ValueError: Two inputs have the same name.
+        DBNetError: The folder cannot be created.
     """
     targets: dict[str, Path] = {}
     for source in sources:
@@ -137,11 +219,11 @@ def _write(text: str, path: Path) -> None:
     path.write_bytes((text.rstrip("\n") + "\n").encode())
 
 
-def _print(name: str | None, text: str) -> None:
+def _print(label: Label | None, text: str) -> None:
     """Print a text line by line; control characters in it are escaped."""
-    if name is not None:
-        out.print(line((name, "bold")), soft_wrap=True)
+    if label is not None:
+        out.print(line((label, "bold")), soft_wrap=True)
     for each in text.split("\n"):
         out.print(visible(each), soft_wrap=True, markup=False)
-    if name is not None:
+    if label is not None:
         out.print()

@@ -13,8 +13,11 @@ from ..detections import CORNER_COLUMNS
 from ..errors import ImageError
 from .targets import PART_SUFFIX, Targets
 
-COLUMNS = ("image", "page", "frame", "height", "width", *CORNER_COLUMNS, "score", "polygon")
-"""Columns of a table; `polygon` is empty unless polygons were requested."""
+COLUMNS = (
+    *("image", "page", "frame", "height", "width"),
+    *(*CORNER_COLUMNS, "score", "polygon", "text", "confidence"),
+)
+"""Columns of a table; `polygon`, `text` and `confidence` are empty unless they were requested."""
 
 ROWS_AT_ONCE = 50_000
 """Rows of a Parquet file that are kept until they are written together."""
@@ -117,6 +120,7 @@ class ParquetTable:
         types = {
             "image": pyarrow.string(),
             **dict.fromkeys(("page", "height", "width"), pyarrow.int32()),
+            "text": pyarrow.string(),
             "frame": pyarrow.int64(),
             "polygon": pyarrow.list_(point),
         }
@@ -153,7 +157,13 @@ class ParquetTable:
 def _rows(record: dict[str, Any]) -> Iterator[Row]:
     """Yield a row for each text of a record."""
     names = {name: record.get(name) for name in ("image", "page", "frame", "height", "width")}
-    polygons = record.get("polygons") or [None] * len(record["scores"])
-    for quad, score, polygon in zip(record["quads"], record["scores"], polygons, strict=True):
+    missing = [None] * len(record["scores"])
+    of_texts = (
+        record["quads"],
+        record["scores"],
+        *(record.get(name) or missing for name in ("polygons", "texts", "confidences")),
+    )
+    for quad, score, polygon, text, confidence in zip(*of_texts, strict=True):
         corners = dict(zip(CORNER_COLUMNS, (side for point in quad for side in point), strict=True))
-        yield {**names, **corners, "score": score, "polygon": polygon}
+        read = {"text": text, "confidence": confidence}
+        yield {**names, **corners, "score": score, "polygon": polygon, **read}
