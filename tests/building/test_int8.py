@@ -243,7 +243,7 @@ class TestWithNncf:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "fp16", "target": "cpu"}, "only int8 is built"),
+        ({"precision": "fp8", "target": "cpu", "calibration": "x"}, "fp8 is for engines of GPUs"),
         ({"precision": "int8", "target": "cpu"}, "need calibration images"),
         ({"precision": "int8", "target": "cpu", "rtx": True}, "--rtx is for engines of GPUs"),
         ({"precision": "int8", "target": "cpu", "compute_capability": "86"}, "--compute-capab"),
@@ -256,6 +256,8 @@ def test_settings_of_gpus_are_refused(options: dict[str, Any], message: str) -> 
 
 def test_wrong_arguments(photos: str, tmp_path: Path) -> None:
     path = make_model(tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="only int8 is built"):
+        quantize_for_cpu(path, config=BuildConfig("fp16", target="cpu"))
     with pytest.raises(ValueError, match=r"another \.onnx file"):
         quantize_for_cpu(path, path, config=config_of(photos))
     with pytest.raises(ValueError, match=r"another \.onnx file"):

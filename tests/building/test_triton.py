@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton model, tested with a fake of Triton's Python module."""
 
+import dataclasses
 import json
 import re
 import runpy
@@ -12,10 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detections, Detector
-from dbnet_trt.building.triton import TritonPythonModel, pack, write_repository
+from dbnet_trt.building.triton import (
+    TritonPythonModel,
+    pack,
+    write_cpu_repository,
+    write_repository,
+)
+from dbnet_trt.cli.app import main
 from dbnet_trt.engines.engine_card import read_engine_card
 from dbnet_trt.engines.tensorrt import HostEngine, open_engine
 from dbnet_trt.images.load import write_image
+from dbnet_trt.zoo import FAMILIES
 from fakes.tensorrt import install, write_engine
 from fakes.tiny_model import CARD, make_model, scene
 
@@ -34,16 +42,27 @@ class Response:
         self.error = error
 
 
+class Error:
+    INVALID_ARG = "invalid argument"
+
+    def __init__(self, message: str, code: str = "internal") -> None:
+        self.message, self.code = message, code
+
+
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fake_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     triton = types.ModuleType("triton_python_backend_utils")
     triton.__dict__.update(
         Tensor=Tensor,
         InferenceResponse=Response,
-        TritonError=str,
+        TritonError=Error,
         get_input_tensor_by_name=lambda request, name: request[name],
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", triton)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, fake_triton: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     install(monkeypatch)
     engine = write_engine(tmp_path / "a.engine", CARD)
     write_repository(tmp_path / "models", engine, read_engine_card(engine))
@@ -55,14 +74,12 @@ def open_without_kernels(path: Path, device: str) -> Detector:
     return Detector(HostEngine(open_engine(path, device)))
 
 
-@pytest.fixture
-def model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> TritonPythonModel:
-    """Start the model as Triton does: the class from model.py, arguments from config.pbtxt."""
-    monkeypatch.setattr("dbnet_trt.building.triton.Detector", open_without_kernels)
-    folder = repository / "tiny"
+def start(folder: Path, kind: str) -> TritonPythonModel:
+    """Start a model as Triton does: the class from model.py, arguments from config.pbtxt."""
     text = (folder / "config.pbtxt").read_text()
     (file,) = re.findall(r'string_value: "(.*?)"', text)
     (max_batch,) = re.findall(r"max_batch_size: (\d+)", text)
+    assert f"kind: KIND_{kind}," in text
     config = {
         "max_batch_size": int(max_batch),
         "parameters": {"model": {"string_value": file}},
@@ -75,11 +92,17 @@ def model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> TritonPythonMode
             "model_config": json.dumps(config),
             "model_repository": str(folder),
             "model_version": "1",
-            "model_instance_kind": "GPU",
+            "model_instance_kind": kind,
             "model_instance_device_id": "0",
         }
     )
     return loaded
+
+
+@pytest.fixture
+def model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> TritonPythonModel:
+    monkeypatch.setattr("dbnet_trt.building.triton.Detector", open_without_kernels)
+    return start(repository / "tiny", "GPU")
 
 
 def request(*images: bytes) -> dict[str, Tensor]:
@@ -123,6 +146,37 @@ def test_broken_image_fails_only_its_request(model: TritonPythonModel, tmp_path:
     assert [response.error is None for response in responses] == [True, False, True]
     assert [len(response.tensors) for response in responses] == [3, 0, 3]
     assert responses[2].tensors["COUNT"].tolist() == [[2]]
+    assert responses[1].error.code == Error.INVALID_ARG  # the client's fault, not the server's
+
+
+@pytest.mark.usefixtures("fake_triton")
+def test_onnx_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_model(tmp_path / "a.onnx")
+    models = tmp_path / "models"
+    assert main(["build", str(source), "--target", "cpu", "--triton", str(models)]) == 0
+    assert "model a" in capsys.readouterr().out
+    files = sorted(str(path.relative_to(models)) for path in models.rglob("*") if path.is_file())
+    assert files == ["a/1/a.onnx", "a/1/model.py", "a/config.pbtxt"]
+    served = start(models / "a", "CPU")
+    (response,) = served.execute([request(encode(tmp_path, scene(120, 200, 2)))])
+    expected = Detector(source).detect(scene(120, 200, 2))
+    assert response.tensors["QUADS"][0].tolist() == expected.quads.tolist()
+
+
+def test_cards_of_other_projects_go_along(tmp_path: Path) -> None:
+    card = dataclasses.replace(FAMILIES["mmocr"], output="logit")
+    model = make_model(tmp_path / "a.onnx", card=None)
+    folder = write_cpu_repository(tmp_path / "models", model, card)
+    served = Detector(folder / "1" / "a.onnx").card
+    assert (served.mean, served.output) == (card.mean, "logit")
+
+
+def test_output_is_for_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["build", str(make_model(tmp_path / "a.onnx")), "--target", "cpu"]
+    assert main([*command, "--triton", "models", "--output", "b.onnx"]) == 2
+    assert "--output is for a file in int8" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "only int8 is built" in capsys.readouterr().err
 
 
 def test_pack_pads_with_zeros() -> None:

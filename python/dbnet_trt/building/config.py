@@ -52,8 +52,8 @@ class BuildConfig:
     Turing (75)."""
 
     target: Literal["gpu", "cpu"] = "gpu"
-    """Hardware to build for: an engine for GPUs by TensorRT, or with --precision int8 an
-    ONNX file for CPUs."""
+    """Hardware to build for: an engine for GPUs by TensorRT; with --precision int8 an ONNX file
+    for CPUs. With --triton, a model for CPUs is served in int8 or as it is."""
 
     check: bool = True
     """Compare the boxes with ONNX Runtime's in fp32 before the file is written."""
@@ -75,11 +75,8 @@ class BuildConfig:
         _ = self.profile, self.capabilities  # these check the fields they read
 
     def _check_cpu(self) -> None:
-        if self.precision != "int8":
-            raise ValueError(
-                "for CPUs only int8 is built (--precision int8); an ONNX file in fp32 or fp16 runs "
-                f"there as it is; got precision {self.precision}"
-            )
+        if self.precision == "fp8":
+            raise ValueError("fp8 is for engines of GPUs; for CPUs give --precision int8")
         for field in dataclasses.fields(self):
             if field.name in GPU_ONLY and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..card import METADATA_KEY, ModelCard
+from ..card import ModelCard
 from ..data.samples import Sample
 from ..detections import Detections
 from ..detector import Detector
@@ -29,14 +29,13 @@ from ..engines.onnxruntime import OnnxRuntimeEngine
 from ..engines.openvino import OpenVinoEngine
 from ..errors import BuildError
 from ..extras import install_hint
-from ..files import write_atomically
 from ..images.load import Image
 from ..settings import CpuConfig
 from ..zoo import find_card, resolve_model
 from .calibration import find_photos, load_photo, network_input
 from .compile import Progress
 from .config import BuildConfig
-from .lowering import OnnxNetwork, read_network
+from .lowering import OnnxNetwork, read_network, write_network
 from .quantized_graph import list_layers, make_signed, restore, to_fp32
 from .verify import count_same
 
@@ -106,8 +105,14 @@ def quantize_for_cpu(
         BuildError: NNCF is missing or cannot quantize the network, the model is quantized already,
             too few boxes agree, or the file cannot be written.
         ImageError: A calibration image is broken, or the folder has none.
-        ValueError: There is no such model, project or data set, or too few photos.
+        ValueError: There is no such model, project or data set, too few photos, or another
+            precision than int8.
     """
+    if config.precision != "int8":
+        raise ValueError(
+            "for CPUs only int8 is built (--precision int8); an ONNX file in fp32 or fp16 runs "
+            f"there as it is; got precision {config.precision}"
+        )
     path, named_card = resolve_model(model, (".onnx", ".safetensors"))
     network = read_network(path, find_card(card) or named_card)
     if is_quantized(network.model):
@@ -130,7 +135,7 @@ def quantize_for_cpu(
     graph, left_out = quantizer.quantize(check)
     checked = "no" if check is None else check.verdict(check.agreements(graph))
     new_card = _make_card(network, config.calibration, len(calibrating), left_out, checked)
-    _write(graph, new_card, target)
+    write_network(graph, new_card, target)
     return QuantizedModel(target, new_card, left_out, checked)
 
 
@@ -310,15 +315,3 @@ def _without_folders(name: str) -> str:
     form, colon, path = name.rpartition(":")
     parts = Path(path).parts[-2:]
     return f"{form}{colon}{'/'.join(part for part in parts if part != '/')}"
-
-
-def _write(graph: onnx.ModelProto, card: ModelCard, path: Path) -> None:
-    import onnx
-
-    del graph.metadata_props[:]
-    onnx.helper.set_model_props(graph, {METADATA_KEY: card.to_json()})
-    data = graph.SerializeToString()
-    try:
-        write_atomically(path, lambda temporary: temporary.write_bytes(data))
-    except OSError as error:
-        raise BuildError(f"{path} cannot be written: {error.strerror or error}") from error

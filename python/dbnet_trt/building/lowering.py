@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..card import ModelCard
+from ..card import METADATA_KEY, ModelCard
 from ..engines import Engine
-from ..engines.onnx_model import flush_denormals, read_model
+from ..engines.onnx_model import flush_denormals, read_model, serialize
 from ..engines.onnxruntime import load_model
 from ..errors import BuildError
 from ..extras import needs_torch
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     import onnx
@@ -79,6 +80,23 @@ def read_network(
     if path.suffix.lower() != ".safetensors":
         return OnnxNetwork(*read_model(path, card))
     return _export(path, "fp16" if half else "fp32", dcn)
+
+
+def write_network(graph: onnx.ModelProto, card: ModelCard, path: Path) -> None:
+    """Write an ONNX file with its card inside.
+
+    Raises:
+        BuildError: The file cannot be written.
+    """
+    import onnx
+
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {METADATA_KEY: card.to_json()})
+    data = serialize(graph, path)
+    try:
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:

@@ -6,6 +6,7 @@ Triton loads the repository's model.py, which imports `TritonPythonModel` from h
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -15,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from ..card import ModelCard
 from ..detections import Detections
 from ..detector import Detector
 from ..engines.engine_card import EngineCard, card_path
 from ..errors import ImageError
 from ..files import write_atomically
+from ..zoo import find_card, resolve_model
+from .lowering import read_network, write_network
 
 CONFIG = """\
 name: "{name}"
@@ -32,10 +36,13 @@ output [
   {{ name: "COUNT", data_type: TYPE_INT32, dims: [ 1 ] }}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: 500 }}
-instance_group [ {{ kind: KIND_GPU, count: 1 }} ]
+instance_group [ {{ kind: {kind}, count: 1 }} ]
 parameters [ {{ key: "model", value: {{ string_value: "{file}" }} }} ]
 """
 """Template of config.pbtxt. The queue delay is about a tenth of a detection's time."""
+
+CPU_BATCH = 8
+"""Largest batch on a CPU, where images of a batch run one after the other, or side by side."""
 
 MODEL = """\
 # SPDX-License-Identifier: Apache-2.0
@@ -44,7 +51,7 @@ from dbnet_trt.building.triton import TritonPythonModel as TritonPythonModel
 
 
 def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
-    """Write a model repository around an engine.
+    """Write a model repository around an engine for a GPU.
 
     Args:
         folder: Folder of the repository; other models in it are kept.
@@ -57,12 +64,47 @@ def write_repository(folder: Path, engine: Path, card: EngineCard) -> Path:
     Raises:
         OSError: A file cannot be read or written.
     """
-    model = folder / re.sub(r"[^\w.-]+", "_", card.model.name)
-    version = model / "1"
+    model = _write_config(folder, card.model.name, engine.name, card.shapes[2][0], "KIND_GPU")
     for file in (engine, card_path(engine)):
-        write_atomically(version / file.name, partial(shutil.copyfile, file))
-    config = CONFIG.format(name=model.name, max_batch=card.shapes[2][0], file=engine.name)
-    for path, text in ((version / "model.py", MODEL), (model / "config.pbtxt", config)):
+        write_atomically(model / "1" / file.name, partial(shutil.copyfile, file))
+    return model
+
+
+def write_cpu_repository(
+    folder: Path, model: str | Path, card: ModelCard | str | None = None
+) -> Path:
+    """Write a model repository that runs an ONNX file on the CPU.
+
+    Args:
+        folder: Folder of the repository; other models in it are kept.
+        model: Name of a model, or path of an .onnx file or a .safetensors checkpoint.
+        card: Card of another project's ONNX file, its path, or the name of the project.
+
+    Returns:
+        The model's folder, named after the model.
+
+    Raises:
+        EngineError: The model is missing or broken.
+        BuildError: A file cannot be written.
+        OSError: A file cannot be written.
+        ValueError: There is no such model or project.
+    """
+    path, named_card = resolve_model(model, (".onnx", ".safetensors"))
+    network = read_network(path, find_card(card) or named_card)
+    name = named_card.name if named_card else path.name.removesuffix(path.suffix)
+    file = f"{name}.onnx"
+    written = _write_config(folder, name, file, CPU_BATCH, "KIND_CPU")
+    inside = dataclasses.replace(
+        network.card, input_name=network.input_name, output_name=network.output_name, sha256=""
+    )
+    write_network(network.model, inside, written / "1" / file)
+    return written
+
+
+def _write_config(folder: Path, name: str, file: str, max_batch: int, kind: str) -> Path:
+    model = folder / re.sub(r"[^\w.-]+", "_", name)
+    config = CONFIG.format(name=model.name, max_batch=max_batch, file=file, kind=kind)
+    for path, text in ((model / "1" / "model.py", MODEL), (model / "config.pbtxt", config)):
         write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
     return model
 
@@ -71,19 +113,19 @@ class TritonPythonModel:
     """Model of Triton's Python backend around a `Detector`; Triton calls its methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the engine that config.pbtxt names, on the GPU of this instance.
+        """Open the model that config.pbtxt names, on the GPU of this instance or on the CPU.
 
         Args:
             args: Triton's arguments: configuration as JSON, folder, version, device.
 
         Raises:
-            EngineError: The engine cannot be opened.
+            EngineError: The model cannot be opened.
         """
         config = json.loads(args["model_config"])
         file = config["parameters"]["model"]["string_value"]
         path = Path(args["model_repository"]) / args["model_version"] / file
         is_gpu = args["model_instance_kind"] == "GPU"
-        device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "auto"
+        device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu"
         self._detector = Detector(path, device=device)
         self._batch_size = max(1, config["max_batch_size"])
 
@@ -103,7 +145,7 @@ class TritonPythonModel:
         good = []
         for i, given in enumerate(images):
             if isinstance(given, ImageError):
-                error = pb_utils.TritonError(str(given))
+                error = pb_utils.TritonError(str(given), pb_utils.TritonError.INVALID_ARG)
                 responses[i] = pb_utils.InferenceResponse(error=error)
             else:
                 good.append(i)

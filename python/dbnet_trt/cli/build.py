@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from ..building.build import BuiltEngine, build_engine
 from ..building.config import BuildConfig
 from ..building.int8 import QuantizedModel, quantize_for_cpu
+from ..building.triton import write_cpu_repository, write_repository
 from .console import err, line, out
 
 DEFAULT = BuildConfig()
@@ -49,21 +50,27 @@ def build(
     if verbose:
         logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
     if config.target == "cpu":
-        if triton is not None:
-            raise ValueError("--triton is for engines of GPUs; leave it out with --target cpu")
-        with _BuildProgress() as progress:
-            quantized = quantize_for_cpu(model, output, card=card, config=config, progress=progress)
-        _print_quantized(quantized)
+        _build_for_cpu(model, output, card, triton, config)
         return
     with _BuildProgress() as progress:
         built = build_engine(model, output, card=card, config=config, progress=progress)
     _print(built, verbose)
     if triton is not None:
-        from ..building.triton import write_repository
+        _print_repository(triton, write_repository(triton, built.path, built.card))
 
-        folder = write_repository(triton, built.path, built.card)
-        parts = ("model repository: ", (triton, "bold"), ", model ", (folder.name, ""))
-        out.print(line(*parts), soft_wrap=True)
+
+def _build_for_cpu(
+    model: str, output: Path | None, card: str | None, triton: Path | None, config: BuildConfig
+) -> None:
+    if triton is None or config.precision == "int8":
+        with _BuildProgress() as progress:
+            quantized = quantize_for_cpu(model, output, card=card, config=config, progress=progress)
+        _print_quantized(quantized)
+        model, card = str(quantized.path), None
+    elif output is not None:
+        raise ValueError("--output is for a file in int8; --triton names the repository's folder")
+    if triton is not None:
+        _print_repository(triton, write_cpu_repository(triton, model, card))
 
 
 def main() -> int:
@@ -87,6 +94,11 @@ def _print(built: BuiltEngine, verbose: bool) -> None:
         f"{card.backend} {card.version}, {card.precision}, GPUs {gpus}, {ranges}", soft_wrap=True
     )
     out.print(line("checked: ", (built.checked, "")), soft_wrap=True)
+
+
+def _print_repository(folder: Path, model: Path) -> None:
+    parts = ("model repository: ", (folder, "bold"), ", model ", (model.name, ""))
+    out.print(line(*parts), soft_wrap=True)
 
 
 def _print_quantized(made: QuantizedModel) -> None:
