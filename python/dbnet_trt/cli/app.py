@@ -25,6 +25,8 @@ COMMANDS = {  # name: (function, help, example)
     "info": ("models:info", "Print a model's card.", "dbnet info dbnet-lines"),
     "serve": ("serve:serve", "Serve a page, REST and the open inference protocol over HTTP.",
               "dbnet serve --port 8000"),
+    "label": ("label:label", "Outline text as tasks for Label Studio.",
+              "dbnet label photos/ --output tasks.json"),
     "data": ("data:app", "Check data sets.", "dbnet data check icdar2015:data/ic15"),
     "synth": ("synth:synth", "Draw synthetic scenes.", "dbnet synth scenes 1000"),
     "train": ("train:app", "Train a detector.",

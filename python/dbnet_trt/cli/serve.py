@@ -30,6 +30,7 @@ def serve(
     /,
     *,
     api_key_file: Path | None = None,
+    label_studio: Path | None = None,
     config: Annotated[ServerConfig, Parameter(name="*")] = DEFAULT_CONFIG,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
@@ -42,6 +43,8 @@ def serve(
     api_key_file
         File with the API keys that clients may send, one per line; the environment variable
         DBNET_API_KEY sets one key.
+    label_studio
+        Folder of images, Label Studio's document root: its ML backend is answered at /label-studio.
     """
     from ..serving.run import address, listen, run
 
@@ -49,7 +52,9 @@ def serve(
         raise ValueError(f"two models are given, {model} and --model {options.model}; give one")
     options = replace(options, model=model or options.model)
     keys = _read_keys(api_key_file)
-    open_app = partial(_open_app, options, config, keys)
+    if label_studio is not None and not label_studio.is_dir():
+        raise ValueError(f"--label-studio must be a folder of images, got {label_studio}")
+    open_app = partial(_open_app, options, config, keys, label_studio)
     with listen(config) as listener:
         app = open_app()  # errors of the model are reported here, once
         host, port = listener.getsockname()[:2]
@@ -66,7 +71,9 @@ def serve(
     return SUCCESS
 
 
-def _open_app(options: RunOptions, config: ServerConfig, keys: tuple[str, ...]) -> FastAPI:
+def _open_app(
+    options: RunOptions, config: ServerConfig, keys: tuple[str, ...], label_studio: Path | None
+) -> FastAPI:
     """Open the detector and make the application, in this process or a new one."""
     from ..serving.app import create_app
 
@@ -79,6 +86,7 @@ def _open_app(options: RunOptions, config: ServerConfig, keys: tuple[str, ...]) 
         keys=keys,
         max_pixels=options.max_pixels or MAX_PIXELS,
         size=options.size(detector.card),
+        label_studio=label_studio,
     )
 
 

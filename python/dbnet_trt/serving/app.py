@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,6 +21,7 @@ from ..settings import SizePolicy
 from .batching import Batcher
 from .config import MAX_PIXELS, ServerConfig
 from .guard import Guard, problem
+from .label_studio import label_studio_routes
 from .metrics import Metrics
 from .protocol import protocol_routes
 from .routes import Service, detection_routes, operation_routes
@@ -38,6 +40,7 @@ def create_app(
     keys: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
     size: SizePolicy | None = None,
+    label_studio: Path | None = None,
 ) -> FastAPI:
     """Make the ASGI application.
 
@@ -48,6 +51,8 @@ def create_app(
         max_pixels: Limit on width x height of an image, checked before it is decoded.
         size: Size of images in the network, for requests that do not set it; None takes the
             detector's.
+        label_studio: Folder of the images for which Label Studio's ML backend is answered; None
+            leaves its routes out.
     """
     config = config or ServerConfig()
     metrics = Metrics()
@@ -70,6 +75,8 @@ def create_app(
     app.include_router(operation_routes(service, app))
     app.include_router(detection_routes(service))
     app.include_router(protocol_routes(service))
+    if label_studio is not None:
+        app.include_router(label_studio_routes(service, label_studio))
     for kind in (HTTPException, RequestValidationError, ImageError, EngineError):
         app.add_exception_handler(kind, _answer)
     app.add_middleware(Guard, config=config, keys=keys, metrics=metrics)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import json
 import logging
@@ -104,7 +106,8 @@ class Guard:
         if self._keys and exchange.scope["path"] not in OPEN_PATHS and not self._has_key(headers):
             raise HTTPException(
                 401,
-                "this server needs a key: send it as X-API-Key, or as Authorization: Bearer KEY",
+                "this server needs a key: send it as X-API-Key, as Authorization: Bearer KEY, or "
+                "as the password of basic authentication",
                 {"WWW-Authenticate": "Bearer"},
             )
         length = headers.get("content-length", "0")
@@ -115,9 +118,12 @@ class Guard:
             raise HTTPException(415, "expected a body without Content-Encoding; send it as it is")
 
     def _has_key(self, headers: Headers) -> bool:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
-        encoded = given.encode("latin-1")
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        encoded = (headers.get("x-api-key") or "").encode("latin-1")
+        if not encoded and scheme.lower() == "bearer":
+            encoded = credentials.encode("latin-1")
+        elif not encoded and scheme.lower() == "basic":
+            encoded = _password(credentials)
         # All are compared, each in constant time.
         return any([hmac.compare_digest(encoded, key) for key in self._keys])  # noqa: C419
 
@@ -194,3 +200,11 @@ class _Exchange:
     def too_large(self) -> HTTPException:
         """Make the error for a body over the limit."""
         return HTTPException(413, f"expected a body of at most {self._max_bytes} bytes")
+
+
+def _password(credentials: str) -> bytes:
+    """Return the password of basic authentication; b"" if there is none."""
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except (binascii.Error, ValueError):
+        return b""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes that Label Studio asks of an ML backend, for files below one folder.
+
+Defined at https://labelstud.io/guide/ml_create; images that Label Studio holds itself would have to
+be fetched from it, and no address is ever fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from ..data.label_studio import make_prediction
+from ..images.decode import read_file
+from ..images.sources import real_path
+from ..settings import DetectOptions
+from .routes import PROBLEMS, Service
+
+
+class PredictRequest(BaseModel):
+    """Tasks to predict; other fields that Label Studio sends are not needed."""
+
+    tasks: list[dict[str, Any]]
+
+
+def label_studio_routes(service: Service, root: Path) -> APIRouter:
+    """Make the routes of `/label-studio`, the address to give to Label Studio.
+
+    Args:
+        service: What the routes share.
+        root: Label Studio's document root for local files.
+    """
+    router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
+    name = service.detector.card.name
+    folder = Path(real_path(root))
+
+    @router.get("/health", summary="Tell whether the backend answers")
+    async def health() -> dict[str, str]:
+        return {"status": "UP", "model_class": "dbnet_trt"}
+
+    @router.post("/setup", summary="Name the model")
+    async def setup() -> dict[str, str]:
+        return {"model_version": name}
+
+    @router.post("/webhook", summary="Take note of an event; nothing is learnt from it")
+    async def webhook() -> dict[str, str]:
+        return {}
+
+    @router.post("/predict", responses=PROBLEMS, summary="Predict the text in images of tasks")
+    async def predict(asked: PredictRequest) -> dict[str, Any]:
+        limit = service.config.max_images
+        if len(asked.tasks) > limit:
+            raise HTTPException(422, f"expected at most {limit} tasks, got {len(asked.tasks)}")
+        paths = [find_image(task, folder) for task in asked.tasks]
+        options: DetectOptions = {"size": service.size}
+
+        async def answer(path: Path) -> dict[str, Any]:
+            result: dict[str, Any] = await service.batcher.detect(
+                lambda: service.load(read_file(path), path.name),
+                lambda image, found: make_prediction(found, image.shape[:2], name),
+                options,
+            )
+            return result
+
+        return {"results": await asyncio.gather(*map(answer, paths))}
+
+    return router
+
+
+def find_image(task: dict[str, Any], root: Path) -> Path:
+    """Find the image file of a task, `?d=` in the address of a local file.
+
+    Args:
+        task: Label Studio's task.
+        root: Folder that holds the images, without links in its path.
+
+    Raises:
+        HTTPException: 422, the task has no local file, or it does not lie in the folder.
+    """
+    data = task.get("data")
+    for value in data.values() if isinstance(data, dict) else ():
+        for name in parse_qs(urlparse(value).query).get("d", ()) if isinstance(value, str) else ():
+            path = Path(real_path(root / name.lstrip("/")))
+            if path.is_relative_to(root) and path.is_file():
+                return path
+            raise HTTPException(422, f"there is no file {name[:200]!r} in the folder of images")
+    raise HTTPException(
+        422,
+        f"task {str(task.get('id'))[:50]} names no local file (/data/local-files/?d=...); images "
+        "that Label Studio holds itself are not fetched: serve them from a folder",
+    )
