@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -126,3 +126,13 @@ class Batcher:
         for each, found in zip(group, results, strict=True):
             if not each.found.done():
                 each.found.set_result(found)
+
+
+async def all_or_none(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Wait for the answers of several detections; where one fails, the others are dropped."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -7,7 +7,6 @@ be fetched from it, and no address is ever fetched.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -20,6 +19,7 @@ from ..data.label_studio import make_prediction
 from ..images.decode import read_file
 from ..images.sources import real_path
 from ..settings import DetectOptions
+from .batching import all_or_none
 from .routes import PROBLEMS, Service
 
 
@@ -68,7 +68,7 @@ def label_studio_routes(service: Service, root: Path) -> APIRouter:
             )
             return result
 
-        return {"results": await asyncio.gather(*map(answer, paths))}
+        return {"results": await all_or_none(map(answer, paths))}
 
     return router
 

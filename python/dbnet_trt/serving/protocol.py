@@ -7,7 +7,6 @@ repository for Triton, so that clients work with both.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -26,6 +25,7 @@ from ..building.triton import pack
 from ..detections import Detections
 from ..errors import ImageError
 from ..files import parse_json
+from .batching import all_or_none
 from .bodies import decode_base64
 from .routes import Options, Service
 
@@ -156,14 +156,10 @@ async def _infer(service: Service, model: str, asked: InferRequest) -> Response:
             lambda: service.load(data, f"image {index}"), lambda _, found: found, options
         )
 
-    tasks = [asyncio.create_task(detect(i, data)) for i, data in enumerate(asked.images)]
     try:
-        found = await asyncio.gather(*tasks)
+        found = await all_or_none(detect(i, data) for i, data in enumerate(asked.images))
     except ImageError as error:
         raise HTTPException(400, str(error)) from error
-    finally:
-        for task in tasks:
-            task.cancel()
     return encode_response(model, asked, pack(found))
 
 
