@@ -111,29 +111,40 @@ def test_polygons_on_request(detector: Detector, tmp_path: Path) -> None:
     assert Detector(tmp_path / "tiny.onnx", polygons=True).detect(scene()).polygons is not None
 
 
-def test_batch_equals_one_by_one_in_order(detector: Detector) -> None:
+class Recorder:
+    """An engine that records the sizes of its batches."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.card, self.description = engine, engine.card, engine.description
+        self.batch_sizes: list[int] = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.batch_sizes.append(batch.shape[0])
+        return np.asarray(self.engine(batch))
+
+
+class OneByOne(Recorder):
+    runs_one_by_one = True
+
+
+@pytest.mark.parametrize("kind", [Recorder, OneByOne])
+def test_batch_equals_one_by_one_in_order(kind: type[Recorder], detector: Detector) -> None:
     sizes = [(120, 200), (240, 400), (60, 60), (121, 202), (200, 120), (120, 200), (120, 200)]
     images = [scene(*size, num_texts=1 + i % 3) for i, size in enumerate(sizes)]
+    batching = Detector(kind(detector._engine))
     for batch_size in (1, 2, 3, 4, 100):
-        results = detector.detect_batch((image for image in images), batch_size=batch_size)
+        results = batching.detect_batch((image for image in images), batch_size=batch_size)
         assert len(results) == len(images)
         for image, found in zip(images, results, strict=True):
             np.testing.assert_array_equal(found.quads, detector.detect(image).quads)
 
 
 def test_a_batch_is_one_call_of_the_engine(detector: Detector) -> None:
-    shapes = []
-    engine: Any = detector._engine
-
-    class Recorder:
-        card, description = engine.card, engine.description
-
-        def __call__(self, batch: np.ndarray) -> np.ndarray:
-            shapes.append(batch.shape[0])
-            return engine(batch)
-
-    Detector(Recorder()).detect_batch([scene()] * 11, batch_size=4)
-    assert shapes == [4, 4, 2, 1]
+    engine, single = Recorder(detector._engine), OneByOne(detector._engine)
+    Detector(engine).detect_batch([scene()] * 11, batch_size=4)
+    assert engine.batch_sizes == [4, 4, 2, 1]
+    Detector(single).detect_batch([scene()] * 3, batch_size=4)
+    assert single.batch_sizes == [1, 1, 1]
 
 
 def test_submit_and_collect(detector: Detector) -> None:

@@ -35,6 +35,9 @@ class Engine(Protocol):
             EngineError: The network cannot run on this input.
         """
 
+    # An engine for which a batch is no faster than its images one by one has an attribute
+    # `runs_one_by_one` that is true: it then gets them so, in one shape instead of several.
+
 
 @runtime_checkable
 class DeviceEngine(Protocol):

@@ -39,6 +39,8 @@ def load_model(
 class OnnxRuntimeEngine:
     """A model in ONNX Runtime, for any input shape. May be called from several threads at once."""
 
+    runs_one_by_one = True
+
     def __init__(
         self, model: bytes, card: ModelCard, config: CpuConfig, input_name: str, output_name: str
     ) -> None:
