@@ -235,11 +235,14 @@ class Detector:
             raise ValueError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
         _check_many(images)
         batches = self._batches(options, batch_size)
-        for index, image in enumerate(images):
+        index = 0
+        for image in images:
             try:
                 self._add(batches, image, options)
             except ImageError as error:
                 raise ImageError(f"image {index} of the batch: {error}") from error
+            del image  # before a generator makes the next one
+            index += 1  # noqa: SIM113 - enumerate would keep the image as well
         batches.flush()
         return Ticket(batches)
 
