@@ -35,8 +35,9 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_every_write_of_detect_may_fail(
-    model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int, model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["detect", str(photos), "--model", model, "--backend", "onnxruntime"]
     lines, pictures = tmp_path / "found.jsonl", tmp_path / "out"
@@ -45,19 +46,19 @@ def test_every_write_of_detect_may_fail(
     expected, before = lines.read_bytes(), contents(pictures)
     assert len(before) == 3
 
-    disk = FaultyDisk(monkeypatch)
+    disk = FaultyDisk(monkeypatch, code)
     for number in itertools.count(1):
         with disk.failing_at(number):
-            code = main([*arguments, *outputs])
+            answer = main([*arguments, *outputs])
         written = lines.read_bytes()
         assert written == b"" or written.endswith(b"\n")
         for line in written.splitlines():
-            assert "picture" in json.loads(line) or code == 1
+            assert "picture" in json.loads(line) or answer == 1
         assert contents(pictures) == before
         if disk.num_writes < number:
             break
-        assert code in (1, 2)
-    assert code == 0
+        assert answer in (1, 2)
+    assert answer == 0
     assert number > 3 * 4  # a line and a picture (bytes, sync, name) for each image
     assert lines.read_bytes() == expected
 
@@ -219,6 +220,7 @@ def test_every_write_of_training_may_fail(
         output = tmp_path / str(number)
         arguments = command(output)
         capsys.readouterr()
+        disk.code = (errno.ENOSPC, errno.EIO)[number % 2]
         with disk.failing_at(number):
             code = main(arguments)
         if disk.num_writes < number:
@@ -226,7 +228,7 @@ def test_every_write_of_training_may_fail(
         assert code == 2
         *_, line = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
-        assert os.strerror(errno.ENOSPC) in line
+        assert os.strerror(disk.code) in line
         left = contents(output)
         assert {name for name in left if "tensorboard" not in name} <= whole.keys()
         lines = left.get("metrics.jsonl", b"").decode().split("\n")

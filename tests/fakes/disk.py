@@ -24,7 +24,7 @@ class FaultyDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int = errno.ENOSPC) -> None:
         self.num_writes, self.fails_at = 0, 0
-        self._code = code
+        self.code = code
         for name in FUNCTIONS:
             monkeypatch.setattr(os, name, self._wrap(getattr(os, name)))
         for module in (io, builtins):
@@ -35,7 +35,7 @@ class FaultyDisk:
         self.num_writes += 1
         if self.num_writes == self.fails_at:
             write_half()
-            raise OSError(self._code, os.strerror(self._code))
+            raise OSError(self.code, os.strerror(self.code))
 
     @contextmanager
     def failing_at(self, number: int) -> Iterator[None]:
