@@ -41,7 +41,7 @@ def test_a_folder(
     tasks = json.loads(output.read_text())
     addresses = [task["data"]["image"] for task in tasks]
     names = [parse_qs(urlparse(address).query)["d"] for address in addresses]
-    assert names == [["a.png"], ["b/c.png"]]
+    assert names == [["photos/a.png"], ["photos/b/c.png"]]
     assert [len(task["predictions"][0]["result"]) for task in tasks] == [2, 1]
     assert (tmp_path / "tasks.xml").read_text() == CONFIG
     points = tasks[0]["predictions"][0]["result"][0]["value"]["points"]
@@ -68,6 +68,7 @@ def test_text(model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.Monk
     [
         (["a.png", "--output", "tasks.txt"], "expected a .json file"),
         (["a.png", "b/c.png", "--output", "t.json"], "name the folder that holds all by --root"),
+        (["*.png", "--output", "t.json"], "name the folder that holds all by --root"),
         (["a.png", "--output", "t.json", "--root", "b"], "expected images below b"),
         (["clip.mp4", "--output", "t.json"], "takes images"),
     ],

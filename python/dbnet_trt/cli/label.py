@@ -15,7 +15,7 @@ from ..errors import DBNetError, ImageError
 from ..files import is_folder, write_atomically
 from ..images.decode import MAX_PIXELS
 from ..images.load import load_image
-from ..images.sources import Outputs, find_sources
+from ..images.sources import Outputs, find_sources, is_glob, real_path
 from ..images.video import is_video
 from ..reading import Reader, open_reader, read_text
 from ..settings import SizePolicy
@@ -45,8 +45,8 @@ def label(
     output
         File of tasks to write (.json).
     root
-        Label Studio's LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, which holds all images; by default
-        the one folder that is given, or that of the one image.
+        Label Studio's LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, which holds the folders of images; by
+        default the folder that holds the one that is given, or the one image's.
     text
         Also read the text, as `dbnet read` does, for the transcriptions.
     overwrite
@@ -60,7 +60,7 @@ def label(
     videos = [source for source in sources if is_video(source)]
     if videos:
         raise ValueError(f"dbnet label takes images, but {videos[0]} is a video or a camera")
-    folder = root or _only_folder(inputs)
+    folder = root or _choose_root(inputs)
     detector = options.open_detector(polygons=text)
     labeller = _Labeller(
         detector,
@@ -109,11 +109,12 @@ class _Labeller:
         return make_prediction(found, image.shape[:2], self._detector.card.name)
 
 
-def _only_folder(inputs: list[str]) -> Path:
-    path = Path(inputs[0])
-    if len(inputs) != 1:
+def _choose_root(inputs: list[str]) -> Path:
+    """Choose the parent of the images' folder: Label Studio serves folders below its root."""
+    if len(inputs) != 1 or is_glob(inputs[0]):
         raise ValueError("several inputs are given; name the folder that holds all by --root")
-    return path if is_folder(path) else path.parent
+    path = Path(real_path(inputs[0]))
+    return path.parent if is_folder(path) else path.parent.parent
 
 
 def _write(path: Path, text: str) -> None:
