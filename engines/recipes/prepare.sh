@@ -8,10 +8,10 @@ data=$(realpath "$1") here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 mkdir -p "$2"
 cd "$2"
 
-# draw FOLDER COUNT line|word SEED: draw synthetic scenes
+# draw FOLDER COUNT line|word SEED [OPTIONS...]: draw synthetic scenes
 draw() {
     [ -f "$1/samples.jsonl" ] || dbnet synth "$1" "$2" --text-level "$3" --seed "$4" \
-        --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
+        --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds" "${@:5}"
 }
 
 # distill OUTPUT FORMAT:PATH own|teacher: label photos with the maps of the default model
