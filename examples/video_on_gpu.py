@@ -7,32 +7,16 @@ MODEL is an .engine file of dbnet-build, or a .safetensors checkpoint, which PyT
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
 
-import numpy as np
-from dbnet_trt import Detections, Detector, cuda_available
+from dbnet_trt import Detector, cuda_available
 from dbnet_trt.images.video import VideoFile, frame_rate, read_frames
-
-
-def detect_frames(
-    detector: Detector, frames: Iterable[np.ndarray]
-) -> Iterator[tuple[np.ndarray, Detections]]:
-    """Detect text in frames; each is uploaded while the one before it computes."""
-    ahead = None
-    for frame in frames:
-        ticket = detector.submit([frame])
-        if ahead is not None:
-            yield ahead[0], detector.collect(ahead[1])[0]
-        ahead = frame, ticket
-    if ahead is not None:
-        yield ahead[0], detector.collect(ahead[1])[0]
 
 
 def draw_video(detector: Detector, source: str, target: str) -> int:
     """Write a video with the outlines drawn, and return its number of frames."""
     frames = (frame for _, frame in read_frames(source))
     video = VideoFile(target, frame_rate(source))
-    for frame, found in detect_frames(detector, frames):
+    for frame, found in detector.stream(frames):  # the next is uploaded while this one computes
         video.add(found.plot(frame))
     video.close()
     return video.num_frames

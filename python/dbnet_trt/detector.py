@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Unpack
-
-import numpy as np
+from typing import NoReturn, TypeVar, Unpack
 
 from .card import ModelCard
 from .detections import Detections
 from .engines import DeviceEngine, Engine
-from .errors import ImageError, did_you_mean
+from .errors import ImageError
 from .images.decode import MAX_PIXELS
 from .images.gpu_memory import stream_handle
 from .images.load import ImageSource
@@ -23,20 +20,28 @@ from .images.nv12 import Nv12Frame
 from .opening import make_runner, open_model
 from .pipeline.batching import Batches, Call
 from .pipeline.gpu import GpuRunner, GpuUsage
+from .pipeline.options import (
+    check_count,
+    check_options,
+    choose_max_pixels,
+    choose_size,
+    choose_tiles,
+    override,
+)
 from .pipeline.scale_warning import ScaleWarning
+from .pipeline.streaming import Begun, InOrder, Numbered
 from .settings import (
     CpuConfig,
     DetectOptions,
     DetectorOptions,
     GpuConfig,
-    PostprocessOptions,
     PostprocessParams,
     SizePolicy,
-    Tiles,
-    check_tiles,
 )
 
 logger = logging.getLogger("dbnet_trt")
+
+Frame = TypeVar("Frame", bound=ImageSource)
 
 
 class Detector:
@@ -82,14 +87,14 @@ class Detector:
                 given for a model that has its own.
             TypeError: `model` is not a name, a path or an engine, or there is no such option.
         """
-        _check_options(options, DetectorOptions)
+        check_options(options, DetectorOptions)
         self._engine = open_model(model, device, card, cpu)
         self._runner = make_runner(self._engine, device, gpu, cpu)
         logger.info("%s runs on %s", self.card.name, self._engine.description)
-        self._size = _choose_size(options, self.card.size_policy)
-        self._params = _override(self.card.postprocess_params, options)
-        self._tiles = _choose_tiles(options, "auto")
-        self._max_pixels = _choose_max_pixels(options, MAX_PIXELS)
+        self._size = choose_size(options, self.card.size_policy)
+        self._params = override(self.card.postprocess_params, options)
+        self._tiles = choose_tiles(options, "auto")
+        self._max_pixels = choose_max_pixels(options, MAX_PIXELS)
         self._scale_warning = ScaleWarning()
 
     @property
@@ -203,14 +208,7 @@ class Detector:
         On the GPU the next batch is uploaded while this one computes. On the CPU all work is done
         in this call, unless the detector has several streams (`CpuConfig.num_streams`): it then
         returns when all images have begun or wait for a stream, at most one batch for each. Large
-        images in tiles are finished in this call everywhere.
-
-        >>> ahead = None
-        >>> for frame in frames:
-        ...     ticket = detector.submit([frame])
-        ...     if ahead is not None:
-        ...         show(detector.collect(ahead))
-        ...     ahead = ticket
+        images in tiles are finished in this call everywhere. `stream` does this for frames.
 
         Args:
             images: Images as in `detect_batch`. Arrays in GPU memory must not be changed before the
@@ -230,9 +228,7 @@ class Detector:
             TypeError: `images` is a single image or contains something else, or there is no such
                 option.
         """
-        is_whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-        if not is_whole or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
+        check_count("batch_size", batch_size)
         _check_many(images)
         batches = self._batches(options, batch_size)
         index = 0
@@ -262,18 +258,82 @@ class Detector:
         """
         return ticket.collect()
 
+    def stream(
+        self,
+        frames: Iterable[Frame | None],
+        *,
+        batch_size: int = 1,
+        in_flight: int = 2,
+        **options: Unpack[DetectOptions],
+    ) -> Generator[tuple[Frame, Detections], None, None]:
+        """Detect the text in frames as they come; the next is searched while a result is used.
+
+        >>> for frame, found in detector.stream(frames):
+        ...     show(found.plot(frame))
+
+        On the CPU frames are searched by a thread of their own, or by the detector's streams
+        (`CpuConfig.num_streams`), for which `in_flight` should be their number at least.
+
+        Args:
+            frames: Frames, as `detect` takes images; a generator is read one step ahead, and closed
+                at the end. None in the place of a frame asks for all results so far. Arrays must
+                not be changed before their result is there.
+            batch_size: Number of frames that are handed over together, 1 or more.
+            in_flight: Number of batches that are searched before the first result is waited for; 1
+                gives each result before the next frame is asked for.
+            **options: Options as in `detect`.
+
+        Returns:
+            Iterator over each frame with its detections, in order. Closing it, or leaving it to the
+            garbage collector, waits for what is in flight.
+
+        Raises:
+            ImageError: A frame is missing, broken, or of another shape or type; the message says
+                which. Like every error of `frames`, it comes after the results of those before it.
+            EngineError: The network cannot run; see `detect`.
+            ValueError: An argument is out of range.
+            TypeError: `frames` is a single image or contains something else, or there is no such
+                option.
+        """
+        check_count("batch_size", batch_size)
+        check_count("in_flight", in_flight)
+        _check_many(frames)
+        self._batches(options, batch_size)
+        frames_in_order = InOrder[Frame](
+            lambda batch: self._begin(batch, batch_size, options),
+            batch_size=batch_size,
+            in_flight=in_flight,
+            in_thread=self.device == "cpu" and self.num_streams == 1 and in_flight > 1,
+        )
+        return frames_in_order.run(frames)
+
+    def _begin(
+        self, batch: list[Numbered[Frame]], batch_size: int, options: DetectOptions
+    ) -> Begun:
+        """Begin to search frames, up to one that cannot be loaded."""
+        batches, error = self._batches(options, batch_size), None
+        for number, frame in batch:
+            try:
+                self._add(batches, frame, options)
+            except ImageError as failed:
+                error = ImageError(f"frame {number}: {failed}")
+                error.__cause__ = failed
+                break
+        batches.flush()
+        return Begun(batches, error)
+
     def _add(self, batches: Batches, source: ImageSource, options: DetectOptions) -> None:
         """Load an image into the batches."""
         stream = stream_handle(options.get("stream"))
-        max_pixels = _choose_max_pixels(options, self._max_pixels)
+        max_pixels = choose_max_pixels(options, self._max_pixels)
         batches.add(self._runner.load(source, stream, max_pixels))
 
     def _batches(self, options: DetectOptions, batch_size: int) -> Batches:
-        _check_options(options, DetectOptions)
+        check_options(options, DetectOptions)
         call = Call(
-            _choose_size(options, self._size),
-            _choose_tiles(options, self._tiles),
-            _override(self._params, options),
+            choose_size(options, self._size),
+            choose_tiles(options, self._tiles),
+            override(self._params, options),
             options.get("prob_map", False),
             1 if getattr(self._engine, "runs_one_by_one", False) else batch_size,
         )
@@ -305,47 +365,3 @@ def _check_many(images: object) -> None:
             f"images must be an iterable of images, got one {type(images).__name__}; "
             "call detect for one image, or give a list"
         )
-
-
-def _check_options(options: Mapping[str, object], known: type[DetectorOptions]) -> None:
-    for name in options:
-        if name not in known.__annotations__:
-            names = known.__annotations__
-            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
-            if name in CpuConfig.__dataclass_fields__:
-                hint = f"; give it as cpu=CpuConfig({name}=...)"
-            raise TypeError(f"there is no option {name!r}{hint}")
-
-
-def _choose_size(options: DetectorOptions, default: SizePolicy) -> SizePolicy:
-    size = options.get("size")
-    if size is not None and not isinstance(size, SizePolicy):
-        raise TypeError(
-            f"size must be a SizePolicy, as in SizePolicy(short_side=736), got {size!r}"
-        )
-    return size or default
-
-
-def _choose_tiles(
-    options: DetectorOptions, default: Tiles | Literal["auto", "off"]
-) -> Tiles | Literal["auto", "off"]:
-    tiles = options.get("tiles")
-    return default if tiles is None else check_tiles(tiles)
-
-
-def _choose_max_pixels(options: DetectorOptions, default: int) -> int:
-    limit = options.get("max_pixels")
-    if limit is None:
-        return default
-    if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
-        raise ValueError(f"max_pixels must be a whole number, 1 or more, got {limit!r}")
-    return int(limit)
-
-
-def _override(params: PostprocessParams, options: DetectorOptions) -> PostprocessParams:
-    """Replace the parameters that the options set."""
-    names = PostprocessOptions.__annotations__
-    given: dict[str, Any] = {
-        name: value for name, value in options.items() if name in names and value is not None
-    }
-    return dataclasses.replace(params, **given) if given else params

@@ -10,27 +10,31 @@ from dbnet_trt import Detections
 from dbnet_trt.cli.detect import GPU_IMAGES, _detect_in_order, _Item
 from dbnet_trt.cli.outputs import Label
 from dbnet_trt.images.ahead import ReadImage
+from dbnet_trt.pipeline.streaming import InOrder, Results
 
 
 class FakeDetector:
-    """A detector that notes what is submitted and collected."""
+    """A detector that notes what is begun and waited for."""
 
     def __init__(self, device: str, num_streams: int = 1) -> None:
         self.device, self.num_streams = device, num_streams
         self.events: list[tuple[str, int]] = []
 
-    def submit(self, images: list[Any], size: Any) -> "FakeTicket":
-        self.events.append(("submit", len(images)))
-        return FakeTicket(self, len(images))
+    def stream(self, frames: Any, batch_size: int, in_flight: int, size: Any) -> Any:
+        return InOrder[Any](self.begin, batch_size=batch_size, in_flight=in_flight).run(frames)
+
+    def begin(self, batch: list[Any]) -> "FakeSearch":
+        self.events.append(("submit", len(batch)))
+        return FakeSearch(self, len(batch))
 
 
-class FakeTicket:
+class FakeSearch:
     def __init__(self, detector: FakeDetector, count: int) -> None:
         self.detector, self.count = detector, count
 
-    def collect(self) -> list[Detections]:
+    def result(self) -> Results:
         self.detector.events.append(("collect", self.count))
-        return [Detections.empty()] * self.count
+        return [Detections.empty()] * self.count, None
 
 
 def items(names: list[str | None], is_live: bool = False) -> Iterator[_Item | None]:
@@ -40,7 +44,8 @@ def items(names: list[str | None], is_live: bool = False) -> Iterator[_Item | No
 
 
 def run(detector: Any, names: list[str | None], is_live: bool = False) -> list[str]:
-    return [each.label.name for each, _ in _detect_in_order(detector, items(names, is_live), None)]
+    results = _detect_in_order(detector, items(names, is_live), None, is_video=is_live)
+    return [each.label.name for each, _ in results]
 
 
 @pytest.mark.parametrize(("device", "num_streams"), [("cuda", 1), ("cpu", 1), ("cpu", 4)])

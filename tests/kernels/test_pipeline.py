@@ -6,6 +6,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import gc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,29 @@ def test_batches_overlap_without_mixing(
             assert_same(dataclasses.replace(found, prob_map=None), expected[i])
         (again,) = pair.gpu.collect(tickets[0])
         assert_same(dataclasses.replace(again, prob_map=None), expected[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_stream_overlaps_frames_and_leaves_nothing_behind(
+    cuda: FakeCuda, batch_size: int, rng: np.random.Generator
+) -> None:
+    pair = make_pair(cuda)
+    frames = [photo(64, 96, rng) for _ in range(6)]
+    expected = pair.cpu.detect_batch(frames)
+    asked = []
+
+    def source() -> Iterator[np.ndarray]:
+        for frame in frames:
+            asked.append(frame)
+            yield frame
+
+    for i, (frame, found) in enumerate(pair.gpu.stream(source(), batch_size=batch_size)):
+        assert frame is frames[i]
+        assert_same(found, expected[i])
+        assert len(asked) == min(6, (i // batch_size + 2) * batch_size)
+    for _ in pair.gpu.stream(frames):
+        break  # the second frame is in flight
+    assert_same(pair.gpu.detect(frames[3]), expected[3])
 
 
 def test_results_do_not_share_memory(pair: Pair, rng: np.random.Generator) -> None:

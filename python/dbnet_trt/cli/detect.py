@@ -15,11 +15,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..detections import Detections
-from ..detector import Detector, Ticket
+from ..detector import Detector
 from ..errors import ImageError
 from ..images import video
 from ..images.ahead import PageOptions, ReadAhead, ReadImage
 from ..images.decode import MAX_PIXELS
+from ..images.load import Image
 from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import Outputs, count_files, find_sources
 from ..reading import open_reader, read_text
@@ -108,7 +109,8 @@ def detect(
     ):
         images = _flatten(ahead, outputs, totals, every_frame=every_frame)
         size = options.size(detector.card)
-        for each, outlines in _detect_in_order(detector, images, size):
+        is_video = video.is_video(first[0])
+        for each, outlines in _detect_in_order(detector, images, size, is_video=is_video):
             found = outlines if reader is None else read_text(outlines, each.read.image, reader)
             try:
                 outputs.write(each.label, each.read, found)
@@ -203,24 +205,28 @@ def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Ite
 
 
 def _detect_in_order(
-    detector: Detector, images: Iterable[_Item | None], size: SizePolicy | None
+    detector: Detector, items: Iterable[_Item | None], size: SizePolicy | None, *, is_video: bool
 ) -> Iterator[tuple[_Item, Detections]]:
     """Yield results in the order of the images, while later ones are searched already."""
     on_gpu = detector.device != "cpu"
-    num_together, num_ahead = (GPU_IMAGES, 1) if on_gpu else (1, detector.num_streams - 1)
-    waiting: list[_Item] = []
-    running: deque[tuple[list[_Item], Ticket]] = deque()
-    for item in itertools.chain(images, [None]):
-        if item is not None:
-            waiting.append(item)
-        is_urgent = item is None or item.is_live
-        if waiting and (is_urgent or len(waiting) == num_together):
-            ticket = detector.submit([each.read.image for each in waiting], size=size)
-            running.append((waiting, ticket))
-            waiting = []
-        while len(running) > (0 if is_urgent else num_ahead):
-            done, ticket = running.popleft()
-            yield from zip(done, ticket.collect(), strict=True)
+    taken: deque[_Item] = deque()
+
+    def images() -> Iterator[Image | None]:
+        for item in items:
+            if item is not None:
+                taken.append(item)
+                yield item.read.image
+            if item is None or item.is_live:
+                yield None
+
+    results = detector.stream(
+        images(),
+        batch_size=GPU_IMAGES if on_gpu else 1,
+        in_flight=max(detector.num_streams, 2 if on_gpu or is_video else 1),
+        size=size,
+    )
+    for _, found in results:
+        yield taken.popleft(), found
 
 
 class _Progress:
