@@ -74,6 +74,7 @@ DETECTION = (
             Box(PYTHON, "detections", ""),
             Box(PYTHON, "layout", "runs · cuts · paragraphs"),
             Box(PYTHON, "reading", "reading · ctc · markup"),
+            Box(PYTHON, "tracking", "tracker · motion · overlap"),
         )
     ),
 )

@@ -12,7 +12,7 @@ import dbnet_trt
 
 FLOORS = (
     ("_core", "errors", "files", "cache", "layout"),
-    ("extras", "gpu_status", "settings", "crops"),
+    ("extras", "gpu_status", "settings", "crops", "conversions"),
     ("card", "images"),
     ("detections", "zoo"),
     ("engines",),
@@ -20,7 +20,7 @@ FLOORS = (
     ("opening",),
     ("detector",),
     ("evaluation", "synth", "reading"),
-    ("training", "building"),
+    ("training", "building", "tracking"),
     ("serving",),
     ("cli", "__init__"),
     ("__main__",),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from . import conversions
 from .crops import crop_text
 from .files import parse_json
 from .layout.arrange import arrange
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from .images.load import ImageSource
 
 FloatArray = NDArray[np.float32]
-
-CORNER_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
-"""Columns of a quad's corners in tables."""
-
-COORDINATE_DECIMALS = 2
-"""Decimals of coordinates in files and tables, in pixels."""
-
-OUTLINE_COLOR = (60, 200, 40)  # BGR: green, visible on most photos
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +46,9 @@ class Detection:
 
     confidence: float | None = None
     """Confidence of the recogniser, in [0, 1]; None unless the text was read."""
+
+    track_id: int | None = None
+    """Number of the text in its video; None unless it was followed."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -88,6 +84,10 @@ class Detections:
     confidences: FloatArray | None = None
     """(N,) float32 in [0, 1]: confidences of the recogniser; None unless the texts were read."""
 
+    track_ids: NDArray[np.int64] | None = None
+    """(N,) int64: numbers of the texts in their video, from 1; None unless they were followed, by
+    `dbnet_trt.tracking.Tracker`."""
+
     def __post_init__(self) -> None:
         expected = (len(self.scores), 4, 2)
         if self.quads.shape != expected:
@@ -98,11 +98,11 @@ class Detections:
             )
         if (self.texts is None) != (self.confidences is None):
             raise ValueError("texts and confidences must be given together")
-        for values in (self.texts, self.confidences):
+        for name in ("texts", "confidences", "track_ids"):
+            values = getattr(self, name)
             if values is not None and len(values) != len(self.scores):
                 raise ValueError(
-                    f"expected one text and confidence per score, {len(self.scores)}, "
-                    f"got {len(values)}"
+                    f"{name} must be one per score, {len(self.scores)}, got {len(values)}"
                 )
 
     @property
@@ -125,16 +125,17 @@ class Detections:
             polygon = None if self.polygons is None else self.polygons[index]
             text = None if self.texts is None else self.texts[index]
             confidence = None if self.confidences is None else float(self.confidences[index])
+            track = None if self.track_ids is None else int(self.track_ids[index])
             return Detection(
-                self.quads[index], float(self.scores[index]), polygon, text, confidence
+                self.quads[index], float(self.scores[index]), polygon, text, confidence, track
             )
         chosen = np.arange(len(self))[index]
         polygons = None if self.polygons is None else tuple(self.polygons[i] for i in chosen)
         texts = None if self.texts is None else tuple(self.texts[i] for i in chosen)
         confidences = None if self.confidences is None else self.confidences[chosen]
-        return Detections(
-            self.quads[chosen], self.scores[chosen], polygons, self.prob_map, texts, confidences
-        )
+        tracks = None if self.track_ids is None else self.track_ids[chosen]
+        quads, scores = self.quads[chosen], self.scores[chosen]
+        return Detections(quads, scores, polygons, self.prob_map, texts, confidences, tracks)
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} texts"]
@@ -144,6 +145,8 @@ class Detections:
             parts.append("with polygons")
         if self.texts is not None:
             parts.append("read")
+        if self.track_ids is not None:
+            parts.append("followed")
         if self.prob_map is not None:
             parts.append(f"prob_map {self.prob_map.shape}")
         return f"Detections({', '.join(parts)})"
@@ -206,7 +209,7 @@ class Detections:
         return tuple(self.quads) if self.polygons is None else self.polygons
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """Draw the outlines, and the texts if they were read, on a copy of the image.
+        """Draw the outlines on a copy of the image, with what is known of texts and tracks.
 
         Args:
             image: Image in which the text was detected, as `Detector.detect` takes it.
@@ -218,17 +221,17 @@ class Detections:
             ImageError: The image is missing, broken, or of another shape or type.
             ValueError: There is text outside the image: it is not the one that was searched.
         """
-        import cv2
+        from .images.drawing import draw_numbers, draw_outlines
 
         canvas = self._load(image).copy()
-        thickness = max(1, round(max(canvas.shape[:2]) / 500))
-        points = [np.rint(outline).astype(np.int32) for outline in self.outlines()]
-        cv2.polylines(canvas, points, True, OUTLINE_COLOR, thickness, cv2.LINE_AA)
-        if self.texts is None:
-            return canvas
-        from .images.lettering import draw_texts
+        draw_outlines(canvas, self.outlines(), self.track_ids)
+        if self.texts is not None:
+            from .images.lettering import draw_texts
 
-        return draw_texts(canvas, self.quads, self.texts)
+            canvas = draw_texts(canvas, self.quads, self.texts)
+        if self.track_ids is not None:
+            draw_numbers(canvas, self.quads, self.track_ids)
+        return canvas
 
     def save(self, path: str | Path, image: ImageSource) -> None:
         """Write a copy of the image with the outlines drawn on it.
@@ -296,6 +299,8 @@ class Detections:
             fields["polygons"] = [polygon.tolist() for polygon in self.polygons]
         if self.texts is not None and self.confidences is not None:
             fields |= {"texts": self.texts, "confidences": self.confidences.tolist()}
+        if self.track_ids is not None:
+            fields["track_ids"] = self.track_ids.tolist()
         return json.dumps(fields)
 
     @classmethod
@@ -316,57 +321,38 @@ class Detections:
             if texts is not None:
                 texts = tuple(map(str, texts))
                 confidences = np.array(confidences, np.float32).reshape(-1)
+            track_ids = fields.get("track_ids")
+            if track_ids is not None:
+                track_ids = np.array(track_ids, np.int64).reshape(-1)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f'expected JSON with "quads" and "scores": {error!r}') from error
-        return cls(quads, scores, polygons, None, texts, confidences)
+        return cls(quads, scores, polygons, None, texts, confidences, track_ids)
 
     def to_supervision(self) -> supervision.Detections:
-        """Convert to `supervision.Detections`: upright boxes, scores, quads as oriented boxes.
+        """Convert to `supervision.Detections`: boxes, scores, quads as oriented boxes, tracks.
 
         Raises:
             ImportError: The package supervision is not installed.
         """
-        try:
-            import supervision
-        except ImportError as error:
-            raise ImportError(
-                "to_supervision needs the package supervision; pip install 'dbnet-trt[supervision]'"
-            ) from error
-        return supervision.Detections(
-            xyxy=self.boxes,
-            confidence=self.scores,
-            class_id=np.zeros(len(self), int),
-            data={
-                "xyxyxyxy": self.quads,
-                "class_name": np.full(len(self), "text"),
-            },
-        )
+        return conversions.to_supervision(self.quads, self.scores, self.track_ids)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Convert to a `pandas.DataFrame`, one row per text.
 
         Columns are x1, y1 to x4, y4, the corners of the quad in pixels to two decimals, and score;
-        with polygons also polygon, an array (K, 2); with texts also text and confidence.
+        with polygons also polygon, an array (K, 2); with texts also text and confidence; with
+        tracks also track.
 
         Raises:
             ImportError: The package pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe needs the package pandas; pip install pandas"
-            ) from error
-        corners = self.quads.reshape(-1, 8).round(COORDINATE_DECIMALS)
-        table = pandas.DataFrame(corners, columns=list(CORNER_COLUMNS))
-        table["score"] = self.scores
-        if self.polygons is not None:
-            polygons = [polygon.round(COORDINATE_DECIMALS) for polygon in self.polygons]
-            table["polygon"] = pandas.Series(polygons, dtype=object)
-        if self.texts is not None:
-            table["text"] = pandas.Series(self.texts, dtype=object)
-            table["confidence"] = self.confidences
-        return table
+        return conversions.to_dataframe(
+            (self.quads, self.scores),
+            self.polygons,
+            self.texts,
+            self.confidences,
+            self.track_ids,
+        )
 
     def to_gpuarray(self) -> tuple[Any, Any]:
         """Copy quads and scores to the GPU, in PyCUDA's current context.
@@ -377,13 +363,7 @@ class Detections:
         Raises:
             ImportError: The package pycuda is not installed.
         """
-        try:
-            from pycuda import gpuarray
-        except ImportError as error:
-            raise ImportError(
-                "to_gpuarray needs the package pycuda; pip install 'dbnet-trt[pycuda]'"
-            ) from error
-        return gpuarray.to_gpu(self.quads), gpuarray.to_gpu(self.scores)
+        return conversions.to_gpuarray(self.quads, self.scores)
 
     @classmethod
     def empty(cls) -> Detections:

@@ -17,6 +17,7 @@ from .images.decode import MAX_PIXELS
 from .images.gpu_memory import stream_handle
 from .images.load import ImageSource
 from .images.nv12 import Nv12Frame
+from .images.same_picture import SamePicture
 from .opening import make_runner, open_model
 from .pipeline.batching import Batches, Call
 from .pipeline.gpu import GpuRunner, GpuUsage
@@ -264,6 +265,7 @@ class Detector:
         *,
         batch_size: int = 1,
         in_flight: int = 2,
+        skip_same: bool = False,
         **options: Unpack[DetectOptions],
     ) -> Generator[tuple[Frame, Detections], None, None]:
         """Detect the text in frames as they come; the next is searched while a result is used.
@@ -281,6 +283,8 @@ class Detector:
             batch_size: Number of frames that are handed over together, 1 or more.
             in_flight: Number of batches that are searched before the first result is waited for; 1
                 gives each result before the next frame is asked for.
+            skip_same: Whether a frame that shows the same picture as the last one that was searched
+                gets its result, the same object, instead of being searched.
             **options: Options as in `detect`.
 
         Returns:
@@ -303,6 +307,7 @@ class Detector:
             lambda batch: self._begin(batch, batch_size, options),
             batch_size=batch_size,
             in_flight=in_flight,
+            is_same=SamePicture() if skip_same else None,
             in_thread=self.device == "cpu" and self.num_streams == 1 and in_flight > 1,
         )
         return frames_in_order.run(frames)

@@ -20,7 +20,7 @@ class FakeDetector:
         self.device, self.num_streams = device, num_streams
         self.events: list[tuple[str, int]] = []
 
-    def stream(self, frames: Any, batch_size: int, in_flight: int, size: Any) -> Any:
+    def stream(self, frames: Any, batch_size: int, in_flight: int, **options: Any) -> Any:
         return InOrder[Any](self.begin, batch_size=batch_size, in_flight=in_flight).run(frames)
 
     def begin(self, batch: list[Any]) -> "FakeSearch":
@@ -44,7 +44,7 @@ def items(names: list[str | None], is_live: bool = False) -> Iterator[_Item | No
 
 
 def run(detector: Any, names: list[str | None], is_live: bool = False) -> list[str]:
-    results = _detect_in_order(detector, items(names, is_live), None, is_video=is_live)
+    results = _detect_in_order(detector, items(names, is_live), None, is_video=False)
     return [each.label.name for each, _ in results]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dbnet_trt.cli import detect, tables
 from dbnet_trt.cli.app import main
-from dbnet_trt.detections import CORNER_COLUMNS
+from dbnet_trt.conversions import CORNER_COLUMNS
 from dbnet_trt.reading import open_reader
 from fakes.tiny_model import make_model, scene
 from fakes.tiny_recogniser import make_recogniser
@@ -39,6 +39,7 @@ def expected_rows(lines: Path) -> list[dict[str, Any]]:
             of_text = ("scores", "polygons", "texts", "confidences")
             values = {name[:-1]: record[name][i] if name in record else None for name in of_text}
             corners = dict(zip(CORNER_COLUMNS, np.ravel(quad).tolist(), strict=True))
+            values["track"] = None
             rows.append({name: record.get(name) for name in names} | corners | values)
     return rows
 

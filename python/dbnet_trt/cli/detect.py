@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -23,13 +23,17 @@ from ..images.decode import MAX_PIXELS
 from ..images.load import Image
 from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import Outputs, count_files, find_sources
-from ..reading import open_reader, read_text
+from ..reading import open_reader
 from ..settings import SizePolicy
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar, visible
+from .finishing import Finished, Finisher
 from .options import DEFAULT_OPTIONS, RunOptions
 from .outputs import Label, ResultWriter
 from .pictures import is_one_picture
 from .targets import Targets
+
+if TYPE_CHECKING:
+    from ..tracking import Track
 
 GPU_IMAGES = 16
 """Number of images that are handed to the GPU together; those of one size make batches."""
@@ -54,6 +58,8 @@ def detect(
     dpi: int = DPI,
     every_frame: Annotated[bool, Parameter(negative="")] = False,
     text: Annotated[bool, Parameter(negative="")] = False,
+    track: Annotated[bool, Parameter(negative="")] = False,
+    skip_same: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
 ) -> int:
     """Find text in images, documents, videos, cameras and streams.
@@ -87,6 +93,12 @@ def detect(
         results keep up with the camera; frame numbers show what was skipped.
     text
         Also read the text, as `dbnet read` does, for the lines of JSON and the drawn pictures.
+        With --track each text is read once, and has a line of its own when it is gone.
+    track
+        Follow each text through a video: it has the same number in every frame.
+    skip_same
+        Do not search a frame of a video that shows the same picture as the last one that was
+        searched: it gets the same result, and its line says which frame that was.
     """
     video.silence_opencv()  # its errors are reported as ours
     _return_freed_memory()
@@ -99,28 +111,40 @@ def detect(
     first = list(itertools.islice(sources, 2))
     is_one = is_one_picture(first, page_options)
     detector = options.open_detector(polygons=text, side_by_side=not is_one)
-    reader = open_reader(cpu=options.cpu) if text else None
-    run = {} if json is None else options.describe_run(detector) | {"dpi": dpi, "text": text}
+    finisher = Finisher(open_reader(cpu=options.cpu) if text else None, track=track)
+    wanted = {"dpi": dpi, "text": text, "track": track, "skip_same": skip_same}
+    run = {} if json is None else options.describe_run(detector) | wanted
     totals = _Totals()
     with (
         ResultWriter(targets, inputs, first, page_options, run) as outputs,
         _read_ahead(itertools.chain(first, sources), page_options, outputs, detector) as ahead,
         _Progress(inputs, targets.outputs, ahead, is_shown=not is_one) as progress,
     ):
-        images = _flatten(ahead, outputs, totals, every_frame=every_frame)
-        size = options.size(detector.card)
-        is_video = video.is_video(first[0])
-        for each, outlines in _detect_in_order(detector, images, size, is_video=is_video):
-            found = outlines if reader is None else read_text(outlines, each.read.image, reader)
-            try:
-                outputs.write(each.label, each.read, found)
-            except ImageError as error:
-                totals.fail(error)
-            if save is None and not targets.named:
-                _print_found(each.label, found)
-            ahead.release(each.read)
-            totals.add(found)
-            progress.show(totals.images)
+        images = _flatten(ahead, outputs, totals, every_frame=every_frame, only_videos=track)
+        is_printed = save is None and not targets.named
+        for name, items in _by_video(images):
+            results = _detect_in_order(
+                detector,
+                items,
+                options.size(detector.card),
+                is_video=name != "",
+                skip_same=skip_same,
+            )
+            for each, outlines in results:
+                assert each.read.image is not None
+                done = finisher.finish(each.label, each.read.image, outlines)
+                try:
+                    outputs.write(each.label, each.read, done.found, done.same_as)
+                except ImageError as error:
+                    totals.fail(error)
+                if is_printed:
+                    _print_found(each.label, done)
+                ahead.release(each.read)
+                totals.add(done)
+                progress.show(totals.images)
+                _write_tracks(name, finisher.take_tracks(is_over=False), outputs, is_printed)
+            _write_tracks(name, finisher.take_tracks(is_over=True), outputs, is_printed)
+            finisher.begin()
     err.print(totals.summary(), style="dim")
     return SOME_FAILED if totals.failures else SUCCESS
 
@@ -149,11 +173,13 @@ class _Totals:
     images: int = 0
     texts: int = 0
     failures: int = 0
+    same: int = 0
 
-    def add(self, found: Detections) -> None:
+    def add(self, done: Finished) -> None:
         """Count an image."""
         self.images += 1
-        self.texts += len(found)
+        self.texts += len(done.found)
+        self.same += done.same_as is not None
 
     def fail(self, error: ImageError) -> None:
         """Count and print an input that was skipped."""
@@ -163,7 +189,8 @@ class _Totals:
     def summary(self) -> str:
         """Return the totals in one line."""
         failed = f", {self.failures} skipped" if self.failures else ""
-        return f"{number(self.images, 'image')}, {number(self.texts, 'text')}{failed}"
+        same = f" ({self.same} not searched: same as the frame before)" if self.same else ""
+        return f"{number(self.images, 'image')}{same}, {number(self.texts, 'text')}{failed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +204,12 @@ class _Item:
 
 
 def _flatten(
-    ahead: ReadAhead, outputs: ResultWriter, totals: _Totals, *, every_frame: bool
+    ahead: ReadAhead,
+    outputs: ResultWriter,
+    totals: _Totals,
+    *,
+    every_frame: bool,
+    only_videos: bool,
 ) -> Iterator[_Item | None]:
     """Yield all images and frames; None where there is no memory until one is released."""
     for read in ahead:
@@ -185,6 +217,9 @@ def _flatten(
             yield None
         elif read.error is not None:
             totals.fail(read.error)
+        elif read.image is not None and only_videos:
+            ahead.release(read)
+            totals.fail(ImageError(f"{read.name} is an image; --track follows text in videos"))
         elif read.image is not None:
             yield _Item(Label(read.name, read.page), read)
         else:
@@ -204,8 +239,29 @@ def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Ite
             yield _Item(Label(source, None, frame), read, is_live)
 
 
+def _by_video(items: Iterable[_Item | None]) -> Iterator[tuple[str, Iterator[_Item | None]]]:
+    """Group the frames of each video under its name, and all images between videos under ""."""
+    name, last, count = "", -1, 0
+
+    def key(item: _Item | None) -> tuple[str, int]:
+        nonlocal name, last, count
+        if item is not None:
+            frame = item.label.frame
+            count += frame is not None and frame <= last  # the same video once more
+            name, last = ("", -1) if frame is None else (item.label.name, frame)
+        return name, count
+
+    for (group, _), members in itertools.groupby(items, key):
+        yield group, members
+
+
 def _detect_in_order(
-    detector: Detector, items: Iterable[_Item | None], size: SizePolicy | None, *, is_video: bool
+    detector: Detector,
+    items: Iterable[_Item | None],
+    size: SizePolicy | None,
+    *,
+    is_video: bool,
+    skip_same: bool = False,
 ) -> Iterator[tuple[_Item, Detections]]:
     """Yield results in the order of the images, while later ones are searched already."""
     on_gpu = detector.device != "cpu"
@@ -223,6 +279,7 @@ def _detect_in_order(
         images(),
         batch_size=GPU_IMAGES if on_gpu else 1,
         in_flight=max(detector.num_streams, 2 if on_gpu or is_video else 1),
+        skip_same=skip_same and is_video,
         size=size,
     )
     for _, found in results:
@@ -263,9 +320,22 @@ class _Progress:
         self._bar.update(self._task, completed=num_done, total=total, rate=rate)
 
 
-def _print_found(label: Label, found: Detections) -> None:
-    out.print(line((label, "bold"), f": {number(len(found), 'text')}"), soft_wrap=True)
-    for text in found.in_reading_order():
+def _print_found(label: Label, done: Finished) -> None:
+    same = "" if done.same_as is None else f", the same as frame {done.same_as}"
+    texts = number(len(done.found), "text")
+    out.print(line((label, "bold"), f": {texts}{same}"), soft_wrap=True)
+    for text in done.found.in_reading_order() if done.same_as is None else ():
         corners = "  ".join(f"{x:6.1f},{y:6.1f}" for x, y in text.quad)
+        track = "" if text.track_id is None else f"  #{text.track_id}"
         read = "" if text.text is None else "  " + visible(text.text)
-        out.print(f"  {text.score:.2f}  {corners}{read}", soft_wrap=True, markup=False)
+        out.print(f"  {text.score:.2f}  {corners}{track}{read}", soft_wrap=True, markup=False)
+
+
+def _write_tracks(name: str, tracks: list[Track], outputs: ResultWriter, is_printed: bool) -> None:
+    for track in tracks:
+        outputs.write_track(name, track)
+        if is_printed:
+            frames = f"frames {track.first_frame} to {track.last_frame}"
+            said = f"  {track.confidence:.2f}  {visible(track.text)}"
+            out.print(line((name, "bold"), f" #{track.track_id}, {frames}:"), soft_wrap=True)
+            out.print(said, soft_wrap=True, markup=False)

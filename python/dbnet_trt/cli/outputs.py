@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..detections import COORDINATE_DECIMALS, Detections, FloatArray
+from ..conversions import COORDINATE_DECIMALS
+from ..detections import Detections, FloatArray
 from ..errors import ImageError
 from ..images.ahead import PageOptions, ReadImage
 from ..images.load import Image
@@ -20,6 +21,9 @@ from .json_lines import JsonLines
 from .pictures import Pictures
 from .tables import Table, open_tables
 from .targets import Targets
+
+if TYPE_CHECKING:
+    from ..tracking import Track
 
 SCORE_DECIMALS = 4
 """Decimals of scores in JSON and tables."""
@@ -50,6 +54,11 @@ class ResultWriter:
                 would be overwritten, or nothing can be written under that name.
             ImageError: A file cannot be written.
         """
+        if targets.resume and run.get("track"):
+            raise ValueError(
+                "--resume and --track exclude each other: the number of a text depends on all "
+                "frames before; leave one out"
+            )
         if not targets.named and (targets.overwrite or targets.resume):
             raise ValueError("--overwrite and --resume are for the file of --json; name it")
         if targets.resume and (targets.lines is None or str(targets.lines) == "-"):
@@ -104,13 +113,16 @@ class ResultWriter:
         """Return where an image will be drawn; None if nowhere."""
         return self._pictures.reserve(name, page, frame)
 
-    def write(self, label: Label, read: ReadImage, found: Detections) -> None:
+    def write(
+        self, label: Label, read: ReadImage, found: Detections, same_as: int | None = None
+    ) -> None:
         """Write one image's result.
 
         Args:
             label: Names of the image.
             read: The image, and where it is drawn.
             found: Its detections.
+            same_as: Number of the frame whose result it has, as it shows the same picture.
 
         Raises:
             ImageError: The picture or the video cannot be written.
@@ -123,12 +135,36 @@ class ResultWriter:
         except ImageError as error:
             picture, failure = None, error
         record = label.record(image) | ({"picture": str(picture)} if picture else {})
+        record |= {} if same_as is None else {"same_as": same_as}
         record |= _fields(found)
         if self._lines is not None:
             self._lines.write(record)
         self._add_to_tables(record)
         if failure is not None:
             raise failure
+
+    def write_track(self, name: str, track: Track) -> None:
+        """Write a line for a text of a video that was read.
+
+        Args:
+            name: The video's name.
+            track: The text.
+
+        Raises:
+            OSError: The line cannot be written.
+        """
+        if self._lines is not None:
+            frames = ("first_frame", "last_frame", "sharpest_frame")
+            self._lines.write(
+                {
+                    "image": name,
+                    "track_id": track.track_id,
+                    **{frame: getattr(track, frame) for frame in frames},
+                    "quad": _rounded(track.quad, COORDINATE_DECIMALS),
+                    "text": track.text,
+                    "confidence": round(track.confidence, SCORE_DECIMALS),
+                }
+            )
 
     def _add_to_tables(self, record: dict[str, Any]) -> None:
         for table in self._tables:
@@ -170,6 +206,8 @@ def _fields(found: Detections) -> dict[str, Any]:
     if found.texts is not None and found.confidences is not None:
         fields["texts"] = found.texts
         fields["confidences"] = _rounded(found.confidences, SCORE_DECIMALS)
+    if found.track_ids is not None:
+        fields["track_ids"] = found.track_ids.tolist()
     return fields
 
 

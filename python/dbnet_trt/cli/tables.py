@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..detections import CORNER_COLUMNS
+from ..conversions import CORNER_COLUMNS
 from ..errors import ImageError
 from .targets import PART_SUFFIX, Targets
 
 COLUMNS = (
     *("image", "page", "frame", "height", "width"),
-    *(*CORNER_COLUMNS, "score", "polygon", "text", "confidence"),
+    *(*CORNER_COLUMNS, "score", "polygon", "text", "confidence", "track"),
 )
-"""Columns of a table; `polygon`, `text` and `confidence` are empty unless they were requested."""
+"""Columns of a table; `polygon`, `text`, `confidence` and `track` are empty unless requested."""
 
 ROWS_AT_ONCE = 50_000
 """Rows of a Parquet file that are kept until they are written together."""
@@ -121,7 +121,7 @@ class ParquetTable:
             "image": pyarrow.string(),
             **dict.fromkeys(("page", "height", "width"), pyarrow.int32()),
             "text": pyarrow.string(),
-            "frame": pyarrow.int64(),
+            **dict.fromkeys(("frame", "track"), pyarrow.int64()),
             "polygon": pyarrow.list_(point),
         }
         self._schema = pyarrow.schema(
@@ -158,12 +158,13 @@ def _rows(record: dict[str, Any]) -> Iterator[Row]:
     """Yield a row for each text of a record."""
     names = {name: record.get(name) for name in ("image", "page", "frame", "height", "width")}
     missing = [None] * len(record["scores"])
+    optional = ("polygons", "texts", "confidences", "track_ids")
     of_texts = (
         record["quads"],
         record["scores"],
-        *(record.get(name) or missing for name in ("polygons", "texts", "confidences")),
+        *(record.get(name) or missing for name in optional),
     )
-    for quad, score, polygon, text, confidence in zip(*of_texts, strict=True):
+    for quad, score, polygon, text, confidence, track in zip(*of_texts, strict=True):
         corners = dict(zip(CORNER_COLUMNS, (side for point in quad for side in point), strict=True))
-        read = {"text": text, "confidence": confidence}
+        read = {"text": text, "confidence": confidence, "track": track}
         yield {**names, **corners, "score": score, "polygon": polygon, **read}

@@ -53,7 +53,7 @@ class InOrder(Generic[Frame]):
         batch_size: int = 1,
         in_flight: int = 2,
         in_thread: bool = False,
-        is_same: Callable[[Frame], bool] = lambda frame: False,
+        is_same: Callable[[Frame], bool] | None = None,
     ) -> None:
         """Begin without frames.
 
@@ -62,10 +62,11 @@ class InOrder(Generic[Frame]):
             batch_size: Number of frames that are searched together.
             in_flight: Number of batches that are searched before the first result is waited for.
             in_thread: Whether all work of a batch is done in a thread, one batch after the other.
-            is_same: Tells whether a frame shows the same picture as the last one that was searched.
+            is_same: Tells whether a frame shows the same picture as the last one that was searched,
+                whose result it then gets; None searches all.
         """
         self._start, self._batch_size, self._in_flight = start, batch_size, in_flight
-        self._in_thread, self._is_same = in_thread, is_same
+        self._in_thread, self._is_same = in_thread, is_same or (lambda frame: False)
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: list[Numbered[Frame]] = []
         self._running: deque[tuple[list[Numbered[Frame]], Search]] = deque()

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlap of outlines, and the assignment that makes most of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+NEXT = (1, 2, 3, 0)
+"""Order of the corners that follow each."""
+
+TINY = 1e-9
+"""Area in square pixels below which there is none."""
+
+
+def quad_overlap(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Compute the intersection over union of convex quads.
+
+    Args:
+        first: (N, 4, 2) float32, corners (x, y) in pixels.
+        second: (M, 4, 2) float32, likewise.
+
+    Returns:
+        (N, M) float32 in [0, 1].
+    """
+    overlap = np.zeros((len(first), len(second)), np.float32)
+    low, high = first.min(axis=1)[:, None], first.max(axis=1)[:, None]
+    apart = (low >= second.max(axis=1)) | (high <= second.min(axis=1))
+    rows, columns = np.nonzero(~(apart[..., 0] | apart[..., 1]))
+    one, other = _clockwise(first)[rows], _clockwise(second)[columns]
+    origin = one[:, :1]
+    common = _common_area(one - origin, other - origin)
+    union = _areas(one) + _areas(other) - common
+    overlap[rows, columns] = np.where(union > 0, common / np.maximum(union, TINY), 0)
+    return overlap
+
+
+def _cross(first: Float64Array, second: Float64Array) -> Float64Array:
+    return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+
+
+def _areas(quads: Float64Array) -> Float64Array:
+    """Compute areas from the diagonals: (N,) in square pixels; positive if clockwise."""
+    return _cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]) / 2
+
+
+def _clockwise(quads: FloatArray) -> Float64Array:
+    quads = quads.astype(np.float64)
+    return np.where((_areas(quads) < 0)[:, None, None], quads[:, ::-1], quads)
+
+
+def _common_area(first: Float64Array, second: Float64Array) -> Float64Array:
+    """Compute the area that pairs of convex quads share: (K,).
+
+    By Green's theorem, from the parts of each one's edges that lie inside the other; an edge that
+    both have counts once.
+    """
+    inside = _edges_inside(first, second, with_border=True)
+    return np.maximum(inside + _edges_inside(second, first, with_border=False), 0) / 2
+
+
+def _edges_inside(quads: Float64Array, within: Float64Array, *, with_border: bool) -> Float64Array:
+    """Integrate x dy - y dx along the parts of edges that lie inside other quads: (K,)."""
+    steps, sides = quads[:, NEXT] - quads, within[:, NEXT] - within
+    height = _cross(sides[:, None], quads[:, :, None] - within[:, None])  # (K, edges, sides)
+    rise = _cross(sides[:, None], steps[:, :, None])
+    is_parallel = rise == 0
+    at = -height / np.where(is_parallel, 1, rise)
+    enters = np.where(rise > 0, at, 0).max(axis=2, initial=0)
+    leaves = np.where(rise < 0, at, 1).min(axis=2, initial=1)
+    is_out = (height < 0) if with_border else (height <= 0)
+    share = np.where((is_parallel & is_out).any(axis=2), 0, np.maximum(leaves - enters, 0))
+    return (share * _cross(quads, steps)).sum(axis=1)
+
+
+def assign(worth: FloatArray, least: float, before: NDArray[Any] | int = 0) -> NDArray[np.intp]:
+    """Choose pairs with the greatest sum of worth, each row and column at most once.
+
+    Args:
+        worth: (N, M) float32, 0 to 1.
+        least: Minimum worth of a pair.
+        before: (N, 1) priority of each row, 0 or more; it counts as so much more worth.
+
+    Returns:
+        (K, 2) pairs of row and column.
+
+    Raises:
+        ImportError: SciPy is missing.
+    """
+    solve = find_solver()
+    allowed = worth >= least
+    rows, columns = solve(np.where(allowed, worth + before, 0), maximize=True)
+    chosen = allowed[rows, columns]
+    return np.stack([rows[chosen], columns[chosen]], axis=1)
+
+
+def find_solver() -> Callable[..., Any]:
+    """Return SciPy's solver of the assignment problem.
+
+    Raises:
+        ImportError: SciPy is missing.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise ImportError(
+            f"tracking needs SciPy ({error}); pip install 'dbnet-trt[video]', or scipy by itself"
+        ) from error
+    return linear_sum_assignment
