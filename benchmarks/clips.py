@@ -87,7 +87,7 @@ class Clip:
         counts = is_whole & ~touches.any(axis=1)
         if self.hides(time):
             counts &= high[:, 0] < width // 2 - 8
-        return Truth(quads, is_there, counts)
+        return Truth(quads, np.asarray(is_there), np.asarray(counts))
 
     def frame(self, time: int) -> Pixels:
         """Draw a frame: (H, W, 3) uint8 BGR."""
@@ -150,14 +150,14 @@ def _sprite(
     font = ImageFont.truetype(str(file), int(rng.integers(17, 30)))
     text = str(rng.choice(COMMON_WORDS)).capitalize()
     for word in rng.choice(COMMON_WORDS, int(rng.integers(0, 3))):
-        if font.getlength(f"{text} {word}") < CELL[0] - 40:
+        if font.getlength(f"{text} {word}") < CELL[0] - 60:
             text = f"{text} {word}"
     left, top, right, bottom = font.getbbox(text)
     canvas = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))
     ImageDraw.Draw(canvas).text((2 - left, 2 - top), text, 255, font)
     below = ground[: ground.shape[0] // 2].reshape(-1, 3).mean(axis=0).astype(np.float32)
     color = tuple(float(each) for each in contrasting_color(below, rng))
-    room = np.array(CELL) - canvas.size - [12, 8]
+    room = np.array(CELL) - canvas.size - [48, 8]  # nearer ones are one line
     jitter = rng.uniform(2, np.maximum(room, 3))
     speed = np.zeros(2)
     if kind == "cross":

@@ -12,6 +12,7 @@ EXTRAS = {
     "rapidocr": "pretrained",
     "pypdfium2": "pdf",
     "pyarrow": "parquet",
+    "av": "video",
     "supervision": "supervision",
     "pycuda": "pycuda",
     "shapely": "eval",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each text is read once, at its sharpest frame."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ class Recorder:
         self.crops: list[np.ndarray] = []
         self.confidence = confidence
 
-    def __call__(self, crops: list[np.ndarray]) -> list[tuple[str, float]]:
+    def __call__(self, crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
         self.crops += crops
         return [("LATIN", self.confidence)] * len(crops)
 
@@ -62,8 +64,8 @@ def test_a_whole_text_comes_before_a_part_of_it() -> None:
 def test_text_at_the_border_and_unsure_readings() -> None:
     reader, tracker = Recorder(confidence=0.4), Tracker()
     tracks = TrackReader(reader)
-    corner = QUAD - np.float32([40, 50])
-    other = corner + np.float32([120, 110])
+    corner = QUAD - np.array([40, 50], np.float32)
+    other = corner + np.array([120, 110], np.float32)
     tracks.add(tracker.update(at(corner, other)), frame(), 7)
     first, second = tracks.read()
     assert len(reader.crops) == 4  # each once more, upside down

@@ -12,7 +12,7 @@ import pytest
 from dbnet_trt import Detections
 from dbnet_trt.tracking import TrackConfig, Tracker
 from dbnet_trt.tracking.overlap import assign, quad_overlap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -116,7 +116,7 @@ def test_everything_else_is_passed_on() -> None:
 def test_options_are_checked() -> None:
     for wrong in ({"min_overlap": 0.0}, {"max_missing": -1}):
         with pytest.raises(ValueError, match="must"):
-            TrackConfig(**wrong)  # type: ignore[arg-type]
+            TrackConfig(**wrong)
 
 
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +133,7 @@ quads = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(quads, quads)
 def test_overlap_is_that_of_shapely(first: np.ndarray, second: np.ndarray) -> None:
     shapely = pytest.importorskip("shapely")

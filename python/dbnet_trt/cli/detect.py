@@ -231,12 +231,12 @@ def _flatten(
 
 def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Iterator[_Item]:
     is_live = video.is_live(source)
-    frames = video.read_frames(source)
-    for frame, image in video.newest(frames) if is_live and not every_frame else frames:
+    frames = video.read_timed_frames(source)
+    for frame, time, image in video.newest(frames) if is_live and not every_frame else frames:
         picture = outputs.reserve(source, None, frame)
         if not outputs.is_done(source, None, frame):
             read = ReadImage(source, picture=picture, image=image)
-            yield _Item(Label(source, None, frame), read, is_live)
+            yield _Item(Label(source, None, frame, time), read, is_live)
 
 
 def _by_video(items: Iterable[_Item | None]) -> Iterator[tuple[str, Iterator[_Item | None]]]:
@@ -336,6 +336,8 @@ def _write_tracks(name: str, tracks: list[Track], outputs: ResultWriter, is_prin
         outputs.write_track(name, track)
         if is_printed:
             frames = f"frames {track.first_frame} to {track.last_frame}"
+            if track.first_time is not None and track.last_time is not None:
+                frames += f", {track.first_time:.2f} to {track.last_time:.2f} s"
             said = f"  {track.confidence:.2f}  {visible(track.text)}"
             out.print(line((name, "bold"), f" #{track.track_id}, {frames}:"), soft_wrap=True)
             out.print(said, soft_wrap=True, markup=False)

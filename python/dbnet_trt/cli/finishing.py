@@ -64,7 +64,7 @@ class Finisher:
         if self._track:
             done = self._tracker.update(found, label.frame)
             if self._tracks is not None:
-                self._tracks.add(done, image, label.frame or 0)
+                self._tracks.add(done, image, label.frame or 0, label.time)
         elif self._reader is None:
             done = found
         elif self._searched is not None and same_as is not None:

@@ -29,6 +29,10 @@ SCORE_DECIMALS = 4
 """Decimals of scores in JSON and tables."""
 
 
+TIME_DECIMALS = 4
+"""Decimals of times, in seconds."""
+
+
 class ResultWriter:
     """A writer of results, each completed before the next. No input is overwritten."""
 
@@ -131,7 +135,7 @@ class ResultWriter:
         picture, image, failure = read.picture, read.image, None
         assert image is not None
         try:
-            self._pictures.draw(picture, label.frame, image, found)
+            self._pictures.draw(picture, label.frame, image, found, label.time)
         except ImageError as error:
             picture, failure = None, error
         record = label.record(image) | ({"picture": str(picture)} if picture else {})
@@ -155,11 +159,15 @@ class ResultWriter:
         """
         if self._lines is not None:
             frames = ("first_frame", "last_frame", "sharpest_frame")
+            times = (("first_time", track.first_time), ("last_time", track.last_time))
             self._lines.write(
                 {
                     "image": name,
                     "track_id": track.track_id,
                     **{frame: getattr(track, frame) for frame in frames},
+                    **{
+                        name: round(time, TIME_DECIMALS) for name, time in times if time is not None
+                    },
                     "quad": _rounded(track.quad, COORDINATE_DECIMALS),
                     "text": track.text,
                     "confidence": round(track.confidence, SCORE_DECIMALS),
@@ -184,6 +192,9 @@ class Label:
     frame: int | None = None
     """Number of the frame, from 0; None if it is not of a video."""
 
+    time: float | None = None
+    """Time of the frame in seconds; None if it is not known."""
+
     def __str__(self) -> str:
         page = "" if self.page is None else f" page {self.page}"
         return self.name + page + ("" if self.frame is None else f" frame {self.frame}")
@@ -192,7 +203,9 @@ class Label:
         """Return the beginning of an image's record; `JsonLines` reads it back."""
         numbers = {"page": self.page, "frame": self.frame}
         given = {name: number for name, number in numbers.items() if number is not None}
-        return {"image": self.name, **given, "height": image.shape[0], "width": image.shape[1]}
+        size = {"height": image.shape[0], "width": image.shape[1]}
+        time = {} if self.time is None else {"time": round(self.time, TIME_DECIMALS)}
+        return {"image": self.name, **given, **size, **time}
 
 
 def _fields(found: Detections) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..detections import Detections
 from ..errors import ImageError
+from ..extras import install_hint
 from ..files import is_folder
 from ..images import video
 from ..images.ahead import PageOptions
@@ -15,6 +16,7 @@ from ..images.load import IMAGE_SUFFIXES, VIDEO_SUFFIXES, WRITTEN_SUFFIXES, Imag
 from ..images.pages import choose_pages, open_pages
 from ..images.sources import Outputs, is_glob, is_known, real_path
 from ..images.video import VideoFile, frame_rate, is_live, is_video
+from .console import err, line
 from .targets import Targets
 
 
@@ -61,6 +63,9 @@ class Pictures:
                     "name a folder"
                 )
             self._video = VideoFile(target, frame_rate(first[0]))
+            if suffix == ".mp4" and not video.writes_h264(target):
+                hint = f"is MPEG-4, which browsers do not play; for H.264 {install_hint('av')}"
+                err.print(line((f"{target} {hint}", "dim")), soft_wrap=True)
         elif suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             raise ValueError(
                 f"--save {target}: pictures are written as "
@@ -107,7 +112,14 @@ class Pictures:
         self._used.add(hash(unique))
         return self._folder / unique
 
-    def draw(self, path: Path | None, frame: int | None, image: Image, found: Detections) -> None:
+    def draw(
+        self,
+        path: Path | None,
+        frame: int | None,
+        image: Image,
+        found: Detections,
+        time: float | None = None,
+    ) -> None:
         """Draw one image's outlines.
 
         Args:
@@ -115,6 +127,7 @@ class Pictures:
             frame: Number of the frame; None if it is not of a video.
             image: (H, W, 3) uint8 BGR.
             found: Its detections.
+            time: Time of the frame in seconds, if it is known.
 
         Raises:
             ImageError: The picture or the video cannot be written.
@@ -124,7 +137,7 @@ class Pictures:
             drawn = found.plot(image)
             left_out = max((frame or 0) - self._video.num_frames, 0)
             for _ in range(left_out + 1):  # the video keeps the pace of a live source
-                self._video.add(drawn)
+                self._video.add(drawn, time)
         elif path is not None:
             self.check_output("--save", path)
             found.save(path, image)

@@ -45,11 +45,14 @@ class SamePicture:
         except ImageError:  # the detector says what is wrong with it
             return False
         last = self._means
-        is_like = last is not None and last.shape == means.shape
-        if is_like and np.abs(means - last).max() <= MAX_CHANGE:
+        if last is not None and _differ_little(means, last):
             return True
         self._means = means
         return False
+
+
+def _differ_little(means: NDArray[np.int16], last: NDArray[np.int16]) -> bool:
+    return means.shape == last.shape and bool(np.abs(means - last).max() <= MAX_CHANGE)
 
 
 def _means(frame: ImageSource) -> NDArray[np.int16]:

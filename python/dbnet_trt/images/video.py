@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import ImageError
+from . import pyav
 from .decode import MAX_PIXELS, check_num_pixels
 from .load import VIDEO_SUFFIXES, Image
 
@@ -83,6 +84,20 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
         Number of the frame, from 0, and the frame, (H, W, 3) uint8 BGR.
 
     Raises:
+        ImageError: See `read_timed_frames`.
+    """
+    for number, _, frame in read_timed_frames(source):
+        yield number, frame
+
+
+def read_timed_frames(source: str) -> Generator[tuple[int, float | None, Image], None, None]:
+    """Read the frames of a video with their times, which PyAV tells where it is installed.
+
+    Yields:
+        Number of the frame, from 0; its time in seconds, or None; and the frame, (H, W, 3) uint8
+        BGR.
+
+    Raises:
         ImageError: The source cannot be opened, its frames are too large, or it has none. Raised
             after the last frame if there were far fewer than the header promises.
     """
@@ -90,6 +105,10 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
 
     if not is_live(source) and not Path(source).is_file():
         raise ImageError(f"there is no file {source}")
+    if not is_live(source) and pyav.import_av() is not None:
+        may_be_cut = Path(source).suffix.lower() not in COUNTING_SUFFIXES
+        yield from pyav.read_timed_frames(source, max_pixels=MAX_PIXELS, may_be_cut=may_be_cut)
+        return
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if capture.isOpened():
@@ -101,7 +120,7 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
             raise ImageError(f"{what} delivers no frame: not there, in use, or not a video")
         number = 0
         while got:
-            yield number, np.asarray(frame, np.uint8)
+            yield number, None, np.asarray(frame, np.uint8)
             number += 1
             got, frame = capture.read()
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -109,6 +128,11 @@ def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
             raise ImageError(f"{source} ends after {number} of {promised} frames: cut off, damaged")
     finally:
         capture.release()
+
+
+def writes_h264(path: Path) -> bool:
+    """Whether a video file of this name is written in H.264."""
+    return path.suffix.lower() == ".mp4" and pyav.import_av() is not None
 
 
 def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
@@ -164,6 +188,8 @@ def newest(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
 class VideoFile:
     """A video file that is written frame by frame and finished by `close`.
 
+    A .mp4 is H.264, which browsers play, where PyAV is installed, else MPEG-4.
+
     Args:
         path: File to write; its suffix, one of `WRITTEN_SUFFIXES`, selects the format.
         rate: Frames per second.
@@ -174,23 +200,31 @@ class VideoFile:
 
         self._path, self._rate = Path(path), rate
         self._writer = cv2.VideoWriter()
+        self._h264: pyav.H264Writer | None = None
         self._shape: tuple[int, ...] = ()
         self.num_frames = 0
 
-    def add(self, frame: Image) -> None:
-        """Append a frame, (H, W, 3) uint8 BGR; the first one determines the size.
+    def add(self, frame: Image, time: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR; the first one determines the size.
+            time: Its time in seconds, which H.264 keeps; None follows at the rate.
 
         Raises:
             ImageError: The file cannot be written, or the frame has another size.
         """
-        if not self._writer.isOpened():
+        if not self._shape:
             self._open(frame.shape)
         if frame.shape != self._shape:
             raise ImageError(
                 f"{self._path}: a frame of {frame.shape[1]}x{frame.shape[0]} does not fit into "
                 f"a video of {self._shape[1]}x{self._shape[0]}"
             )
-        self._writer.write(frame)
+        if self._h264 is not None:
+            self._h264.write(frame, time)
+        else:
+            self._writer.write(frame)
         self.num_frames += 1
 
     def _open(self, shape: tuple[int, ...]) -> None:
@@ -199,6 +233,10 @@ class VideoFile:
             self._path.touch()
         except OSError as error:
             raise ImageError(f"{self._path} cannot be written: {error.strerror}") from error
+        if writes_h264(self._path):
+            self._h264 = pyav.H264Writer(self._path, self._rate, (shape[0], shape[1]))
+            self._shape = shape
+            return
         code = WRITTEN_SUFFIXES[self._path.suffix.lower()]
         fourcc = self._writer.fourcc(*code)
         if not self._writer.open(str(self._path), fourcc, self._rate, (shape[1], shape[0])):
@@ -211,8 +249,11 @@ class VideoFile:
         Raises:
             ImageError: The file holds fewer frames than were written; the disk may be full.
         """
-        if not self._writer.isOpened():
+        if not self._shape:
             return
-        self._writer.release()
+        if self._h264 is not None:
+            self._h264.close()
+        else:
+            self._writer.release()
         if (count_frames(str(self._path)) or 0) < self.num_frames:
             raise ImageError(f"{self._path} lacks frames at its end; is the disk full?")

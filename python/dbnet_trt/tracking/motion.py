@@ -96,15 +96,15 @@ class Motion:
         """
         if len(tracks) < MIN_IN_COMMON:
             return
-        before, after = _as_complex(self.expected[tracks]), _as_complex(quads)
-        before, after = before.mean(axis=1), after.mean(axis=1)
+        before = _as_complex(self.expected[tracks]).mean(axis=1)
+        after = _as_complex(quads).mean(axis=1)
         weights = np.ones(len(before))
         for _ in range(2):
             factor, offset = _fit_similarity(before, after, weights)
             error = np.abs(factor * before + offset - after)
             weights = (error <= 3 * np.sort(error)[len(error) // 2] + 0.5).astype(np.float64)
-        moved = factor * _as_complex(self.expected) + offset
-        moved = np.stack([moved.real, moved.imag], axis=2).astype(np.float32)
+        corners = factor * _as_complex(self.expected) + offset
+        moved = np.stack([corners.real, corners.imag], axis=2).astype(np.float32)
         moved[tracks] = self.expected[tracks]
         self.expected = moved
 

@@ -33,11 +33,13 @@ def quad_overlap(first: FloatArray, second: FloatArray) -> FloatArray:
     low, high = first.min(axis=1)[:, None], first.max(axis=1)[:, None]
     apart = (low >= second.max(axis=1)) | (high <= second.min(axis=1))
     rows, columns = np.nonzero(~(apart[..., 0] | apart[..., 1]))
-    one, other = _clockwise(first)[rows], _clockwise(second)[columns]
-    origin = one[:, :1]
-    common = _common_area(one - origin, other - origin)
-    union = _areas(one) + _areas(other) - common
-    overlap[rows, columns] = np.where(union > 0, common / np.maximum(union, TINY), 0)
+    if len(rows) == 0:
+        return overlap
+    (one, areas), (other, others) = _clockwise(first), _clockwise(second)
+    pairs = np.concatenate([one[rows], other[columns]])
+    common = _common_area(pairs - np.concatenate([one[rows, :1]] * 2))
+    union = areas[rows] + others[columns] - common
+    overlap[rows, columns] = common / np.maximum(union, TINY)
     return overlap
 
 
@@ -45,38 +47,40 @@ def _cross(first: Float64Array, second: Float64Array) -> Float64Array:
     return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
 
 
-def _areas(quads: Float64Array) -> Float64Array:
-    """Compute areas from the diagonals: (N,) in square pixels; positive if clockwise."""
-    return _cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]) / 2
+def _clockwise(quads: FloatArray) -> tuple[Float64Array, Float64Array]:
+    """Return quads with their corners clockwise, and their areas (N,) in square pixels."""
+    exact = quads.astype(np.float64)
+    areas = _cross(exact[:, 2] - exact[:, 0], exact[:, 3] - exact[:, 1]) / 2
+    is_wrong = areas < 0
+    if is_wrong.any():
+        exact[is_wrong] = exact[is_wrong, ::-1]
+    return exact, np.abs(areas)
 
 
-def _clockwise(quads: FloatArray) -> Float64Array:
-    quads = quads.astype(np.float64)
-    return np.where((_areas(quads) < 0)[:, None, None], quads[:, ::-1], quads)
-
-
-def _common_area(first: Float64Array, second: Float64Array) -> Float64Array:
-    """Compute the area that pairs of convex quads share: (K,).
+def _common_area(pairs: Float64Array) -> Float64Array:
+    """Compute the area that convex quads share: (K,).
 
     By Green's theorem, from the parts of each one's edges that lie inside the other; an edge that
     both have counts once.
+
+    Args:
+        pairs: (2 K, 4, 2), the first quad of each pair, then the second of each.
     """
-    inside = _edges_inside(first, second, with_border=True)
-    return np.maximum(inside + _edges_inside(second, first, with_border=False), 0) / 2
-
-
-def _edges_inside(quads: Float64Array, within: Float64Array, *, with_border: bool) -> Float64Array:
-    """Integrate x dy - y dx along the parts of edges that lie inside other quads: (K,)."""
-    steps, sides = quads[:, NEXT] - quads, within[:, NEXT] - within
-    height = _cross(sides[:, None], quads[:, :, None] - within[:, None])  # (K, edges, sides)
+    count = len(pairs) // 2
+    steps = pairs[:, NEXT] - pairs
+    within = np.concatenate([pairs[count:], pairs[:count]])
+    sides = np.concatenate([steps[count:], steps[:count]])
+    height = _cross(sides[:, None], pairs[:, :, None] - within[:, None])  # (2 K, edges, sides)
     rise = _cross(sides[:, None], steps[:, :, None])
     is_parallel = rise == 0
     at = -height / np.where(is_parallel, 1, rise)
     enters = np.where(rise > 0, at, 0).max(axis=2, initial=0)
     leaves = np.where(rise < 0, at, 1).min(axis=2, initial=1)
-    is_out = (height < 0) if with_border else (height <= 0)
+    is_out = height < 0
+    is_out[count:] |= height[count:] == 0
     share = np.where((is_parallel & is_out).any(axis=2), 0, np.maximum(leaves - enters, 0))
-    return (share * _cross(quads, steps)).sum(axis=1)
+    parts = (share * _cross(pairs, steps)).sum(axis=1)
+    return np.maximum(parts[:count] + parts[count:], 0) / 2
 
 
 def assign(worth: FloatArray, least: float, before: NDArray[Any] | int = 0) -> NDArray[np.intp]:

@@ -46,11 +46,19 @@ class Track:
     confidence: float
     """Confidence of the recogniser, in [0, 1]."""
 
+    first_time: float | None = None
+    """Time of the first frame in seconds; None if it is not known."""
+
+    last_time: float | None = None
+    """Time of the last one."""
+
 
 @dataclass(slots=True)
 class _Seen:
     first_frame: int
+    first_time: float | None = None
     last_frame: int = 0
+    last_time: float | None = None
     sharpness: float = 0.0
     sharpest_frame: int = 0
     found: Detections | None = None
@@ -81,13 +89,16 @@ class TrackReader:
         self._reader = reader
         self._seen: dict[int, _Seen] = {}
 
-    def add(self, found: Detections, image: ImageSource, frame: int) -> None:
+    def add(
+        self, found: Detections, image: ImageSource, frame: int, time: float | None = None
+    ) -> None:
         """Look at the texts of a frame.
 
         Args:
             found: Detections from `Tracker.update`.
             image: Image in which they were detected, as `Detector.detect` takes it.
             frame: Number of the frame.
+            time: Its time in seconds, if it is known.
 
         Raises:
             ValueError: The detections have no numbers.
@@ -100,8 +111,8 @@ class TrackReader:
         pixels = load_image(image)
         edges = np.abs(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.CV_16S))
         for i, number in enumerate(found.track_ids.tolist()):
-            seen = self._seen.setdefault(number, _Seen(frame))
-            seen.last_frame = frame
+            seen = self._seen.setdefault(number, _Seen(frame, time))
+            seen.last_frame, seen.last_time = frame, time
             left, top, right, bottom = _corners(found.boxes[i], pixels.shape[:2])
             # A sum, not a mean: of two texts as sharp, the larger and the whole one read better.
             sharpness = float(edges[top:bottom, left:right].sum(dtype=np.int64))
@@ -141,7 +152,8 @@ class TrackReader:
         assert text.text is not None
         assert text.confidence is not None
         frames = seen.first_frame, seen.last_frame, seen.sharpest_frame
-        return Track(number, *frames, text.quad + shift, text.text, text.confidence)
+        quad, times = text.quad + shift, (seen.first_time, seen.last_time)
+        return Track(number, *frames, quad, text.text, text.confidence, *times)
 
 
 def _corners(box: NDArray[np.float32], size: tuple[int, int]) -> tuple[int, int, int, int]:
