@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from dbnet_trt.synth.surfaces import contrasting_color, random_background
+from dbnet_trt.synth.surfaces import contrasting_color, random_color, texture
 from dbnet_trt.synth.text_rendering import COMMON_WORDS
 from dbnet_trt.tracking.overlap import quad_overlap
 from numpy.typing import NDArray
@@ -135,7 +135,8 @@ def make_clip(kind: str, seed: int, size: tuple[int, int] = (640, 384), cells: i
         for x in range(-margin[0], across + margin[0])
     ]
     chosen = rng.permutation(len(places))[: cells or len(places) * 2 // 3]
-    ground = random_background([], 640, rng)
+    # A plain ground: what looks like text, or hides it, would be the detector's affair.
+    ground = np.clip(random_color(rng) + 12 * texture(640, rng), 0, 255).astype(np.uint8)
     sprites = [_sprite(np.array(places[i], np.float64), ground, kind, rng) for i in chosen]
     camera = _cameras(size, rng)[kind]
     hides = (lambda time: 15 <= time < 23) if kind == "hidden" else (lambda time: False)
@@ -155,7 +156,7 @@ def _sprite(
     left, top, right, bottom = font.getbbox(text)
     canvas = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))
     ImageDraw.Draw(canvas).text((2 - left, 2 - top), text, 255, font)
-    below = ground[: ground.shape[0] // 2].reshape(-1, 3).mean(axis=0).astype(np.float32)
+    below = ground.reshape(-1, 3).mean(axis=0).astype(np.float32)
     color = tuple(float(each) for each in contrasting_color(below, rng))
     room = np.array(CELL) - canvas.size - [48, 8]  # nearer ones are one line
     jitter = rng.uniform(2, np.maximum(room, 3))

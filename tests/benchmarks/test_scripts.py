@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmarks run with tiny settings, and time nothing that gives other results."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -342,3 +343,31 @@ def test_reading_counts_characters() -> None:
     page, lines = next(script.draw_pages(1, 0))
     assert page.shape == (520, 640, 3)
     assert len(lines) > 10
+
+
+# ---- tracking.py -------------------------------------------------------------------------------
+
+
+def test_tracking_script(tmp_path: Path) -> None:
+    script = load("tracking")
+    sys.argv = ["tracking.py", "--clips", "1", "--frames", "6", "--json", str(tmp_path / "r.json")]
+    script.main()
+    report = read(tmp_path / "r.json")
+    assert report["all"]["frames"] == 6 * len(report["kinds"])
+    assert report["all"]["mota"] > 0.9
+    assert report["all"]["switches"] == 0
+
+
+def test_tracking_counts_what_is_wrong() -> None:
+    script = load("tracking")
+    quads = np.array([[[0, y], [60, y], [60, y + 20], [0, y + 20]] for y in (0, 50)], np.float32)
+    truth = script.Truth(quads, np.array([True, True]), np.array([True, True]))
+    score = script.Score()
+    for ids, shift in (([1, 2], 0), ([2, 1], 0), ([2, 1], 300), ([2, 5], 0)):
+        found = Detections(quads + np.float32(shift), np.ones(2, np.float32))
+        score.add(truth, dataclasses.replace(found, track_ids=np.array(ids)))
+    counted = score.finish().report()
+    names = ("texts", "missed", "false", "switches", "paths")
+    assert [counted[name] for name in names] == [8, 2, 2, 3, 2]
+    assert counted["mota"] == round(1 - 7 / 8, 4)
+    assert counted["switches_per_100_tracks"] == 150

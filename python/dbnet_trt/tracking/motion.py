@@ -61,8 +61,8 @@ class Motion:
         if len(quads) == 0:
             return
         known = self.speeds[~self.is_new]
-        speed = np.median(known.mean(axis=1), axis=0) if len(known) else np.zeros(2)
-        speeds = np.broadcast_to(speed.astype(np.float32), quads.shape)
+        speed = np.sort(known.mean(axis=1), axis=0)[len(known) // 2] if len(known) else 0
+        speeds = np.broadcast_to(np.asarray(speed, np.float32), quads.shape)
         self.expected = np.concatenate([self.expected, quads])
         self.speeds = np.concatenate([self.speeds, speeds])
         self.is_new = np.concatenate([self.is_new, np.ones(len(quads), bool)])

@@ -14,7 +14,11 @@ from .motion import Motion
 from .overlap import assign, find_solver, quad_overlap
 
 NUM_TO_KNOW = 3
-"""Number of frames in which a text is seen until its track comes before all newer ones."""
+"""Number of frames in which a text is seen until its track comes before newer ones."""
+
+MAX_KNOWN = 30
+"""Number of frames up to which a longer track comes before a shorter one; each frame in which it is
+missing takes one away."""
 
 MIN_NEARNESS = 1e-6
 
@@ -121,30 +125,30 @@ class Tracker:
     def _match(self, quads: NDArray[np.float32]) -> NDArray[np.intp]:
         """Pair tracks with outlines: (K, 2) indices.
 
-        By overlap with what is expected; then with that moved as the camera moved those that were
-        found; then by distance and size.
+        Known tracks by overlap with what is expected, then with that moved as the camera moved
+        those that were found; then all by overlap; then by distance and size.
         """
         pairs = np.zeros((0, 2), np.intp)
-        for step in range(3):
-            tracks = _others(pairs[:, 0], len(self._ids))
-            outlines = _others(pairs[:, 1], len(quads))
-            if step == 1 and len(tracks) > 0:
+        free, outlines = np.arange(len(self._ids)), np.arange(len(quads))
+        for step in range(4):
+            if step == 1 and len(free) > 0:
                 self._motion.follow_camera(pairs[:, 0], quads[pairs[:, 1]])
+            tracks = free[self._known(free) >= NUM_TO_KNOW] if step < 2 else free
             if len(tracks) == 0 or len(outlines) == 0:
                 continue
-            if step < 2:
+            if step < 3:
                 worth = quad_overlap(self._motion.expected[tracks], quads[outlines])
-                known = np.minimum(self._times_seen[tracks], NUM_TO_KNOW)[:, None]
-                more = assign(worth, self._config.min_overlap, before=known)
+                more = assign(worth, self._config.min_overlap, before=self._known(tracks)[:, None])
             else:
                 more = assign(self._motion.nearness(tracks, quads[outlines]), MIN_NEARNESS)
+            if len(more) == 0:
+                continue
             added = np.stack([tracks[more[:, 0]], outlines[more[:, 1]]], axis=1)
             pairs = np.concatenate([pairs, added])
+            free, outlines = np.setdiff1d(free, added[:, 0]), np.setdiff1d(outlines, added[:, 1])
         return pairs
 
-
-def _others(taken: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Return the indices below a count that are not taken."""
-    is_free = np.ones(count, bool)
-    is_free[taken] = False
-    return np.flatnonzero(is_free)
+    def _known(self, tracks: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Rate how well tracks are known: false outlines take no place from texts."""
+        missing = self._frame - 1 - self._last_seen[tracks]
+        return np.maximum(np.minimum(self._times_seen[tracks], MAX_KNOWN) - missing, 0)
