@@ -21,7 +21,7 @@ FLOORS = (
     ("detector",),
     ("evaluation", "synth", "reading"),
     ("training", "building", "tracking"),
-    ("serving",),
+    ("serving", "bulk"),
     ("cli", "__init__"),
     ("__main__",),
 )

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import logging
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .card import ModelCard
 from .engines import DeviceEngine, Engine
 from .engines.cpu_features import int8_is_faster
 from .engines.onnx_model import (
     check_network,
+    digest_file,
     flush_denormals,
     is_quantized,
     read_model,
@@ -86,6 +88,20 @@ def open_model(
         if quantized is not None:
             return load_onnx(quantized, given, cpu)
     return load_onnx(path, given or named_card, cpu)
+
+
+def describe_model(model: str | Path | None, card: ModelCard) -> dict[str, Any]:
+    """Describe what the results of a model depend on, in types of JSON.
+
+    Args:
+        model: Name or path, as in `open_model`.
+        card: Card of the opened model.
+    """
+    path, _ = resolve_model(DEFAULT_MODEL if model is None else model, SUFFIXES)
+    told = json.loads(card.to_json())
+    for name in ("license", "training_data", "source", "scores", "sha256"):
+        told.pop(name, None)
+    return {"model": card.name, "network": digest_file(path), "card": told}
 
 
 def make_runner(

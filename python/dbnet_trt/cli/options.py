@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -13,10 +12,8 @@ from cyclopts import Parameter
 
 from ..card import ModelCard
 from ..detector import Detector
-from ..engines.onnx_model import digest_file
-from ..opening import SUFFIXES
+from ..opening import describe_model
 from ..settings import CpuConfig, PostprocessOptions, SizePolicy, TileMode
-from ..zoo import DEFAULT_MODEL, resolve_model
 
 MIN_THREADS_FOR_STREAMS = 8
 """Number of threads from which several images run side by side without being asked: each takes the
@@ -91,20 +88,12 @@ class RunOptions:
 
         The device and the number of threads are left out: they do not change what is found.
         """
-        path, _ = resolve_model(self.model or DEFAULT_MODEL, SUFFIXES)
         options = dataclasses.asdict(self)
         options |= options.pop("cpu") | options.pop("postprocess")
         for name in ("model", "card", "device", "num_threads", "num_streams", "max_pixels"):
             options.pop(name, None)
-        card = json.loads(detector.card.to_json())
-        for name in ("license", "training_data", "source", "scores", "sha256"):
-            card.pop(name, None)
-        return {
-            "model": detector.card.name,
-            "network": digest_file(path),
-            "card": card,
-            **{name: value for name, value in options.items() if value is not None},
-        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return describe_model(self.model, detector.card) | given
 
     def size(self, card: ModelCard) -> SizePolicy | None:
         """Return the size policy for `short_side`; None if it was left out."""
