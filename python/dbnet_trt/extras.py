@@ -13,6 +13,7 @@ EXTRAS = {
     "pypdfium2": "pdf",
     "pyarrow": "parquet",
     "av": "video",
+    "ray": "ray",
     "supervision": "supervision",
     "pycuda": "pycuda",
     "shapely": "eval",

@@ -21,6 +21,8 @@ COMMANDS = {  # name: (function, help, example)
                "dbnet detect photo.jpg --save out.jpg"),
     "read": ("read:read", "Read the text in images, in the order a person would.",
              "dbnet read photo.jpg"),
+    "bulk": ("bulk:bulk", "Find text in millions of images on a Ray cluster.",
+             "dbnet bulk scans/ found/"),
     "models": ("models:models", "List the named models.", "dbnet models"),
     "info": ("models:info", "Print a model's card.", "dbnet info dbnet-lines"),
     "serve": ("serve:serve", "Serve a page, REST and the open inference protocol over HTTP.",

@@ -23,6 +23,7 @@ from ..images.decode import MAX_PIXELS
 from ..images.load import Image
 from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import Outputs, count_files, find_sources
+from ..pipeline.streaming import GPU_IMAGES
 from ..reading import open_reader
 from ..settings import SizePolicy
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar, visible
@@ -34,9 +35,6 @@ from .targets import Targets
 
 if TYPE_CHECKING:
     from ..tracking import Track
-
-GPU_IMAGES = 16
-"""Number of images that are handed to the GPU together; those of one size make batches."""
 
 M_MMAP_THRESHOLD = -3
 """Parameter of glibc's mallopt: size of the blocks that are mapped by themselves."""

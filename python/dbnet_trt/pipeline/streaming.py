@@ -12,6 +12,10 @@ from typing import Generic, Protocol, TypeVar
 from ..detections import Detections
 from .batching import Batches
 
+GPU_IMAGES = 16
+"""Number of images of a folder that are handed to the GPU together; those of one size make
+batches."""
+
 Frame = TypeVar("Frame")
 Numbered = tuple[int, Frame]
 Results = tuple[list[Detections], Exception | None]
