@@ -114,7 +114,8 @@ class DetectorSpec:
             for name, value in self.options.items()
             if value is not None and name != "max_pixels"
         }
-        given = {"short_side": self.short_side, "precision": self.cpu.precision, **options}
+        defaults = {"tiles": "auto", "polygons": False, "precision": self.cpu.precision}
+        given = {**defaults, "short_side": self.short_side, **options}
         told = {name: value for name, value in given.items() if value is not None}
         model = describe_model(self.model, detector.card)
         return model | told | {"dpi": config.dpi, "pages": config.pages, "text": config.text}

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run `detect_dataset` on a real cluster of two Ray nodes of one CPU on this machine.
+
+    python benchmarks/cluster.py [--part PART]... [--json FILE]
+
+Parts: `node` (one node is killed by -9 in mid-run), `driver` (the run itself is, and resumed),
+`speed` (two nodes beside one; it needs two idle cores), `overhead` (CPU time per image of an
+actor's work beside `detect`, in one process, interleaved), `paths` (a folder of a million hard
+links until the first results, and resumed when all but some parts are done).
+"""
+
+from __future__ import annotations
+
+import collections
+import json as json_module
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+from cyclopts import App, Parameter
+from dbnet_trt import CpuConfig, Detector
+from dbnet_trt.bulk import BulkConfig, BulkProgress, detect_dataset
+from dbnet_trt.bulk.config import DetectorSpec
+from dbnet_trt.bulk.plan import Plan, extend_plan, read_plan
+from dbnet_trt.bulk.storage import Storage
+from dbnet_trt.bulk.worker import Job, Worker
+from measure import interleaved, tell, write_report
+from pyarrow import dataset
+from scenes import text_scene
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from fakes.tiny_model import make_model
+
+app = App(help="Run a bulk job on a cluster of two nodes on this machine.")
+Part = Literal["node", "driver", "speed", "overhead", "paths"]
+
+MAX_LINKS = 50_000
+"""Links to one file; ext4 allows 65,000."""
+
+START_SECONDS = 300
+"""Seconds that a node may take to start on a busy machine."""
+
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+
+
+COUNT = """
+import logging, socket, sys
+host, port = sys.argv[1].split(":")
+socket.create_connection((host, int(port)), 1).close()
+import ray
+ray.init(address=sys.argv[1], logging_level=logging.ERROR)
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Cluster:
+    """Ray nodes of one CPU on this machine, each in a process group of its own."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._nodes: list[subprocess.Popen[bytes]] = []
+
+    def add_node(self) -> None:
+        """Start a node, the first as the head, and wait until it is there."""
+        role = ["--address", self.address]
+        if not self._nodes:
+            role = ["--head", "--port", str(self.port), "--include-dashboard=false",
+                    "--ray-client-server-port", str(free_port())]  # fmt: skip
+        command = [*RAY, "start", "--block", *role, "--node-ip-address", "127.0.0.1", "--num-cpus",
+                   "1", "--object-store-memory", "100000000", "--disable-usage-stats"]  # fmt: skip
+        self._nodes.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while self.num_alive() < len(self._nodes):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"node {len(self._nodes)} has not started")
+            time.sleep(1)
+
+    def num_alive(self) -> int:
+        """Count the living nodes, in a process of its own: this one joins when they are there."""
+        asked = subprocess.run(
+            [sys.executable, "-c", COUNT, self.address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        return int(asked.stdout or 0)
+
+    def kill_last(self) -> None:
+        """Kill the processes of the last node by -9, as a machine ends that loses its power."""
+        os.killpg(self._nodes.pop().pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in reversed(self._nodes):
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@contextmanager
+def cluster(num_nodes: int) -> Iterator[Cluster]:
+    """Start nodes, and end them."""
+    import ray
+
+    nodes = Cluster()
+    try:
+        for _ in range(num_nodes):
+            nodes.add_node()
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.close()
+
+
+def link_images(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
+    """Make a folder of hard links to drawn scenes; returns their paths."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        first = index - index % MAX_LINKS
+        path = folder / f"{index:09d}.jpg"
+        if index == first:
+            cv2.imwrite(str(path), text_scene(*size, 3, rng))
+        else:
+            os.link(folder / f"{first:09d}.jpg", path)
+    return [str(folder / f"{index:09d}.jpg") for index in range(count)]
+
+
+def count_rows(output: Path, expected: list[str]) -> dict[str, int]:
+    """Count the images whose rows are lost or twice, and errors."""
+    table = dataset.dataset(output, format="parquet").to_table(["path", "error"])
+    seen = collections.Counter(table["path"].to_pylist())
+    return {
+        "images": len(expected),
+        "rows": table.num_rows,
+        "lost": sum(seen[path] == 0 for path in expected),
+        "twice": sum(count > 1 for count in seen.values()),
+        "errors": table.num_rows - table["error"].null_count,
+    }
+
+
+def node(folder: Path, model: str, count: int) -> dict[str, Any]:
+    """Kill one of two nodes when a quarter of the images is done."""
+    paths, output = link_images(folder / "in", count, (480, 640)), folder / "out"
+    killed: dict[str, Any] = {}
+    with cluster(2) as nodes:
+
+        def report(progress: BulkProgress) -> None:
+            if progress.num_actors == 2 and progress.num_done >= count // 4 and not killed:
+                killed["after_images"] = progress.num_done
+                nodes.kill_last()
+                tell("a node was killed")
+
+        summary = detect_dataset(
+            folder / "in",
+            output,
+            model,
+            config=BulkConfig(address=nodes.address, images_per_part=4),
+            report=report,
+            say=tell,
+        )
+    if not killed:
+        raise SystemExit("no node was killed: the run was over too soon")
+    return {"killed": killed, **count_rows(output, paths), "summary": asdict(summary)}
+
+
+DRIVER = """
+import sys
+from dbnet_trt.bulk import BulkConfig, detect_dataset
+inputs, output, model, address, resume = sys.argv[1:]
+config = BulkConfig(address=address, images_per_part=4)
+detect_dataset(inputs, output, model, config=config, resume=bool(int(resume)))
+"""
+
+
+def driver(folder: Path, model: str, count: int) -> dict[str, Any]:
+    """Kill the run by -9 three times, and resume it."""
+    paths, output = link_images(folder / "in", count, (480, 640)), folder / "out"
+    killed_at: list[int] = []
+    with cluster(2) as nodes:
+        for limit in (1, count // 12, count // 6, None):
+            resume = str(int(bool(killed_at)))
+            command = [sys.executable, "-c", DRIVER, str(folder / "in"), str(output), model]
+            process = subprocess.Popen([*command, nodes.address, resume])
+            while process.poll() is None:
+                num_parts = len(list(output.glob("part-*")))
+                if limit is not None and num_parts >= limit:
+                    process.kill()
+                    killed_at.append(num_parts)
+                    tell(f"the run was killed with {num_parts} parts written")
+                time.sleep(0.05)
+            if limit is None and process.returncode:
+                raise SystemExit("the last run failed")
+    return {"killed_with_parts": killed_at, **count_rows(output, paths)}
+
+
+def speed(folder: Path, model: str, count: int) -> dict[str, Any]:
+    """Compare two nodes of one core with one; the machine must be idle."""
+    link_images(folder / "in", count, (480, 640))
+    rows: dict[str, Any] = {"load": os.getloadavg()[0]}
+    for num_nodes in (1, 2):
+        last: list[BulkProgress] = []
+        with cluster(num_nodes) as nodes:
+            detect_dataset(
+                folder / "in",
+                folder / f"out{num_nodes}",
+                model,
+                config=BulkConfig(address=nodes.address, images_per_part=8),
+                report=last.append,
+                say=tell,
+            )
+        rows[f"images_per_second_{num_nodes}"] = round(last[-1].rate, 2)
+    rows["ratio"] = round(rows["images_per_second_2"] / rows["images_per_second_1"], 2)
+    return rows
+
+
+def overhead(folder: Path, rounds: int) -> dict[str, Any]:
+    """Compare the CPU time of an actor's work with `detect`, with a network that takes no time."""
+    model = str(make_model(folder / "tiny.onnx"))
+    paths = link_images(folder / "in", 64, (480, 640))
+    storage, output = Storage(), str(folder / "out")
+    plan = extend_plan(Plan(), paths, output, storage, max_images=64, num_actors=1)
+    spec = DetectorSpec(model, cpu=CpuConfig("onnxruntime"))
+    worker = Worker(Job(spec, BulkConfig(), output, storage, storage, plan.sources, 1))
+    detector = Detector(model, cpu=CpuConfig("onnxruntime", num_threads=1))
+    parts = list(plan.parts())
+    times = interleaved(
+        {
+            "detect": lambda: [detector.detect(path) for path in paths],
+            "bulk": lambda: [worker.run(part) for part in parts],
+        },
+        rounds,
+        clock=time.process_time,
+    )
+    each = {name: float(np.median(values)) / len(paths) for name, values in times.items()}
+    return {
+        "detect_cpu_ms": round(each["detect"], 3),
+        "bulk_cpu_ms": round(each["bulk"], 3),
+        "more_cpu_ms": round(each["bulk"] - each["detect"], 3),
+        "images_per_part": parts[0].num_images,
+    }
+
+
+FIRST = """
+import json, resource, sys, time
+begun = time.perf_counter()
+from dbnet_trt.bulk import BulkConfig, detect_dataset
+inputs, output, model, address, resume = sys.argv[1:]
+def report(progress):
+    known = told.setdefault("planned", time.perf_counter() - begun), progress
+    if progress.num_new:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
+        print(json.dumps({
+            "planned_seconds": round(told["planned"], 1),
+            "first_result_seconds": round(time.perf_counter() - begun, 1),
+            "cpu_seconds": round(time.process_time(), 1),
+            "peak_mb": round(peak, 1),
+            "images": progress.num_images,
+            "done_before": progress.num_done - progress.num_new,
+        }), flush=True)
+        sys.exit()
+told = {}
+config = BulkConfig(address=address)
+detect_dataset(inputs, output, model, config=config, resume=bool(int(resume)), report=report)
+"""
+
+
+def paths(folder: Path, count: int) -> dict[str, Any]:
+    """Measure the start of a run over very many files, and of its resumption near the end."""
+    model, output = str(make_model(folder / "tiny.onnx")), folder / "out"
+    link_images(folder / "in", count, (120, 160))
+    tell(f"{count} files are there")
+    rows: dict[str, Any] = {"load": round(os.getloadavg()[0], 1)}
+    with cluster(1) as nodes:
+        for name, resume in (("start", "0"), ("resume", "1")):
+            command = [sys.executable, "-c", FIRST, str(folder / "in"), str(output), model]
+            done = subprocess.run(
+                [*command, nodes.address, resume], check=True, capture_output=True, text=True
+            )
+            rows[name] = json_module.loads(done.stdout.splitlines()[-1])
+            tell(f"{name}: {rows[name]}")
+            written = next(output.glob("part-*")).read_bytes()
+            for part in list(read_plan(str(output), Storage()).parts())[:-8]:
+                (output / part.name).write_bytes(written)  # as if all but eight were done
+    return rows
+
+
+@app.default
+def main(
+    *,
+    part: Annotated[tuple[Part, ...], Parameter(negative="")] = (
+        *("node", "driver", "overhead", "paths"),
+    ),
+    model: str = "dbnet-mobile",
+    images: int = 96,
+    files: int = 1_000_000,
+    rounds: int = 20,
+    json: Path | None = None,
+) -> None:
+    """Run a bulk job on a cluster of two nodes on this machine.
+
+    Parameters
+    ----------
+    part
+        What is done; all but `speed` by default.
+    model
+        Name of a model or path of a file.
+    images
+        Number of images of the runs that are killed or timed.
+    files
+        Number of files of `paths`.
+    rounds
+        Number of timed rounds of `overhead`.
+    json
+        File for the numbers.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    report: dict[str, Any] = {"model": model}
+    runs = {
+        "node": lambda folder: node(folder, model, images),
+        "driver": lambda folder: driver(folder, model, images),
+        "speed": lambda folder: speed(folder, model, images),
+        "overhead": lambda folder: overhead(folder, rounds),
+        "paths": lambda folder: paths(folder, files),
+    }
+    for name in part:
+        with tempfile.TemporaryDirectory() as folder:
+            report[name] = runs[name](Path(folder))
+        tell(f"{name}: {report[name]}")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    tell(f"{children.ru_utime + children.ru_stime:.0f} CPU s in children")
+    print(json_module.dumps(report, indent=2))
+    write_report(report, json)
+
+
+if __name__ == "__main__":
+    app()
