@@ -86,7 +86,7 @@ class Cluster:
         if not self._nodes:
             role = ["--head", "--port", str(self.port), "--include-dashboard=false",
                     "--ray-client-server-port", str(free_port())]  # fmt: skip
-        command = [*RAY, "start", "--block", *role, "--node-ip-address", "127.0.0.1", "--num-cpus",
+        command = [*RAY, "start", "--block", *role, "--num-cpus",
                    "1", "--object-store-memory", "100000000", "--disable-usage-stats"]  # fmt: skip
         self._nodes.append(
             subprocess.Popen(
@@ -181,7 +181,7 @@ def node(folder: Path, model: str, count: int) -> dict[str, Any]:
             folder / "in",
             output,
             model,
-            config=BulkConfig(address=nodes.address, images_per_part=4),
+            config=BulkConfig(address=nodes.address, images_per_part=2),
             report=report,
             say=tell,
         )
@@ -194,7 +194,7 @@ DRIVER = """
 import sys
 from dbnet_trt.bulk import BulkConfig, detect_dataset
 inputs, output, model, address, resume = sys.argv[1:]
-config = BulkConfig(address=address, images_per_part=4)
+config = BulkConfig(address=address, images_per_part=2)
 detect_dataset(inputs, output, model, config=config, resume=bool(int(resume)))
 """
 
@@ -341,7 +341,13 @@ def main(
         File for the numbers.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="token", RAY_worker_niceness="0")
+    subprocess.run(
+        [*RAY, "get-auth-token", "--generate"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # a token of this user is kept if there is one
     report: dict[str, Any] = {"model": model}
     runs = {
         "node": lambda folder: node(folder, model, images),

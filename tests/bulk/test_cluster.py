@@ -169,7 +169,7 @@ def test_an_image_that_ends_each_process_is_found() -> None:
 
     def answer(handle: Any, name: str, arguments: tuple[Any, ...]) -> Any:
         if name == "put_together":
-            put_together.append(arguments)  # type: ignore[arg-type]
+            put_together.append(arguments)
             return PartResult(arguments[0], 5, 0, 1, 0.0)
         if name == "run" and arguments[0].name == poison.name and arguments[0].row in (None, 3):
             raise RayActorError("a segmentation fault")

@@ -56,9 +56,11 @@ def test_rows_are_what_the_detector_finds(
 
 def test_what_cannot_be_read_is_a_row(make_worker: Make, folder: Path, tmp_path: Path) -> None:
     missing = str(folder / "none.jpg")
-    rows = rows_of(*make_worker([str(folder), missing]), tmp_path)
+    (tmp_path / "more.txt").write_text(f"{missing}\nnowhere://x/b.jpg\n")
+    rows = rows_of(*make_worker([str(folder), str(tmp_path / "more.txt")]), tmp_path)
     errors = {Path(row["path"]).name: row["error"] for row in rows if row["error"]}
-    assert errors.keys() == {"damaged.jpg", "film.mp4", "none.jpg"}
+    assert errors.keys() == {"damaged.jpg", "film.mp4", "none.jpg", "b.jpg"}
+    assert errors["b.jpg"].startswith("nowhere://x/b.jpg cannot be read: nowhere://x")
     assert "video" in errors["film.mp4"]
     assert errors["none.jpg"] == f"there is no file {missing}"
 
@@ -80,7 +82,7 @@ def encoded(path: Path, names: list[str] | None, group: int = 2) -> list[bytes]:
     images = [cv2.imencode(".png", scene(num_texts=1 + i))[1].tobytes() for i in range(4)]
     table = {"image": [*images, b"no picture", None]}
     if names is not None:
-        table["id"] = names  # type: ignore[assignment]
+        table["id"] = names
     parquet.write_table(pyarrow.table(table), path, row_group_size=group)
     return images
 

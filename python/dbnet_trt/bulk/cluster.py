@@ -73,8 +73,8 @@ def connect(address: str | None) -> Any:
     """Import Ray and join a cluster, unless one is joined already.
 
     Args:
-        address: Its address, or "auto" for the one that runs on this machine; None takes RAY_ADDRESS
-            if it is set, else this machine alone.
+        address: Its address, or "auto" for the one that runs on this machine; None takes
+            RAY_ADDRESS if it is set, else this machine alone.
 
     Raises:
         ImportError: Ray is missing.
@@ -95,7 +95,8 @@ def connect(address: str | None) -> Any:
         ray.init(address=address, logging_level=logging.WARNING)
     except ConnectionError as error:
         raise DBNetError(
-            f"there is no Ray cluster at {address} ({error}); start one by `ray start --head`"
+            f"the Ray cluster at {address} cannot be joined ({error}); is Ray of the same version, "
+            "and does the cluster ask for a token (RAY_AUTH_MODE=token)?"
         ) from error
     return ray
 

@@ -69,13 +69,15 @@ class Storage:
         Raises:
             ImageError: It cannot be read.
         """
+        import pyarrow
+
         try:
             filesystem, inside = self.resolve(path)
             with filesystem.open_input_stream(inside) as file:
                 return file.readall()
         except FileNotFoundError:
             raise ImageError(f"there is no file {path}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pyarrow.ArrowException, DBNetError) as error:
             raise ImageError(f"{path} cannot be read: {error}") from error
 
     def write(self, path: str, data: bytes) -> None:
