@@ -5,8 +5,8 @@
 
 Parts: `node` (one node is killed by -9 in mid-run), `driver` (the run itself is, and resumed),
 `speed` (two nodes beside one; it needs two idle cores), `overhead` (CPU time per image of an
-actor's work beside `detect`, in one process, interleaved), `paths` (a folder of a million hard
-links until the first results, and resumed when all but some parts are done).
+actor's work beside `detect`, in one process, interleaved), `plan` (what comes before the first part
+of a list of a million paths).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cyclopts import App, Parameter
 from dbnet_trt import CpuConfig, Detector
 from dbnet_trt.bulk import BulkConfig, BulkProgress, detect_dataset
 from dbnet_trt.bulk.config import DetectorSpec
-from dbnet_trt.bulk.plan import Plan, extend_plan, read_plan
+from dbnet_trt.bulk.plan import Plan, extend_plan
 from dbnet_trt.bulk.storage import Storage
 from dbnet_trt.bulk.worker import Job, Worker
 from measure import interleaved, tell, write_report
@@ -44,10 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fakes.tiny_model import make_model
 
 app = App(help="Run a bulk job on a cluster of two nodes on this machine.")
-Part = Literal["node", "driver", "speed", "overhead", "paths"]
-
-MAX_LINKS = 50_000
-"""Links to one file; ext4 allows 65,000."""
+Part = Literal["node", "driver", "speed", "overhead", "plan"]
 
 START_SECONDS = 300
 """Seconds that a node may take to start on a busy machine."""
@@ -142,13 +139,9 @@ def link_images(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
     """Make a folder of hard links to drawn scenes; returns their paths."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for index in range(count):
-        first = index - index % MAX_LINKS
-        path = folder / f"{index:09d}.jpg"
-        if index == first:
-            cv2.imwrite(str(path), text_scene(*size, 3, rng))
-        else:
-            os.link(folder / f"{first:09d}.jpg", path)
+    cv2.imwrite(str(folder / f"{0:09d}.jpg"), text_scene(*size, 3, rng))
+    for index in range(1, count):
+        os.link(folder / f"{0:09d}.jpg", folder / f"{index:09d}.jpg")
     return [str(folder / f"{index:09d}.jpg") for index in range(count)]
 
 
@@ -212,6 +205,7 @@ def driver(folder: Path, model: str, count: int) -> dict[str, Any]:
                 num_parts = len(list(output.glob("part-*")))
                 if limit is not None and num_parts >= limit:
                     process.kill()
+                    process.wait()
                     killed_at.append(num_parts)
                     tell(f"the run was killed with {num_parts} parts written")
                 time.sleep(0.05)
@@ -267,47 +261,40 @@ def overhead(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-FIRST = """
+PLAN = """
 import json, resource, sys, time
 begun = time.perf_counter()
-from dbnet_trt.bulk import BulkConfig, detect_dataset
-inputs, output, model, address, resume = sys.argv[1:]
-def report(progress):
-    known = told.setdefault("planned", time.perf_counter() - begun), progress
-    if progress.num_new:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
-        print(json.dumps({
-            "planned_seconds": round(told["planned"], 1),
-            "first_result_seconds": round(time.perf_counter() - begun, 1),
-            "cpu_seconds": round(time.process_time(), 1),
-            "peak_mb": round(peak, 1),
-            "images": progress.num_images,
-            "done_before": progress.num_done - progress.num_new,
-        }), flush=True)
-        sys.exit()
-told = {}
-config = BulkConfig(address=address)
-detect_dataset(inputs, output, model, config=config, resume=bool(int(resume)), report=report)
+from dbnet_trt.bulk.inputs import find_inputs
+from dbnet_trt.bulk.plan import extend_plan, read_plan
+from dbnet_trt.bulk.storage import Storage
+inputs, output, storage = sys.argv[1], sys.argv[2], Storage()
+plan = extend_plan(
+    read_plan(output, storage), find_inputs([inputs], storage, output, None), output, storage,
+    max_images=256, num_actors=2,
+)
+parts = plan.parts_left(output, storage)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
+print(json.dumps({
+    "images": plan.num_images, "parts": len(parts),
+    "seconds": round(time.perf_counter() - begun, 1),
+    "cpu_seconds": round(time.process_time(), 1), "peak_mb": round(peak, 1),
+}))
 """
 
 
-def paths(folder: Path, count: int) -> dict[str, Any]:
-    """Measure the start of a run over very many files, and of its resumption near the end."""
-    model, output = str(make_model(folder / "tiny.onnx")), folder / "out"
-    link_images(folder / "in", count, (120, 160))
-    tell(f"{count} files are there")
+def plan(folder: Path, count: int) -> dict[str, Any]:
+    """Measure what comes before the first part of a list of very many paths, twice."""
+    listed, output = folder / "list.txt", folder / "out"
+    listed.write_text("".join(f"/scans/{index:09d}.jpg\n" for index in range(count)))
     rows: dict[str, Any] = {"load": round(os.getloadavg()[0], 1)}
-    with cluster(1) as nodes:
-        for name, resume in (("start", "0"), ("resume", "1")):
-            command = [sys.executable, "-c", FIRST, str(folder / "in"), str(output), model]
-            done = subprocess.run(
-                [*command, nodes.address, resume], check=True, capture_output=True, text=True
-            )
-            rows[name] = json_module.loads(done.stdout.splitlines()[-1])
-            tell(f"{name}: {rows[name]}")
-            written = next(output.glob("part-*")).read_bytes()
-            for part in list(read_plan(str(output), Storage()).parts())[:-8]:
-                (output / part.name).write_bytes(written)  # as if all but eight were done
+    for name in ("start", "resume"):
+        done = subprocess.run(
+            [sys.executable, "-c", PLAN, str(listed), str(output)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        rows[name] = json_module.loads(done.stdout)
     return rows
 
 
@@ -315,7 +302,7 @@ def paths(folder: Path, count: int) -> dict[str, Any]:
 def main(
     *,
     part: Annotated[tuple[Part, ...], Parameter(negative="")] = (
-        *("node", "driver", "overhead", "paths"),
+        *("node", "driver", "overhead", "plan"),
     ),
     model: str = "dbnet-mobile",
     images: int = 96,
@@ -334,7 +321,7 @@ def main(
     images
         Number of images of the runs that are killed or timed.
     files
-        Number of files of `paths`.
+        Number of files of the list of `plan`.
     rounds
         Number of timed rounds of `overhead`.
     json
@@ -354,7 +341,7 @@ def main(
         "driver": lambda folder: driver(folder, model, images),
         "speed": lambda folder: speed(folder, model, images),
         "overhead": lambda folder: overhead(folder, rounds),
-        "paths": lambda folder: paths(folder, files),
+        "plan": lambda folder: plan(folder, files),
     }
     for name in part:
         with tempfile.TemporaryDirectory() as folder:
