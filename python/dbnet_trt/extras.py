@@ -9,6 +9,7 @@ from typing import Any
 from .errors import EngineError
 
 EXTRAS = {
+    "onnxruntime": "cpu",
     "rapidocr": "pretrained",
     "pypdfium2": "pdf",
     "pyarrow": "parquet",

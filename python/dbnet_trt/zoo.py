@@ -31,18 +31,21 @@ class PackagedModel:
 DEFAULT_MODEL = "dbnet-lines"
 """Name of the model that a `Detector` opens by default."""
 
-OWN_MODELS = (DEFAULT_MODEL, "dbnet-mobile", "dbnet-mobile-words", "dbnet-r18")
-"""Models shipped with this package: the default, light ones for lines and words, a ResNet-18."""
+OWN_MODELS = (DEFAULT_MODEL, "dbnet-mobile", "dbnet-mobile-words")
+"""Models shipped with this package: the default, and light ones for lines and words."""
+
+LARGE_MODELS = ("dbnet-r18",)
+"""Models trained here whose weights are in dbnet-trt-models, the folder models/ of a clone."""
 
 
 def _own_model(name: str) -> PackagedModel:
-    """Describe a model of this package: models/NAME.onnx, and its card beside it."""
-    return PackagedModel(
-        read_card(Path(__file__).parent / "models" / f"{name}.json"),
-        package="dbnet_trt",
-        file=f"models/{name}.onnx",
-        install="pip install --force-reinstall dbnet-trt",
-    )
+    """Describe a model trained here: its card is in this package, its weights may be in another."""
+    card = read_card(Path(__file__).parent / "models" / f"{name}.json")
+    if name in LARGE_MODELS:
+        install = "pip install dbnet-trt-models (in a clone: pip install ./models)"
+        return PackagedModel(card, "dbnet_trt_models", f"{name}.onnx", install)
+    install = "pip install --force-reinstall dbnet-trt"
+    return PackagedModel(card, "dbnet_trt", f"models/{name}.onnx", install)
 
 
 _PADDLE_DATA = "PaddleOCR's own text detection data (not published as a whole)"
@@ -79,7 +82,7 @@ MODELS = {
         file="models/ch_PP-OCRv4_det_infer.onnx",
         install="pip install --no-deps rapidocr-onnxruntime==1.4.4",
     ),
-    **{name: _own_model(name) for name in OWN_MODELS if name != DEFAULT_MODEL},
+    **{name: _own_model(name) for name in OWN_MODELS + LARGE_MODELS if name != DEFAULT_MODEL},
 }
 
 FAMILIES = {

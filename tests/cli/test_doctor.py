@@ -23,10 +23,17 @@ def test_what_does_not_work(
         raise EngineError("the weights are damaged")
 
     monkeypatch.setattr(Detector, "detect", fail)
-    monkeypatch.setattr(
-        doctor, "_opencv_builds", lambda: ["opencv-python", "opencv-contrib-python"]
-    )
+    monkeypatch.setattr(doctor, "_installed", lambda package: "1.0")
     assert main(["doctor"]) == 1
     page = capsys.readouterr().out
     assert "not working  onnxruntime: EngineError: the weights are damaged" in page
-    assert "2 builds of OpenCV overwrite each other" in page
+    assert "4 builds of OpenCV overwrite each other" in page
+    assert "4 builds of ONNX Runtime overwrite each other: onnxruntime, onnxruntime-gpu," in page
+
+
+def test_no_library_runs_networks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_has", lambda library: library not in doctor.BACKENDS)
+    assert main(["doctor"]) == 1
+    assert "pip install 'dbnet-trt[cpu]'" in capsys.readouterr().out

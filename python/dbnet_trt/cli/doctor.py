@@ -15,17 +15,24 @@ from ..building.verify import draw_samples
 from ..cache import cache_folder
 from ..detector import Detector
 from ..errors import DBNetError
-from ..extras import EXTRAS
+from ..extras import EXTRAS, install_hint
 from ..gpu_status import gpus_of_machine, read_cuda_status
 from ..settings import CpuConfig
 from .console import SOME_FAILED, SUCCESS, line, out
 
-NEEDED = ("numpy", "pyclipper", "onnx", "onnxruntime")
+NEEDED = ("numpy", "pyclipper", "onnx")
 """Packages that come with this one."""
 
-OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python",
-          "opencv-contrib-python-headless")  # fmt: skip
-"""Builds of OpenCV, of which only one works at a time."""
+BUILDS = {
+    "OpenCV": ("opencv-python", "opencv-python-headless", "opencv-contrib-python",
+               "opencv-contrib-python-headless"),
+    "ONNX Runtime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino",
+                     "onnxruntime-directml"),
+}  # fmt: skip
+"""Builds of one library, of which only one works at a time."""
+
+BACKENDS = ("openvino", "onnxruntime")
+"""Libraries that run networks on the CPU: one must be there."""
 
 CPU_FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
                 "asimd", "i8mm", "bf16")  # fmt: skip
@@ -51,7 +58,8 @@ def _describe() -> Iterator[tuple[str, str]]:
     yield "dbnet_trt", f"{__version__}, {Path(_core.__file__).parent}"
     yield "python", f"{platform.python_version()}, {platform.platform()}"
     yield "cpu", _describe_cpu()
-    yield "needed", ", ".join(_version_of(each) for each in (*NEEDED, *_opencv_builds()))
+    needed = (*NEEDED, *_builds("OpenCV"), *_backends())
+    yield "needed", ", ".join(map(_version_of, needed))
     found = [each for each in EXTRAS if _has(each)]
     yield "extras", ", ".join(_version_of(each) for each in found) or "none"
     missing = {EXTRAS[each] for each in EXTRAS if each not in found}
@@ -74,16 +82,16 @@ def _describe() -> Iterator[tuple[str, str]]:
 
 def _find_failures() -> Iterator[str]:
     """Try what detection on the CPU needs, and say what fails."""
-    builds = _opencv_builds()
-    if len(builds) > 1:
-        yield (
-            f"{len(builds)} builds of OpenCV overwrite each other: {', '.join(builds)}; uninstall "
-            "all, then install one"
-        )
+    for library in BUILDS:
+        if len(builds := _builds(library)) > 1:
+            yield (
+                f"{len(builds)} builds of {library} overwrite each other: {', '.join(builds)}; "
+                "uninstall all, then install one"
+            )
+    if not any(map(_has, BACKENDS)):
+        yield f"no library runs networks on the CPU; {install_hint('onnxruntime')}"
     (sample, *_) = draw_samples()
-    for backend in ("openvino", "onnxruntime"):
-        if not _has(backend):
-            continue
+    for backend in filter(_has, BACKENDS):
         try:
             begin = time.perf_counter()
             detector = Detector(device="cpu", cpu=CpuConfig(backend=backend))
@@ -115,8 +123,12 @@ def _describe_cpu() -> str:
     return f"{name}, {usable} cores usable, {' '.join(features) or 'features not known'}"
 
 
-def _opencv_builds() -> list[str]:
-    return [each for each in OPENCV if _installed(each)]
+def _builds(library: str) -> list[str]:
+    return [each for each in BUILDS[library] if _installed(each)]
+
+
+def _backends() -> list[str]:
+    return [*filter(_installed, ("openvino", *BUILDS["ONNX Runtime"]))]
 
 
 def _installed(package: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..card import ModelCard
 from ..detector import Detector
 from ..engines.engine_card import EngineCard, read_engine_card
 from ..errors import DBNetError
-from ..settings import CpuConfig
+from ..settings import Backend, CpuConfig
 from .console import line, out
 
 
@@ -32,7 +33,9 @@ def info(model: str = zoo.DEFAULT_MODEL, /, *, card: str | None = None) -> None:
         _print_card(engine.model, engine.model.name)
         _print_card(engine, f"built by {engine.backend} {engine.version}")
     else:
-        detector = Detector(model, card=card, cpu=CpuConfig(backend="onnxruntime"))
+        # It compiles nothing, unlike OpenVINO.
+        backend: Backend = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "auto"
+        detector = Detector(model, card=card, cpu=CpuConfig(backend=backend))
         _print_card(detector.card, detector.card.name)
 
 

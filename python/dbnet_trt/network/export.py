@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import onnxslim
 import torch
 from torch import Tensor, nn
@@ -251,6 +250,8 @@ def _check(
     Raises:
         BuildError: The results differ.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
