@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "csrc/bindings_pipeline.hpp"
+#include "csrc/cpu_features.hpp"
 #include "csrc/postprocess.hpp"
 #include "csrc/preprocess.hpp"
 #include "csrc/targets.hpp"
@@ -284,6 +285,7 @@ FloatArray draw_target_maps(const std::vector<py::array_t<double, py::array::c_s
 PYBIND11_MODULE(_core, m) {
     using namespace dbnet;
 
+    m.def("uses_avx2", &cpu_has_avx2);
     m.def("preprocess", &preprocess_image, "image"_a.noconvert(), "resized"_a, "out"_a.noconvert(),
           "scale"_a, "bias"_a, "swap_red_blue"_a = false);
 

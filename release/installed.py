@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dbnet_trt
 import numpy as np
-from dbnet_trt import CpuConfig, Detections, Detector
+from dbnet_trt import CpuConfig, Detections, Detector, _core
 from dbnet_trt.opening import choose_backend
 
 RELEASE = Path(__file__).resolve().parent
@@ -45,9 +45,12 @@ def main(write: bool) -> None:
     if apart > 0.5:
         sys.exit(f"corners are up to {apart:.2f} px from those expected (at most 0.5)")
     names = ("dbnet-trt", "numpy", choose_backend(CpuConfig()))
+    cpu = Path("/proc/cpuinfo")
+    if cpu.is_file() and _core.uses_avx2() != (" avx2 " in cpu.read_text(encoding="utf-8")):
+        sys.exit(f"the core says that AVX2 is used: {_core.uses_avx2()}; /proc/cpuinfo differs")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     print(
-        f"{platform.machine()}, Python {platform.python_version()}, {versions}: {len(found)} texts,"
+        f"{platform.machine()}{' with AVX2' * _core.uses_avx2()}, Python {platform.python_version()}, {versions}: {len(found)} texts,"
         f" at most {apart:.3f} px from those expected; {os.path.dirname(dbnet_trt.__file__)}"
     )
 

@@ -17,6 +17,9 @@ def cuda_status() -> tuple[str, int, int, str, list[tuple[str, int, int, int]]]:
     listed, or ""; and name, compute capability (major, minor) and bytes of each.
     """
 
+def uses_avx2() -> bool:
+    """Say whether the core has code for AVX2 and this CPU runs it."""
+
 def preprocess(
     image: NDArray[np.uint8],
     resized: tuple[int, int],
