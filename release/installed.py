@@ -7,13 +7,11 @@ python -I release/installed.py --write  # after a change of the default model
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import dbnet_trt
 import numpy as np
 from dbnet_trt import CpuConfig, Detections, Detector, _core
 from dbnet_trt.opening import choose_backend
@@ -49,9 +47,10 @@ def main(write: bool) -> None:
     if cpu.is_file() and _core.uses_avx2() != (" avx2 " in cpu.read_text(encoding="utf-8")):
         sys.exit(f"the core says that AVX2 is used: {_core.uses_avx2()}; /proc/cpuinfo differs")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
+    machine = platform.machine() + (" with AVX2" if _core.uses_avx2() else "")
     print(
-        f"{platform.machine()}{' with AVX2' * _core.uses_avx2()}, Python {platform.python_version()}, {versions}: {len(found)} texts,"
-        f" at most {apart:.3f} px from those expected; {os.path.dirname(dbnet_trt.__file__)}"
+        f"{machine}, Python {platform.python_version()}, {versions}: {len(found)} texts, at most "
+        f"{apart:.3f} px from those expected"
     )
 
 
