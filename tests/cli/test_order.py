@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import Detections
-from dbnet_trt.cli.detect import GPU_IMAGES, _detect_in_order, _Item
+from dbnet_trt.cli.detect import _detect_in_order, _Item
 from dbnet_trt.cli.outputs import Label
 from dbnet_trt.images.ahead import ReadImage
-from dbnet_trt.pipeline.streaming import InOrder, Results
+from dbnet_trt.pipeline.streaming import GPU_IMAGES, InOrder, Results
 
 
 class FakeDetector:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..detections import COORDINATE_DECIMALS, Detections
+from ..conversions import COORDINATE_DECIMALS
+from ..detections import Detections
 
 SCORE_DECIMALS = 4
 """Decimals of scores and confidences."""
