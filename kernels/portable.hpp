@@ -64,12 +64,13 @@ __device__ __forceinline__ void write_relaxed(T* address, T value) {
 
 #else
 
+#include "tests/emulator/compiled_kernels.hpp"
 #include "tests/emulator/cuda_names.hpp"
 
 #define DBNET_SHARED(type, name, size) \
     auto name = emulator::shared_array<type>(EMULATOR_SITE(), size)
 #define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
-    emulator::enqueue(stream, [=] { emulator::launch(grid, block, [&] { kernel(__VA_ARGS__); }); })
+    emulator::enqueue(stream, [=] { emulator::run_kernel<kernel>(grid, block, __VA_ARGS__); })
 
 namespace dbnet {
 

@@ -10,9 +10,10 @@ import pytest
 from dbnet_trt import cuda_available
 from dbnet_trt.building import build
 from dbnet_trt.gpu_status import CudaStatus
-from fakes.emulator import compiled, cuda, emulator, fake_cuda, pair
+from fakes.emulator import code, compiled, cuda, emulator, fake_cuda, pair
+from ptx.compiled import ptx_kernels
 
-__all__ = ["compiled", "cuda", "emulator", "fake_cuda", "pair"]  # fixtures
+__all__ = ["code", "compiled", "cuda", "emulator", "fake_cuda", "pair", "ptx_kernels"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -53,6 +53,35 @@ void emulator_configure(unsigned long long seed, int resident_blocks, int yield_
 
 const char* emulator_first_race() { return emulator::machine.first_race.c_str(); }
 
+// Translated kernels that run in place of the sources, or null.
+void emulator_use(const void* kernels) {
+    emulator::compiled.kernels = static_cast<const emulator::CompiledKernels*>(kernels);
+    emulator::compiled.launches.clear();
+}
+
+// Runs a translated kernel on blocks of a row of threads; each parameter is the address of its
+// value, of 8 bytes.
+const char* run_compiled(const char* name, unsigned num_blocks, unsigned num_threads,
+                         const void* const* values, int num_values) {
+    return guarded([&] {
+        std::vector<emulator::Parameter> parameters;
+        for (int i = 0; i < num_values; ++i) parameters.push_back({values[i], 8});
+        emulator::launch_compiled(name, dim3(num_blocks), dim3(num_threads), parameters.data());
+    });
+}
+
+// Counts of one of the launches of translated kernels since emulator_use: its kernel's name, or
+// null after the last launch.
+const char* emulator_counts(int launch, std::uint64_t* counts) {
+    if (launch >= static_cast<int>(emulator::compiled.launches.size())) return nullptr;
+    const emulator::LaunchCounts& found = emulator::compiled.launches[launch];
+    counts[0] = found.of_warps.instructions;
+    counts[1] = found.of_warps.global_accesses;
+    counts[2] = found.longest_block.instructions;
+    counts[3] = found.longest_block.global_accesses;
+    return found.kernel.c_str();
+}
+
 const char* run_fault(const char* name, unsigned* out) {
     return guarded([&] { faults::run(name, out); });
 }

@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from dbnet_trt.pipeline.postprocess import core_params
 from fakes.cuda import FakeCuda
 
 from .pairs import Pair, make_pair
+
+if TYPE_CHECKING:
+    from ptx.compiled import CompiledKernels
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-fPIC", "-ffp-contract=off", "-DDBNET_EMULATOR"]
@@ -137,14 +140,47 @@ def write_upload(core: Any, images: Sequence[Any], params: PostprocessParams) ->
     return Upload(memory, *core.kernels.write_upload(images, own, start, start))
 
 
+class LaunchCounts(NamedTuple):
+    """What a launch of a compiled kernel did.
+
+    A warp counts as its busiest lane, from one barrier to the next; a block as its busiest warp.
+    """
+
+    kernel: str
+    instructions: int  # of all warps
+    global_accesses: int
+    block_instructions: int  # of the longest block
+    block_accesses: int
+
+
 class Emulator:
     """Compiled kernels and the emulated machine that runs them."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._core = cuda.core
         self._library = ctypes.CDLL(str(cuda.library))
-        for name in ("emulator_first_race", "run_fault", "run_components"):
+        for name in (
+            "emulator_counts",
+            "emulator_first_race",
+            "run_fault",
+            "run_compiled",
+            "run_components",
+        ):
             getattr(self._library, name).restype = ctypes.c_char_p
+
+    def use(self, kernels: CompiledKernels | None) -> None:
+        """Run kernels as a compiler made them, or their sources."""
+        self._library.emulator_use(ctypes.c_void_p(kernels.table if kernels else None))
+
+    def run_compiled(
+        self, name: str, *arguments: np.ndarray, blocks: int = 1, threads: int
+    ) -> None:
+        """Run one of the kernels in use with addresses of arrays as its arguments."""
+        values = [ctypes.c_void_p(each.ctypes.data) for each in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        self.check(
+            self._library.run_compiled(name.encode(), blocks, threads, pointers, len(values))
+        )
 
     def configure(
         self,
@@ -162,6 +198,14 @@ class Emulator:
     def first_race(self) -> str:
         """Return the first race found since `configure`, or ""."""
         return self._library.emulator_first_race().decode()
+
+    def counts(self) -> list[LaunchCounts]:
+        """Return what the launches of compiled kernels did since `use`."""
+        values = (ctypes.c_uint64 * 4)()
+        launches: list[LaunchCounts] = []
+        while name := self._library.emulator_counts(len(launches), values):
+            launches.append(LaunchCounts(name.decode(), *values))
+        return launches
 
     def fault(self, name: str) -> int:
         """Run one of the kernels of faults.hpp, and return its result.
@@ -245,15 +289,24 @@ class Emulator:
 
 @pytest.fixture(scope="session")
 def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
-    library = tmp_path_factory.mktemp("emulator") / "kernels.so"
+    return build_emulator(tmp_path_factory.mktemp("emulator") / "kernels.so")
+
+
+def build_emulator(library: Path) -> FakeCuda:
+    """Compile kernels, pipeline and fake runtime."""
     sources = [*ROOT.glob("tests/emulator/*.cpp"), *ROOT.glob("kernels/*.cu")]
     sources += [ROOT / "csrc" / f"{name}.cpp" for name in CORE]
     sources.sort(key=lambda path: path.stem != "module")  # the slowest file first
+    build_library(sources, library)
+    return FakeCuda(library)
+
+
+def build_library(sources: Sequence[Path], library: Path) -> None:
+    """Compile C++ sources to a shared library, beside their objects."""
     objects = [library.with_name(f"{source.name}.o") for source in sources]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_source, sources, objects))
     run_compiler(["-shared", *map(str, objects), "-o", str(library)])
-    return FakeCuda(library)
 
 
 def compile_source(source: Path, target: Path) -> None:
@@ -291,9 +344,18 @@ def cuda(
 
 
 @pytest.fixture
-def emulator(compiled: Emulator) -> Iterator[Emulator]:
+def code(request: pytest.FixtureRequest) -> str:
+    """What runs of the kernels: their "source", or the "ptx" that a compiler made of it."""
+    return getattr(request, "param", "source")
+
+
+@pytest.fixture
+def emulator(compiled: Emulator, code: str, request: pytest.FixtureRequest) -> Iterator[Emulator]:
     compiled.configure()
+    if code == "ptx":
+        compiled.use(request.getfixturevalue("ptx_kernels"))
     yield compiled
+    compiled.use(None)
     compiled.configure()
 
 
