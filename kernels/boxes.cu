@@ -339,7 +339,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params) {
     const int map_number = blockIdx.z;
     ComponentCounters& counters = params.workspace.components.counters[map_number];
-    const std::uint32_t num_roots = counters.num_roots;
+    // An idle block may read this after the last block's reset: it has no component either way.
+    const std::uint32_t num_roots = read_relaxed(&counters.num_roots);
     for (std::uint32_t i = blockIdx.x; i < num_roots; i += gridDim.x) {
         read_text<T>(params, read_component(params, map_number, i));
     }
@@ -350,7 +351,9 @@ __global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params)
     if (threadIdx.x != 0) return;
     const std::uint32_t limit = max_boxes(params);
     params.found.counts[map_number] = {num_kept < limit ? num_kept : limit, num_found - num_kept};
-    counters = {0, 0, 0};
+    write_relaxed(&counters.num_roots, std::uint32_t{0});
+    write_relaxed(&counters.num_candidates, std::uint32_t{0});
+    write_relaxed(&counters.num_blocks_done, std::uint32_t{0});
 }
 
 BoxWorkspace lay_out_workspace(void* buffer, int num_maps, int height, int width,
