@@ -84,6 +84,17 @@ def staircase(side: int) -> Map:
     return ((x - y) % 3 == 0).astype(np.float32)
 
 
+def crowded_map() -> Map:
+    """Draw 300 squares and a text of 308 rows, (312, 144): blocks take several components in turn,
+    and arrays of 256 rows or candidates are filled more than once."""
+    prob_map = np.zeros((312, 144), np.float32)
+    cv2.fillPoly(prob_map, [np.array([[2, 1], [10, 1], [16, 308], [8, 308]], np.int32)], 1)
+    for y in range(5):
+        for x in range(5):
+            prob_map[y:160:8, 24 + x :: 8] = 1
+    return prob_map
+
+
 ADVERSARIAL: dict[str, Callable[[np.random.Generator], Map]] = {
     "spiral": lambda rng: spiral(101),
     "comb": lambda rng: comb(60, 131),

@@ -6,7 +6,7 @@ from dbnet_trt import _core
 from dbnet_trt.pipeline.postprocess import postprocess
 from dbnet_trt.settings import PostprocessParams, ResizePlan
 from fakes.emulator import Emulator, Sizes
-from maps import ADVERSARIAL, noise, rings, text_map
+from maps import ADVERSARIAL, crowded_map, noise, rings, text_map
 
 
 def box_params(
@@ -256,3 +256,19 @@ def test_any_schedule_gives_the_same_bytes(
     for found, same in zip(boxes.found, expected.found, strict=True):
         assert len(found) > 3
         assert found.tobytes() == same.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_shared_memory_is_reused_without_races(
+    emulator: Emulator, seed: int, rng: np.random.Generator
+) -> None:
+    """More components than blocks, more candidates than threads, a text of more than 256 rows."""
+    maps = (crowded_map() * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
+    finder = emulator.box_finder(maps.shape)
+    (expected,) = finder(maps, box_params()).found
+    assert len(expected) > 256
+    assert np.ptp(expected["quad"][..., 1], axis=1).max() > 256
+    emulator.configure(seed=seed, resident_blocks=3, yield_one_in=2 + seed, check_races=True)
+    (found,) = finder(maps, box_params()).found
+    assert emulator.first_race == ""
+    assert found.tobytes() == expected.tobytes()
