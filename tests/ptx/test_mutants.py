@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels whose barriers, fences, volatile accesses or atomics are weakened are found faulty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakes.emulator import ROOT, Emulator
+
+from ptx.compiled import CompiledKernels
+from ptx.mutants import KERNELS, in_child, make_work, what_is_found
+from ptx.nvrtc import compile_kernels
+from ptx.syntax import read_kernels
+from ptx.translate import weakenable
+
+TABLE = ROOT / "benchmarks" / "results" / "emulator" / "mutants.md"
+MUTANTS = [  # one of each kind; `python tests/ptx/mutants.py` tries all
+    ("boxes_kernel<float>", "bar.sync", 0),
+    ("boxes_kernel<float>", "membar.gl", 0),
+    ("boxes_kernel<float>", "membar.gl", 1),
+    ("boxes_kernel<float>", "atom.global.add.u32", 1),
+    ("tile_kernel<float>", "bar.red.or.pred", 0),
+    ("tile_kernel<float>", "ld.volatile.shared.u32", 0),
+    ("tile_kernel<float>", "atom.shared.or.b32", 0),
+    ("border_kernel", "ld.volatile.global.u32", 0),
+    ("resolve_kernel", "atom.global.max.s32", 0),
+]
+
+
+@pytest.fixture(scope="module")
+def numbers() -> dict[tuple[str, str], list[int]]:
+    """Numbers of the weakenable instructions, by kernel and opcode."""
+    modules = [read_kernels(text) for text in compile_kernels("compute_75").values()]
+    found: dict[tuple[str, str], list[int]] = {}
+    for number, (kernel, instruction) in enumerate(weakenable(modules)):
+        found.setdefault((kernel.name, instruction.opcode), []).append(number)
+    return found
+
+
+@pytest.fixture
+def kernels(emulator: Emulator, ptx_kernels: CompiledKernels) -> Iterator[CompiledKernels]:
+    emulator.use(ptx_kernels)
+    yield ptx_kernels
+    ptx_kernels.weaken()
+
+
+def find(emulator: Emulator, kernels: CompiledKernels, kernel: str, number: int) -> str:
+    work = make_work(emulator, kernel)
+    expected = [run() for run in work]
+    kernels.weaken(number)
+    return in_child(lambda: what_is_found(emulator, work, expected, seeds=3))
+
+
+@pytest.mark.parametrize(("kernel", "opcode", "index"), MUTANTS)
+def test_mutants_are_found(
+    emulator: Emulator,
+    kernels: CompiledKernels,
+    numbers: dict[tuple[str, str], list[int]],
+    kernel: str,
+    opcode: str,
+    index: int,
+) -> None:
+    number = numbers[kernel, opcode][index]
+    assert find(emulator, kernels, kernel.removesuffix("<float>"), number) != ""
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_as_they_are_have_no_fault(
+    emulator: Emulator, kernels: CompiledKernels, kernel: str
+) -> None:
+    assert find(emulator, kernels, kernel, -1) == ""
+
+
+def test_what_is_not_found_has_a_reason() -> None:
+    if not TABLE.is_file():
+        pytest.skip("no benchmarks/results beside the tests")
+    text = TABLE.read_text(encoding="utf-8")
+    assert "no reason is known" not in text
+    assert text.count("\n| ") > 100
