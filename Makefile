@@ -1,6 +1,6 @@
 # The checks by name. `make check` is the quick one, before every commit; `make ci` the whole.
 PYTHON ?= python
-CXX_SOURCES = $(wildcard csrc/*.[ch]pp kernels/*.cu kernels/*.cuh kernels/*.hpp tests/emulator/*.[ch]pp tests/fuzz/*.cpp)
+CXX_SOURCES = $(wildcard csrc/*.[ch]pp kernels/*.cu kernels/*.cuh kernels/*.hpp tests/emulator/*.[ch]pp tests/fuzz/*.cpp web/*.cpp)
 
 .PHONY: help check lint types fast format test docs ci
 
@@ -31,6 +31,7 @@ test: ## every test: about a quarter of an hour on two cores
 	$(PYTHON) -m pytest
 
 docs: ## the documentation site, into build/site; warnings are errors
+	$(PYTHON) web/build.py --if-possible
 	$(PYTHON) -m mkdocs build --strict
 
 ci: ## what CI does, in fresh environments: under 30 minutes

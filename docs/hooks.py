@@ -24,8 +24,11 @@ PAGES = {  # file: (page, title)
 }
 """Files elsewhere in the repository that join the site where they are there."""
 
-SAME = {"SECURITY.md": "security.md", "README.md": "index.md"}
-"""Files that are not copied, and the page that says the same."""
+SAME = {"SECURITY.md": "security.md", "README.md": "index.md", "web": "browser/index.html"}
+"""Files and folders that are not copied, and the page that says or does the same."""
+
+BROWSER = ROOT / "build" / "web"
+"""The page that finds text in the browser, from web/build.py."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -37,18 +40,20 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Files, config: Any) -> None:
-    """Add the pages from elsewhere, and all pictures that a page shows."""
+    """Add the pages from elsewhere, that for browsers, and all pictures that a page shows."""
     for name, (page, _) in PAGES.items():
         if (ROOT / name).is_file():
             files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
+    for path in sorted(BROWSER.glob("*")):
+        files.append(File.generated(config, f"browser/{path.name}", abs_src_path=str(path)))
     for file in list(files.documentation_pages()):
         folder = Path(str(file.abs_src_path)).parent
         for mark, _, target, _ in LINK.findall(Path(str(file.abs_src_path)).read_text()):
-            path = _inside(folder, target)
-            if not mark or path is None or path.startswith("docs/"):
+            source = _inside(folder, target)
+            if not mark or source is None or source.startswith("docs/"):
                 continue
-            if files.get_file_from_path(path) is None:
-                files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+            if files.get_file_from_path(source) is None:
+                files.append(File.generated(config, source, abs_src_path=str(ROOT / source)))
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
