@@ -27,8 +27,3 @@ prepare_lines() {
     distill ic15 "icdar2015:$data/icdar2015/train?stretch" teacher
     draw scenes "${SCENES:-3000}" line 1
 }
-
-prepare_words() {
-    validation="icdar2015:$data/icdar2015/train?stretch&by-position#val"
-    draw words "${SCENES:-2000}" word 2
-}

@@ -31,8 +31,8 @@ class PackagedModel:
 DEFAULT_MODEL = "dbnet-lines"
 """Name of the model that a `Detector` opens by default."""
 
-OWN_MODELS = (DEFAULT_MODEL, "dbnet-mobile", "dbnet-mobile-words")
-"""Models shipped with this package: the default, and light ones for lines and words."""
+OWN_MODELS = (DEFAULT_MODEL, "dbnet-words", "dbnet-mobile")
+"""Models shipped with this package: the default for lines, one for words, and a light one."""
 
 LARGE_MODELS = ("dbnet-r18",)
 """Models trained here whose weights are in dbnet-trt-models, the folder models/ of a clone."""
