@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,14 @@ class Failing:
             raise EngineError("there is not enough memory")
         return self._detector.detect(image, **options)
 
-    def submit(self, images: list[Any], **options: Any) -> Any:
-        for image in images:
-            self.detect(image)
-        return self._detector.submit(images, **options)
+    def stream(self, frames: Iterable[Any], **options: Any) -> Any:
+        def checked() -> Iterator[Any]:
+            for frame in frames:
+                if frame is not None:
+                    self.detect(frame)
+                yield frame
+
+        return self._detector.stream(checked(), **options)
 
 
 def test_an_image_that_the_network_fails_on_is_a_row(

@@ -85,7 +85,7 @@ def test_a_misspelt_command_suggests_the_right_one(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["xyzzy"], "there are detect, read, models, info,"),
+        (["xyzzy"], "there are detect, read, bulk, models, info,"),
         (["--hlep"], 'the option --hlep; did you mean "--help"?'),
         (["--save", "out.jpg", "photo.jpg"], "a command or a path before the option --save"),
         (["data", "chekc", "x"], 'Did you mean "check"?'),

@@ -74,7 +74,7 @@ def test_results_keep_their_texts() -> None:
     np.testing.assert_array_equal(again.confidences, read.confidences)
     assert repr(read).endswith("read)")
     assert Detections(quads, np.ones(3, np.float32))[0].text is None
-    with pytest.raises(ValueError, match="one text and confidence per score, 3, got 1"):
+    with pytest.raises(ValueError, match="texts must be one per score, 3, got 1"):
         Detections(quads, np.ones(3, np.float32), None, None, ("a",), np.ones(1, np.float32))
     with pytest.raises(ValueError, match="given together"):
         Detections(quads, np.ones(3, np.float32), None, None, ("a",) * 3)

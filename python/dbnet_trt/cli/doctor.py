@@ -17,7 +17,7 @@ from ..detector import Detector
 from ..errors import DBNetError
 from ..extras import EXTRAS, install_hint
 from ..gpu_status import gpus_of_machine, read_cuda_status
-from ..settings import CpuConfig
+from ..settings import Backend, CpuConfig
 from .console import SOME_FAILED, SUCCESS, line, out
 
 NEEDED = ("numpy", "pyclipper", "onnx")
@@ -31,7 +31,7 @@ BUILDS = {
 }  # fmt: skip
 """Builds of one library, of which only one works at a time."""
 
-BACKENDS = ("openvino", "onnxruntime")
+BACKENDS: tuple[Backend, ...] = ("openvino", "onnxruntime")
 """Libraries that run networks on the CPU: one must be there."""
 
 CPU_FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
