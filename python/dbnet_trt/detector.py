@@ -316,13 +316,17 @@ class Detector:
         self, batch: list[Numbered[Frame]], batch_size: int, options: DetectOptions
     ) -> Begun:
         """Begin to search frames, up to one that cannot be loaded."""
-        batches, error = self._batches(options, batch_size), None
+        batches = self._batches(options, batch_size)
+        error: Exception | None = None
         for number, frame in batch:
             try:
                 self._add(batches, frame, options)
             except ImageError as failed:
                 error = ImageError(f"frame {number}: {failed}")
                 error.__cause__ = failed
+                break
+            except Exception as failed:  # raised in its turn
+                error = failed
                 break
         batches.flush()
         return Begun(batches, error)

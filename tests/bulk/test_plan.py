@@ -160,3 +160,15 @@ def test_files_are_whole_or_absent(tmp_path: Path) -> None:
     assert elsewhere.names("out") == ["part.parquet"]
     assert elsewhere.read("out/part.parquet") == b"data"
     assert elsewhere.names("none") == []
+
+
+def test_images_beside_tables_are_not_passed_over(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), scene())
+    parquet.write_table(pyarrow.table({"path": ["/b.png"]}), tmp_path / "found.parquet")
+    with pytest.raises(ValueError, match=r"holds images \(a.png\) and Parquet files"):
+        find(tmp_path)
+
+
+def test_a_missing_file_is_an_error_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="there is no file or folder"):
+        find(tmp_path / "none.jpg")

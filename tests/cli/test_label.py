@@ -50,6 +50,9 @@ def test_a_folder(
     assert main(command) == 2
     assert "--overwrite to replace" in " ".join(capsys.readouterr().err.split())
     assert main([*command, "--overwrite"]) == 1
+    output.unlink()
+    assert main(command) == 2
+    assert f"{tmp_path / 'tasks.xml'} exists" in " ".join(capsys.readouterr().err.split())
 
 
 def test_text(model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

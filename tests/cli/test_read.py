@@ -116,6 +116,20 @@ def test_pages_of_a_document_make_one_file(
     assert len(ids) == len(set(ids))
 
 
+def test_files_are_not_replaced(
+    options: list[str], photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["read", photo, *options, "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    written = tmp_path / "out" / "photo.png.txt"
+    written.write_text("corrected")
+    assert main(command) == 2
+    assert "give --overwrite to replace it" in " ".join(capsys.readouterr().err.split())
+    assert written.read_text() == "corrected"
+    assert main([*command, "--overwrite"]) == 0
+    assert written.read_text() == "aa\naa\n"
+
+
 def test_one_document_is_printed_in_any_format(
     options: list[str], scan: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -178,3 +178,30 @@ def test_parquet_needs_its_extra(
     table = str(tmp_path / "found.parquet")
     assert main(["detect", str(folder), "--model", model, "--parquet", table]) == 2
     assert "pip install 'dbnet-trt[parquet]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--json", "--csv"), ("--csv", "--parquet"), ("--save", "--json")]
+)
+def test_two_outputs_of_one_name_are_refused(
+    options: tuple[str, str],
+    model: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    same = tmp_path / "same.jpg"
+    command = ["detect", str(folder / "a,b.png"), "--model", model]
+    assert (
+        main([*command, options[0], str(same), options[1], str(tmp_path / "." / "same.jpg")]) == 2
+    )
+    assert "name the same file" in " ".join(capsys.readouterr().err.split())
+    assert not same.exists()
+
+
+def test_texts_of_tracks_are_not_in_tables(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["detect", "clip.mp4", "--model", model, "--track", "--text"]
+    assert main([*command, "--csv", str(tmp_path / "found.csv")]) == 2
+    assert "name --json" in " ".join(capsys.readouterr().err.split())

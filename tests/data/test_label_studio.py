@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from dbnet_trt import Detections
-from dbnet_trt.data.label_studio import CONFIG, make_prediction, make_task
+from dbnet_trt.data.label_studio import CONFIG, local_address, make_prediction, make_task
 from dbnet_trt.data.open import read_dataset
 from dbnet_trt.images.load import write_image
 
@@ -30,7 +30,9 @@ def photo(tmp_path: Path) -> Path:
 
 def test_what_is_exported_is_what_was_found(photo: Path, tmp_path: Path) -> None:
     """A task whose prediction was accepted, as Label Studio exports it, is read back."""
-    task = make_task(photo, tmp_path / "photos", make_prediction(FOUND, SIZE, "tiny"))
+    task = make_task(
+        local_address(photo, tmp_path / "photos"), make_prediction(FOUND, SIZE, "tiny")
+    )
     accepted = {"result": task.pop("predictions")[0]["result"]}
     export = tmp_path / "export.json"
     export.write_text(json.dumps([{"id": 1, "annotations": [accepted], **task}]))
@@ -66,11 +68,10 @@ def test_names_are_those_of_the_interface() -> None:
 
 
 def test_images_elsewhere_are_refused(photo: Path, tmp_path: Path) -> None:
-    prediction = make_prediction(FOUND, SIZE, "tiny")
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="name a folder that holds all by --root"):
-        make_task(photo, tmp_path / "other", prediction)
+        local_address(photo, tmp_path / "other")
     link = tmp_path / "other" / "link.png"
     os.symlink(photo, link)
     with pytest.raises(ValueError, match="expected images below"):
-        make_task(link, tmp_path / "other", prediction)
+        local_address(link, tmp_path / "other")

@@ -121,6 +121,18 @@ def test_frames_before_an_error_are_not_lost(
     assert num_threads() == 0
 
 
+@pytest.mark.parametrize("skip_same", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_frames_before_one_that_is_no_image_are_not_lost(
+    detector: Detector, batch_size: int, skip_same: bool
+) -> None:
+    found: list[int] = []
+    frames: list[Any] = [*FRAMES[:4], 3]
+    with pytest.raises(TypeError):
+        take(detector.stream(frames, batch_size=batch_size, skip_same=skip_same), found)
+    assert found == [2, 1, 0, 3]
+
+
 def test_early_exit_closes_the_source_and_waits_for_the_rest(detector: Detector) -> None:
     closed = threading.Event()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dbnet_trt import Detector
-from dbnet_trt.data.label_studio import make_prediction, make_task
+from dbnet_trt.data.label_studio import local_address, make_prediction, make_task
 from dbnet_trt.serving.app import create_app
 from dbnet_trt.serving.config import ServerConfig
 from starlette.testclient import TestClient
@@ -43,7 +43,7 @@ def test_predictions_are_those_of_the_detector(
     client: TestClient, detector: Detector, root: Path, image: np.ndarray
 ) -> None:
     expected = make_prediction(detector.detect(image), image.shape[:2], "green")
-    task = make_task(root / "in" / "a b.png", root, expected)
+    task = make_task(local_address(root / "in" / "a b.png", root), expected)
     body = {"tasks": [{"id": 7, **task}], "project": "1.2", "label_config": "<View/>", "params": {}}
     answer = client.post("/label-studio/predict", json=body)
     assert answer.json() == {"results": [expected]}

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import Detections
+from dbnet_trt.errors import DBNetError
 from dbnet_trt.tracking import TrackConfig, Tracker
 from dbnet_trt.tracking.overlap import assign, quad_overlap
 from hypothesis import given, settings
@@ -121,7 +122,7 @@ def test_options_are_checked() -> None:
 
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(ImportError, match=r"pip install 'dbnet-trt\[video\]', or scipy"):
+    with pytest.raises(DBNetError, match=r"pip install 'dbnet-trt\[video\]', or scipy"):
         Tracker()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
-from ..images.sources import Outputs, find_sources, is_known
+from ..files import is_file
+from ..images.sources import Outputs, find_sources, is_glob, is_known
 from .storage import Storage
 
 LIST_SUFFIXES = (".txt", ".list", ".lst")
@@ -76,7 +77,9 @@ def _find(
             yield from _read_parquet(given, storage, column)
         elif storage.is_folder(given):
             yield from _read_folder(given, storage, output, column)
-        elif storage.local_path(given) is not None:
+        elif (local := storage.local_path(given)) is not None:
+            if not is_glob(given) and not is_file(Path(local)):
+                raise ImageError(f"there is no file or folder {given}")
             yield from find_sources([given])
         else:
             yield given
@@ -86,7 +89,14 @@ def _read_folder(
     folder: str, storage: Storage, output: str, column: str | None
 ) -> Iterator[str | Encoded]:
     """Yield the images in a folder, or what its Parquet files hold if there are any on top."""
-    tables = [name for name in storage.names(folder) if _is_table(name)]
+    names = list(storage.names(folder))
+    tables = [name for name in names if _is_table(name)]
+    images = [name for name in names if is_known(name)]
+    if tables and images:
+        raise ValueError(
+            f"the folder {folder} holds images ({images[0]}) and Parquet files ({tables[0]}); name "
+            "the ones that are meant: the files, or a folder of images alone"
+        )
     if tables:
         for name in sorted(tables):
             yield from _read_parquet(f"{folder.rstrip('/')}/{name}", storage, column)

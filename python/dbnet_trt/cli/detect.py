@@ -109,6 +109,11 @@ def detect(
     first = list(itertools.islice(sources, 2))
     is_one = is_one_picture(first, page_options)
     detector = options.open_detector(polygons=text, side_by_side=not is_one)
+    if track and text and (csv or parquet) and json is None:
+        raise ValueError(
+            "--track --text reads each text once, when it is gone; its line is in the file of "
+            "--json, and tables have none of it: name --json, or leave out --track or --text"
+        )
     finisher = Finisher(open_reader(cpu=options.cpu) if text else None, track=track)
     wanted = {"dpi": dpi, "text": text, "track": track, "skip_same": skip_same}
     run = {} if json is None else options.describe_run(detector) | wanted

@@ -35,7 +35,7 @@ class Finisher:
             track: Whether to follow texts.
 
         Raises:
-            ImportError: SciPy is missing.
+            DBNetError: SciPy is missing.
         """
         self._reader, self._track = reader, track
         self._searched: tuple[Detections, Detections, int | None] | None = None

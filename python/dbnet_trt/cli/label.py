@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..data.label_studio import CONFIG, make_prediction, make_task
+from ..data.label_studio import CONFIG, local_address, make_prediction, make_task
 from ..detector import Detector
 from ..errors import DBNetError, ImageError
 from ..files import is_folder, write_atomically
+from ..images import video
 from ..images.decode import MAX_PIXELS
 from ..images.load import load_image
 from ..images.sources import Outputs, find_sources, is_glob, real_path
-from ..images.video import is_video
 from ..reading import Reader, open_reader, read_text
 from ..settings import SizePolicy
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar
@@ -50,17 +50,21 @@ def label(
     text
         Also read the text, as `dbnet read` does, for the transcriptions.
     overwrite
-        Replace an existing file.
+        Replace existing files of tasks and interface.
     """
     if output.suffix.lower() != ".json":
         raise ValueError(f"expected a .json file to write tasks to, got {output}")
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} exists; name another file, or give --overwrite to replace it")
+    interface = output.with_suffix(".xml")
+    for file in (output, interface):
+        if file.exists() and not overwrite:
+            raise ValueError(f"{file} exists; name another file, or give --overwrite to replace it")
+    video.silence_opencv()
     sources = list(find_sources(inputs, Outputs([output])))
-    videos = [source for source in sources if is_video(source)]
+    videos = [source for source in sources if video.is_video(source)]
     if videos:
         raise ValueError(f"dbnet label takes images, but {videos[0]} is a video or a camera")
     folder = root or _choose_root(inputs)
+    addresses = [local_address(source, folder) for source in sources]
     detector = options.open_detector(polygons=text)
     labeller = _Labeller(
         detector,
@@ -72,7 +76,7 @@ def label(
     num_failed = 0
     with progress_bar("photo", transient=True, disable=len(sources) < 2) as bar:
         shown = bar.add_task("labelling", total=len(sources), photo="")
-        for source in sources:
+        for source, address in zip(sources, addresses, strict=True):
             bar.advance(shown)
             try:
                 prediction = labeller.predict(source)
@@ -80,8 +84,7 @@ def label(
                 num_failed += 1
                 err.print(line(("skipped:", "red"), " ", (error, "")), soft_wrap=True)
                 continue
-            tasks.append(make_task(Path(source), folder, prediction))
-    interface = output.with_suffix(".xml")
+            tasks.append(make_task(address, prediction))
     _write(output, json.dumps(tasks, indent=1) + "\n")
     _write(interface, CONFIG)
     done = f"  {number(len(tasks), 'task')}; labelling interface: "

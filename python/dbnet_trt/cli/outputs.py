@@ -16,6 +16,7 @@ from ..detections import Detections, FloatArray
 from ..errors import ImageError
 from ..images.ahead import PageOptions, ReadImage
 from ..images.load import Image
+from ..images.sources import real_path
 from ..images.video import is_live
 from .json_lines import JsonLines
 from .pictures import Pictures
@@ -67,6 +68,7 @@ class ResultWriter:
             raise ValueError("--overwrite and --resume are for the file of --json; name it")
         if targets.resume and (targets.lines is None or str(targets.lines) == "-"):
             raise ValueError("--resume goes on from the lines of a file; name it by --json")
+        _check_distinct(targets)
         self._pictures = Pictures(targets, inputs, first, options)
         if targets.resume and (self._pictures.is_file or any(map(is_live, inputs))):
             raise ValueError(
@@ -206,6 +208,16 @@ class Label:
         size = {"height": image.shape[0], "width": image.shape[1]}
         time = {} if self.time is None else {"time": round(self.time, TIME_DECIMALS)}
         return {"image": self.name, **given, **size, **time}
+
+
+def _check_distinct(targets: Targets) -> None:
+    """Raise a ValueError if two options name the same file."""
+    pictures = {} if targets.pictures is None else {"--save": targets.pictures}
+    seen: dict[str, str] = {}
+    for option, path in (targets.named | pictures).items():
+        other = seen.setdefault(real_path(path), option)
+        if other != option and str(path) != "-":
+            raise ValueError(f"{other} and {option} name the same file, {path}; name another")
 
 
 def _fields(found: Detections) -> dict[str, Any]:

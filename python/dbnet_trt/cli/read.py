@@ -13,11 +13,11 @@ from cyclopts import Parameter
 from ..detections import Detections
 from ..errors import DBNetError
 from ..files import write_atomically
+from ..images import video
 from ..images.ahead import PageOptions, ReadAhead, ReadImage
 from ..images.decode import MAX_PIXELS
 from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import find_sources
-from ..images.video import is_video
 from ..reading import (
     ReadPage,
     open_reader,
@@ -47,6 +47,7 @@ def read(
     *,
     output: Path | None = None,
     format: Format = "text",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     pages: str | None = None,
     dpi: int = DPI,
     reader: str = "rapidocr",
@@ -63,6 +64,8 @@ def read(
         Folder for one file per input file, named after it; by default the text is printed.
     format
         text, markdown, hocr or alto.
+    overwrite
+        Replace files that are in the folder of --output.
     pages
         Pages of documents to read, as in "3-7" or "1,4,9-"; all by default.
     dpi
@@ -72,17 +75,18 @@ def read(
     right_to_left
         Words and columns follow each other from right to left.
     """
+    video.silence_opencv()
     check_dpi(dpi)
     page_options = PageOptions(
         parse_pages(pages) if pages is not None else None, dpi, options.max_pixels or MAX_PIXELS
     )
     sources = list(find_sources(inputs))
-    videos = [source for source in sources if is_video(source)]
+    videos = [source for source in sources if video.is_video(source)]
     if videos:
         raise ValueError(
             f"dbnet read takes images and documents, but {videos[0]} is a video or a camera"
         )
-    texts = _Texts(sources, output, format, right_to_left=right_to_left)
+    texts = _Texts(sources, output, format, overwrite=overwrite, right_to_left=right_to_left)
     detector = options.open_detector(polygons=True)
     size = options.size(detector.card)
     read_crops = open_reader(reader, options.cpu)
@@ -117,13 +121,19 @@ class _Texts:
     """A writer of one text per file, of all its pages, or a printer of each page."""
 
     def __init__(
-        self, sources: list[str], folder: Path | None, format: Format, *, right_to_left: bool
+        self,
+        sources: list[str],
+        folder: Path | None,
+        format: Format,
+        *,
+        overwrite: bool,
+        right_to_left: bool,
     ) -> None:
         """Name the files and create their folder.
 
         Raises:
-            ValueError: Two files have the same name, or the format is one file for each and there
-                is no folder.
+            ValueError: Two files have the same name, one exists and is not to be replaced, or the
+                format is one file for each and there is no folder.
             DBNetError: The folder cannot be created.
         """
         if folder is None and format in ("hocr", "alto") and len(sources) > 1:
@@ -131,6 +141,11 @@ class _Texts:
                 f"--format {format} makes one file per image; name a folder by --output"
             )
         self._targets = None if folder is None else _name_files(sources, folder, SUFFIXES[format])
+        there = [path for path in (self._targets or {}).values() if path.exists()]
+        if there and not overwrite:
+            raise ValueError(
+                f"{there[0]} exists; name another folder, or give --overwrite to replace it"
+            )
         self._format, self._right_to_left = format, right_to_left
         self._is_one = len(sources) == 1
         self._last: ReadImage | None = None

@@ -34,13 +34,12 @@ PERCENT_DECIMALS = 4
 """Decimals of coordinates in percent: a hundredth of a pixel at 10,000 pixels."""
 
 
-def make_task(path: Path, root: Path, prediction: dict[str, Any]) -> dict[str, Any]:
-    """Make the task of one image.
+def local_address(path: str | Path, root: Path) -> str:
+    """Return the address at which Label Studio serves an image.
 
     Args:
         path: The image, below `root`.
         root: Label Studio's document root for local files.
-        prediction: From `make_prediction`.
 
     Raises:
         ValueError: The image is not below the root.
@@ -51,7 +50,16 @@ def make_task(path: Path, root: Path, prediction: dict[str, Any]) -> dict[str, A
             f"expected images below {root}, from which Label Studio serves them, got {path}; name "
             "a folder that holds all by --root"
         )
-    address = LOCAL_FILES + quote(real.relative_to(folder).as_posix(), errors="surrogateescape")
+    return LOCAL_FILES + quote(real.relative_to(folder).as_posix(), errors="surrogateescape")
+
+
+def make_task(address: str, prediction: dict[str, Any]) -> dict[str, Any]:
+    """Make the task of one image.
+
+    Args:
+        address: From `local_address`.
+        prediction: From `make_prediction`.
+    """
     return {"data": {"image": address}, "predictions": [prediction]}
 
 

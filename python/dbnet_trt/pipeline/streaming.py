@@ -96,7 +96,12 @@ class InOrder(Generic[Frame]):
             number = -1
             for frame in _until_error(frames, failed):
                 number += frame is not None
-                if frame is not None and not self._is_same(frame):
+                try:
+                    is_new = frame is not None and not self._is_same(frame)
+                except Exception as error:  # raised in its turn
+                    failed.append(error)
+                    break
+                if frame is not None and is_new:
                     self._waiting.append((number, frame))
                     if len(self._waiting) == self._batch_size:
                         self._submit()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DBNetError
+
 FloatArray = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
@@ -95,7 +97,7 @@ def assign(worth: FloatArray, least: float, before: NDArray[Any] | int = 0) -> N
         (K, 2) pairs of row and column.
 
     Raises:
-        ImportError: SciPy is missing.
+        DBNetError: SciPy is missing.
     """
     solve = find_solver()
     allowed = worth >= least
@@ -108,12 +110,12 @@ def find_solver() -> Callable[..., Any]:
     """Return SciPy's solver of the assignment problem.
 
     Raises:
-        ImportError: SciPy is missing.
+        DBNetError: SciPy is missing.
     """
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise ImportError(
+        raise DBNetError(
             f"tracking needs SciPy ({error}); pip install 'dbnet-trt[video]', or scipy by itself"
         ) from error
     return linear_sum_assignment

@@ -56,7 +56,7 @@ class Tracker:
         """Begin before the first frame.
 
         Raises:
-            ImportError: SciPy is missing.
+            DBNetError: SciPy is missing.
         """
         find_solver()
         self._config = config or TrackConfig()
