@@ -210,7 +210,8 @@ class Worker:
             in_flight=self._num_streams or 2,
             size=self._size,
         )
-        for _, found in results:
+        for frame, found in results:
+            del frame  # the image has it, until it is released
             image = taken.popleft()
             yield image, self._finish(image, found, fetched)
 

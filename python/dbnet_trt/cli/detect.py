@@ -285,7 +285,8 @@ def _detect_in_order(
         skip_same=skip_same and is_video,
         size=size,
     )
-    for _, found in results:
+    for frame, found in results:
+        del frame  # the item has it, until it is released
         yield taken.popleft(), found
 
 

@@ -103,6 +103,7 @@ class InOrder(Generic[Frame]):
                     break
                 if frame is not None and is_new:
                     self._waiting.append((number, frame))
+                    del frame  # or it would stay in memory until the next one is there
                     if len(self._waiting) == self._batch_size:
                         self._submit()
                         yield from self._take(self._in_flight - 1)
