@@ -75,13 +75,13 @@ def build(python: str, arch: str, work: Path) -> Path:
     environment = {
         "CXX": str(write_compiler(arch, work)),
         "DBNET_TRT_CUDA": "OFF",
-        "SETUPTOOLS_EXT_SUFFIX": f".cpython-{version}-{arch}-linux-gnu.so",
         "_PYTHON_HOST_PLATFORM": f"linux-{arch}",
     }
     output = work / f"cp{version}-{arch}"
     settings = [
         f"-Cbuild-dir={output}-build",
         "-Ccmake.define.CMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF",
+        f"-Ccmake.define.PYTHON_MODULE_EXTENSION=.cpython-{version}-{arch}-linux-gnu.so",
     ]
     run(python, "-m", "pip", "wheel", "--no-deps", "-w", output, *settings, ROOT,
         environment=environment)  # fmt: skip
@@ -103,18 +103,20 @@ def audit(wheel: Path, arch: str, output: Path) -> Path:
         return Path(shutil.move(repaired, output / repaired.name))
 
 
-def check_contents(wheel: Path) -> None:
+def check_contents(wheel: Path, arch: str) -> None:
     """Check that a wheel has what it must have, nothing heavy, and no library but the core."""
+    version = wheel.name.split("-")[2].removeprefix("cp")
+    core = f"dbnet_trt/_core.cpython-{version}-{arch}-linux-gnu.so"  # else Python does not find it
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     missing = [name for name in EXPECTED if f"dbnet_trt/{name}" not in names]
     libraries = [name for name in names if ".so" in Path(name).suffixes]
     strangers = [name for name in names if not name.startswith(("dbnet_trt/", "dbnet_trt-"))]
     size = wheel.stat().st_size
-    if missing or strangers or len(libraries) != 1 or size > MAX_BYTES:
+    if missing or strangers or libraries != [core] or size > MAX_BYTES:
         sys.exit(
-            f"{wheel.name}: lacks {missing}; does not belong: {strangers}; libraries (expected the "
-            f"core alone): {libraries}; {size / 1e6:.1f} MB (at most {MAX_BYTES / 1e6:.0f})"
+            f"{wheel.name}: lacks {missing}; does not belong: {strangers}; libraries: {libraries}, "
+            f"expected {core} alone; {size / 1e6:.1f} MB (at most {MAX_BYTES / 1e6:.0f})"
         )
 
 
@@ -147,7 +149,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="dbnet-wheels-") as folder:
             work = Path(folder)
             wheel = audit(build(python, options.arch, work), options.arch, options.output)
-            check_contents(wheel)
+            check_contents(wheel, options.arch)
             print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB", flush=True)
             if not options.no_test and options.arch == platform.machine():
                 print("  " + try_out(python, wheel, options.beside, work / "venv"), flush=True)

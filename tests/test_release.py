@@ -76,6 +76,7 @@ def test_checksums_are_of_all_files(tmp_path: Path) -> None:
     assert len(lines) == 2
 
 
+WHEEL = "dbnet_trt-0.1.0-cp311-cp311-manylinux2014_x86_64.whl"
 CONTENTS = {
     *(f"dbnet_trt/{name}" for name in wheels.EXPECTED),
     "dbnet_trt/_core.cpython-311-x86_64-linux-gnu.so",
@@ -90,25 +91,26 @@ CONTENTS = {
         (CONTENTS - {"dbnet_trt/py.typed"}, r"lacks \['py.typed'\]"),
         (CONTENTS | {"tests/x.py"}, r"does not belong: \['tests/x.py'\]"),
         (CONTENTS | {"dbnet_trt.libs/libc++.so.1"}, "libraries"),
+        ({name.replace("x86_64", "aarch64") for name in CONTENTS}, r"expected .*x86_64.* alone"),
     ],
 )
 def test_contents_of_a_wheel(names: set[str], message: str | None, tmp_path: Path) -> None:
-    wheel = tmp_path / "dbnet_trt.whl"
+    wheel = tmp_path / WHEEL
     with zipfile.ZipFile(wheel, "w") as archive:
         for name in sorted(names):
             archive.writestr(name, "")
     if message is None:
-        wheels.check_contents(wheel)
+        wheels.check_contents(wheel, "x86_64")
     else:
         with pytest.raises(SystemExit, match=message):
-            wheels.check_contents(wheel)
+            wheels.check_contents(wheel, "x86_64")
 
 
 def test_a_heavy_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = tmp_path / "dbnet_trt.whl"
+    wheel = tmp_path / WHEEL
     with zipfile.ZipFile(wheel, "w") as archive:
         for name in CONTENTS:
             archive.writestr(name, "")
     monkeypatch.setattr(wheels, "MAX_BYTES", 100)
     with pytest.raises(SystemExit, match="at most"):
-        wheels.check_contents(wheel)
+        wheels.check_contents(wheel, "x86_64")
