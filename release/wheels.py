@@ -63,7 +63,8 @@ def write_compiler(arch: str, folder: Path) -> Path:
     path = folder / f"zig-{arch}"
     target = f"{arch}-linux-gnu.{GLIBC}"
     # Always optimized, CMake's own checks as well: zig compiles a libc++ for each level.
-    command = f"{sys.executable} -m ziglang c++ -target {target} -O3"
+    # -E: pip hides the packages of the Python that it builds for, which may be this one.
+    command = f"{sys.executable} -E -m ziglang c++ -target {target} -O3"
     path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     path.chmod(0o755)
     return path
