@@ -110,6 +110,10 @@ def write_sbom(wheel: Path, python: str, output: Path) -> None:
         arguments = ("--output-reproducible", "--of", "JSON", "-o", output)
         run(sys.executable, "-m", "cyclonedx_py", "environment", *arguments, inside)
     sbom = json.loads(output.read_text(encoding="utf-8"))
+    for component in sbom["components"]:
+        for reference in component.get("externalReferences", []):
+            if reference["url"].startswith("file:"):  # the wheel, by a path of this machine
+                reference["url"] = wheel.name
     static = {
         "pybind11": "BSD-3-Clause",
         "ziglang": "MIT; its libc++ is Apache-2.0 WITH LLVM-exception",
