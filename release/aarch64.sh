@@ -22,12 +22,13 @@ END
     for package in "$work"/cache/archives/*.deb; do dpkg-deb -x "$package" "$work/root"; done
 fi
 
-# The wheel, its dependencies and pytest, without running any of their code here.
+# The wheel, its dependencies and pytest, without running any of their code here. ONNX Runtime 1.32
+# crashes in qemu 7.2 as it is imported.
 rm -rf "$work/site"
 platforms=(--platform=manylinux_2_{28,27,17}_aarch64 --platform=manylinux2014_aarch64)
 python -m pip install -q --target "$work/site" --no-compile --only-binary=:all: --implementation cp \
     --python-version 3.11 "${platforms[@]}" \
-    numpy opencv-python-headless pyclipper onnx onnxruntime cyclopts rich pytest hypothesis
+    numpy opencv-python-headless pyclipper onnx onnxruntime==1.20.1 cyclopts rich pytest hypothesis
 python -m pip install -q --target "$work/site" --no-compile --no-deps --only-binary=:all: \
     --implementation cp --python-version 3.11 --platform manylinux2014_aarch64 "$wheel"
 
