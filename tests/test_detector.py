@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, ImageError, SizePolicy, cuda_available
+from fakes.engines import OneByOne, Recorder
 from fakes.tiny_model import CARD, make_model, scene
 from PIL import Image
 
@@ -109,22 +110,6 @@ def test_polygons_on_request(detector: Detector, tmp_path: Path) -> None:
     assert found.polygons is not None
     assert [polygon.shape[1] for polygon in found.polygons] == [2, 2]
     assert Detector(tmp_path / "tiny.onnx", polygons=True).detect(scene()).polygons is not None
-
-
-class Recorder:
-    """An engine that records the sizes of its batches."""
-
-    def __init__(self, engine: Any) -> None:
-        self.engine, self.card, self.description = engine, engine.card, engine.description
-        self.batch_sizes: list[int] = []
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        self.batch_sizes.append(batch.shape[0])
-        return np.asarray(self.engine(batch))
-
-
-class OneByOne(Recorder):
-    runs_one_by_one = True
 
 
 @pytest.mark.parametrize("kind", [Recorder, OneByOne])

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 from dbnet_trt.bulk.config import BulkConfig, DetectorSpec
 from dbnet_trt.bulk.inputs import find_inputs
 from dbnet_trt.bulk.plan import Plan, extend_plan
 from dbnet_trt.bulk.storage import Storage
 from dbnet_trt.bulk.worker import Job, Worker
-from fakes.tiny_model import make_model, scene
+from fakes.documents import make_folder
+from fakes.tiny_model import make_model
 
 pytest.importorskip("pyarrow")
 
@@ -27,14 +27,8 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Nine images, a damaged file, a video and a document of five pages: 16 rows."""
-    folder = tmp_path / "in"
-    for i in range(9):
-        path = folder / f"{i % 3}" / f"{i:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), scene(100 + i, 150, 1 + i % 4))
-    (folder / "1" / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    folder = make_folder(tmp_path / "in")
     (folder / "1" / "film.mp4").write_bytes(b"a film")
-    cv2.imwritemulti(str(folder / "2" / "scan.tif"), [scene(num_texts=1 + i % 4) for i in range(5)])
     return folder
 
 

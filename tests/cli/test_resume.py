@@ -12,6 +12,7 @@ import cv2
 import pytest
 from dbnet_trt.cli.app import main
 from dbnet_trt.cli.json_lines import JsonLines
+from fakes.documents import make_folder
 from fakes.tiny_model import make_model, scene
 
 RUN = {"model": "tiny"}
@@ -25,15 +26,7 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Images in folders, a damaged file and a document: 14 records."""
-    folder = tmp_path / "in"
-    for i in range(9):
-        path = folder / f"{i % 3}" / f"{i:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), scene(100 + i, 150, 1 + i % 4))
-    (folder / "1" / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
-    pages = [scene(num_texts=1 + i % 4) for i in range(5)]
-    cv2.imwritemulti(str(folder / "2" / "scan.tif"), pages)
-    return folder
+    return make_folder(tmp_path / "in")
 
 
 def keys(path: Path) -> list[tuple[Any, ...]]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PDF files made by a test: one image per page."""
+"""PDF files made by a test, one image per page, and a folder of images and documents."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from fakes.tiny_model import scene
 
 PASSWORD_OF_ANOTHER = b"<</Filter/Standard/V 1/R 2/P -4/O(%b)/U(%b)>>" % (b"x" * 32, b"y" * 32)
 
@@ -56,3 +58,14 @@ def make_pdf(
     )
     path.write_bytes(data)
     return path
+
+
+def make_folder(folder: Path) -> Path:
+    """Write nine images in three folders, a damaged file and a document of five pages."""
+    for i in range(9):
+        path = folder / f"{i % 3}" / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), scene(100 + i, 150, 1 + i % 4))
+    (folder / "1" / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    cv2.imwritemulti(str(folder / "2" / "scan.tif"), [scene(num_texts=1 + i % 4) for i in range(5)])
+    return folder

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fake engine whose map is the image's green channel, and photos for it."""
+"""Fake engine whose map is the image's green channel, photos for it, and recorders of batches."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,3 +54,21 @@ def assert_same(found: Detections, expected: Detections) -> None:
     assert (found.prob_map is None) == (expected.prob_map is None)
     if found.prob_map is not None:
         np.testing.assert_array_equal(found.prob_map, expected.prob_map)
+
+
+class Recorder:
+    """An engine that records the sizes of its batches."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.card, self.description = engine, engine.card, engine.description
+        self.batch_sizes: list[int] = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.batch_sizes.append(batch.shape[0])
+        return np.asarray(self.engine(batch))
+
+
+class OneByOne(Recorder):
+    """The same, for which batches are no faster."""
+
+    runs_one_by_one = True

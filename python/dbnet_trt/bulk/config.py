@@ -70,7 +70,7 @@ class BulkConfig:
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """How each actor opens its detector. Unlike a detector it can be sent to another machine."""
+    """Arguments of each actor's detector. Unlike a detector they can be sent to another machine."""
 
     model: str | None = None
     device: str = "auto"
@@ -81,7 +81,7 @@ class DetectorSpec:
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether an actor needs a GPU."""
+        """True if an actor needs a GPU."""
         is_engine = Path(self.model or "").suffix.lower() == ".engine"
         return self.device.startswith("cuda") or (self.device == "auto" and is_engine)
 
@@ -123,7 +123,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class BulkProgress:
-    """Where a bulk run stands."""
+    """Progress of a bulk run."""
 
     num_images: int
     """Number of images in all: files, or rows of encoded images."""
@@ -153,7 +153,7 @@ class BulkProgress:
 
 @dataclass(frozen=True, slots=True)
 class BulkSummary:
-    """What a bulk run did."""
+    """Totals of a bulk run that has ended."""
 
     num_images: int
     """Number of images in all: files, or rows of encoded images."""
@@ -185,7 +185,7 @@ class BulkSummary:
 
 @dataclass(frozen=True, slots=True)
 class BulkEstimate:
-    """What a bulk run would do."""
+    """Totals that a bulk run would have, and the time it would take."""
 
     num_images: int
     """Number of images in all."""
@@ -200,7 +200,7 @@ class BulkEstimate:
     """Number of actors that would work."""
 
     actors: str
-    """What was chosen for the cluster, in words."""
+    """Actors and CPUs chosen for the cluster, in words."""
 
     num_tried: int
     """Number of images that were tried here, spread over all."""
