@@ -39,6 +39,9 @@ SIGNATURE_BYTES = 64
 HEADER_BYTES = 1 << 18
 """Bytes of a file within which most formats state their size."""
 
+LARGE_PIXELS = 1 << 22
+"""Width x height from which the pixels are decoded to where they stay."""
+
 # For orientations 2 to 8: whether rows and columns are swapped, then the flip (as in cv2.flip).
 _TURNS: dict[int, tuple[bool, int | None]] = {
     2: (False, 1),
@@ -90,7 +93,7 @@ def decode(
             raise ImageError(f"{name}: there is not enough memory for its pixels") from None
     if header.has_gray_alpha:
         return _decode_gray_alpha(data, name, header, upright)
-    pixels = _decode(data, name, _flags(upright, header))
+    pixels = _decode(data, name, header, _flags(upright, header))
     try:
         image = to_8_bits(pixels, name, header.max_value)
     except MemoryError:
@@ -253,11 +256,14 @@ def _check_whole(data: bytes, name: str, header: ImageHeader) -> None:
         raise ImageError(f"{name}: {error}") from None
 
 
-def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
+def _decode(data: bytes, name: str, header: ImageHeader, flags: int) -> NDArray[Any]:
     import cv2
 
+    is_large = header.width * header.height >= LARGE_PIXELS
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = _decode_in_place(data, flags) if is_large else None
+        if image is None:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         reason = str(error)
         if "MAX_IMAGE" in reason:
@@ -268,11 +274,32 @@ def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
     return np.asarray(image)
 
 
+def _decode_in_place(data: bytes, flags: int) -> NDArray[Any] | None:
+    """Decode by `imread`, which writes to an array; `imdecode` holds the pixels twice at its end.
+
+    Returns:
+        The image; None where the system has no files in memory (all but Linux), and for what
+        OpenCV does not read, of which `imdecode` tells more.
+    """
+    import cv2
+
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        with open(os.memfd_create("image"), "wb") as file:
+            file.write(data)
+            file.flush()
+            image = cv2.imread(f"/proc/self/fd/{file.fileno()}", np.empty(0, np.uint8), flags)
+    except (OSError, TypeError, cv2.error):  # TypeError: OpenCV 4.10 takes no array
+        return None
+    return np.asarray(image) if image is not None and image.size else None
+
+
 def _decode_with_alpha(data: bytes, name: str, header: ImageHeader, upright: bool) -> NDArray[Any]:
     """Decode an image that may have transparent pixels; an opaque one is decoded by `_decode`."""
     import cv2
 
-    image = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    image = _decode(data, name, header, cv2.IMREAD_UNCHANGED)
     if header.transparent_gray is not None and image.ndim == 2:
         image = mark_transparent_gray(image, header.transparent_gray)
     if image.ndim == 3 and image.shape[2] == 4:
@@ -284,7 +311,8 @@ def _decode_with_alpha(data: bytes, name: str, header: ImageHeader, upright: boo
             is_turned = header.kind == "TIFF"  # by the decoder
             return _turn(flat, header.orientation) if upright and not is_turned else flat
     del image
-    return to_8_bits(_decode(data, name, _flags(upright, header)), name, header.max_value)
+    pixels = _decode(data, name, header, _flags(upright, header))
+    return to_8_bits(pixels, name, header.max_value)
 
 
 def _decode_gray_alpha(
