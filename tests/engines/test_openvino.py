@@ -60,6 +60,13 @@ def test_openvino_keeps_shapes_that_come_again(tmp_path: Path, rng: np.random.Ge
     assert run(8, 8, 9, 10) == [1, 8, 9, 10]  # 8 came twice in a row
     assert run(11, 12) == [1, 8, 11, 12]
 
+    def live() -> list[int]:
+        return [shape[3] // 32 for shape, pool in engine._compiled.items() if pool._is_live]
+
+    assert live() == [12]
+    run(11, 12)
+    assert live() == [11, 12]
+
 
 def test_openvino_forgets_before_it_compiles(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch

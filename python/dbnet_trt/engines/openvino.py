@@ -40,8 +40,8 @@ MAX_COMPILED_PIXELS = 1 << 24
 """Maximum sum of pixels of these inputs: ppocrv6-small takes 130 MB per million pixels."""
 
 LIVE_SHAPES = 2
-"""Number of these shapes, the last used, that keep the memory between the network's layers: as for
-photos upright and lying. The others take it again when they run."""
+"""Number of these shapes, the last used, that keep the memory between the network's layers once they
+have come again: as for photos upright and lying. The others take it again when they run."""
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -140,8 +140,9 @@ class OpenVinoEngine:
                 self._compiled[shape] = _RequestPool(self._compile(shape))
             self._compiled.move_to_end(shape)
             pools = list(self._compiled.values())
-            for idle in pools[:-LIVE_SHAPES]:
-                idle.free_memory()
+            for idle in pools[:-1]:
+                if idle not in pools[-LIVE_SHAPES:] or not idle.is_reused:
+                    idle.free_memory()
             return pools[-1]
 
     def _compile(self, shape: tuple[int, ...]) -> Any:

@@ -17,9 +17,9 @@ from .load import Image
 from .pages import DPI, PageNumbers, Pages, choose_pages, open_pages
 from .video import is_video
 
-BYTES_PER_IMAGE = 48 << 20
+BYTES_PER_IMAGE = 40 << 20
 """Size of the images in memory, for each thread that reads, each image that is worked on, and one
-more: 17 megapixels. Larger ones only wait for each other."""
+more: 14 megapixels. Larger ones only wait for each other."""
 
 MAX_READY = 2
 """Number of images beside one per thread that are read, or being read, before they are asked for:
