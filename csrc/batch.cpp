@@ -36,6 +36,23 @@ ResizeTap* write_taps(int target, int source, Axis axis, Arena& arena) {
 
 }  // namespace
 
+std::size_t shape_bytes(const PipelineConfig& config, const Shape& shape, int capacity,
+                        bool has_input) {
+    Arena arena(nullptr);
+    ShapeBuffers(arena, config, shape, capacity, has_input);
+    return arena.size();
+}
+
+ReadyShape allocate_shape(const PipelineConfig& config, const Shape& shape, int capacity,
+                          bool has_input, cudaStream_t stream) {
+    DeviceBuffer memory;
+    memory.reserve(shape_bytes(config, shape, capacity, has_input));
+    Arena arena(memory.data());
+    const ShapeBuffers buffers(arena, config, shape, capacity, has_input);
+    cuda_check(cudaMemsetAsync(buffers.workspace, 0, buffers.workspace_bytes(), stream));
+    return {std::move(memory), {}, buffers, nullptr, 0, {}};
+}
+
 std::size_t upload_bytes(std::span<const BatchImage> images) {
     Arena arena(nullptr);
     UploadHeader(arena, static_cast<int>(images.size()));
@@ -85,6 +102,21 @@ void write_upload(std::span<const BatchImage> images, const PostprocessParams& p
         }
         header.map_sizes[i] = {resized.height, resized.width};
         header.image_sizes[i] = {view.height, view.width};
+    }
+}
+
+void copy_parts(const ShapeBuffers& maps, const BatchOptions& options, std::size_t bytes_per_value,
+                cudaStream_t stream) {
+    const auto address = [&](const ShapeBuffers& of, std::size_t map, int y, int x) {
+        return of.output + ((map * of.shape.height + y) * of.shape.width + x) * bytes_per_value;
+    };
+    for (std::size_t i = 0; i < options.parts.size(); ++i) {
+        const auto& [y, x, height, width, joined_y, joined_x] = options.parts[i];
+        const ShapeBuffers& joined = options.joined.shape->buffers;
+        cuda_check(cudaMemcpy2DAsync(address(joined, 0, joined_y, joined_x),
+                                     joined.shape.width * bytes_per_value, address(maps, i, y, x),
+                                     maps.shape.width * bytes_per_value, width * bytes_per_value,
+                                     height, cudaMemcpyDefault, stream));
     }
 }
 

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <exception>
+#include <thread>
+#include <vector>
 
 #include "csrc/device.hpp"
 #include "csrc/pipeline.hpp"
@@ -59,12 +61,14 @@ struct ShapeBuffers {
     BatchBoxes found;
     std::byte *input, *output, *workspace;
 
-    ShapeBuffers(Arena& arena, const PipelineConfig& config, const Shape& shape, int capacity)
+    ShapeBuffers(Arena& arena, const PipelineConfig& config, const Shape& shape, int capacity,
+                 bool has_input)
         : shape(shape),
           capacity(capacity),
           header(arena, shape.batch),
           found(arena, shape.batch, capacity),
-          input(arena.allocate<std::byte>(3 * num_pixels() * (config.input_is_half ? 2 : 4))),
+          input(arena.allocate<std::byte>(
+              has_input ? 3 * num_pixels() * (config.input_is_half ? 2 : 4) : 0)),
           output(arena.allocate<std::byte>(num_pixels() * (config.output_is_half ? 2 : 4))),
           workspace(arena.allocate<std::byte>(workspace_bytes())) {}
 
@@ -75,6 +79,27 @@ struct ShapeBuffers {
         return box_workspace_bytes(shape.batch, shape.height, shape.width);
     }
 };
+
+/// Buffers and graph of a shape that is ready to run.
+struct ReadyShape {
+    DeviceBuffer memory, labels;
+    ShapeBuffers buffers;
+    UniqueGraphExec graph;
+    int num_captures = 0;  // including failed ones
+    // Threads that have run it by plain launches. Libraries create per-thread state at the first
+    // run (handles of cuDNN and cuBLAS), which is impossible while capturing.
+    std::vector<std::thread::id> warm_threads;
+
+    std::size_t num_bytes() const { return memory.size() + labels.size(); }
+};
+
+/// Size of a shape's memory in bytes. Without `has_input` it is that of a joined map.
+std::size_t shape_bytes(const PipelineConfig& config, const Shape& shape, int capacity,
+                        bool has_input);
+
+/// Allocate a shape's memory, and make it ready on the stream. Throws CudaError.
+ReadyShape allocate_shape(const PipelineConfig& config, const Shape& shape, int capacity,
+                          bool has_input, cudaStream_t stream);
 
 /// A submitted batch. Occupies a slot until it is collected or its slot is needed; holds the result
 /// afterwards.
@@ -105,6 +130,11 @@ std::size_t upload_bytes(std::span<const BatchImage> images);
 /// to `device`.
 void write_upload(std::span<const BatchImage> images, const PostprocessParams& params,
                   std::byte* host, std::byte* device);
+
+/// Copy the parts of a batch's maps, if there are any, to where they belong in the joined map.
+/// Asynchronous on the stream. Throws CudaError.
+void copy_parts(const ShapeBuffers& maps, const BatchOptions& options, std::size_t bytes_per_value,
+                cudaStream_t stream);
 
 /// Read a batch's result from the download in host memory at `results`.
 BatchResult read_result(const Batch& batch, std::size_t bytes_per_value, std::byte* results);

@@ -8,6 +8,8 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -130,6 +132,50 @@ Ticket submit(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
     const BatchOptions options{params, wants_maps, wants_labels, std::move(streams)};
     const py::gil_scoped_release release;
     return pipeline.submit(images, size, options);
+}
+
+std::optional<JoinedMap> join(Pipeline& pipeline, std::pair<int, int> size) {
+    if (size.first < 1 || size.second < 1) throw py::value_error("a joined map must have pixels");
+    const py::gil_scoped_release release;
+    JoinedMap joined = pipeline.join({size.first, size.second});
+    return joined.shape ? std::optional(std::move(joined)) : std::nullopt;
+}
+
+// y and x in the tile, height and width, y and x in the joined map.
+using PartTuple = std::tuple<int, int, int, int, int, int>;
+
+TilePart to_part(const PartTuple& part, Size padded, const JoinedMap& joined) {
+    const auto [y, x, height, width, joined_y, joined_x] = part;
+    const auto fits = [](int start, int length, int limit) {
+        return start >= 0 && length > 0 && length <= limit && start <= limit - length;
+    };
+    if (!fits(y, height, padded.height) || !fits(x, width, padded.width) ||
+        !fits(joined_y, height, joined.size.height) || !fits(joined_x, width, joined.size.width)) {
+        throw py::value_error("a part must lie within its tile and within the joined map");
+    }
+    return {y, x, height, width, joined_y, joined_x};
+}
+
+Ticket submit_tiles(Pipeline& pipeline, const std::vector<ImageAndSize>& items,
+                    std::pair<int, int> padded, const JoinedMap& joined,
+                    const std::vector<PartTuple>& parts, std::vector<std::uintptr_t> streams) {
+    const Size size{padded.first, padded.second};
+    const std::vector<BatchImage> images = to_batch_images(items);
+    check_sizes(images, size);
+    if (parts.size() != images.size()) throw py::value_error("each tile must have one part");
+    PostprocessParams params{};
+    params.binary_threshold = std::numeric_limits<float>::infinity();  // no text in tiles
+    BatchOptions options{params, false, false, std::move(streams), joined, {}};
+    for (const PartTuple& part : parts) options.parts.push_back(to_part(part, size, joined));
+    const py::gil_scoped_release release;
+    return pipeline.submit(images, size, options);
+}
+
+Ticket submit_joined(Pipeline& pipeline, const JoinedMap& joined, std::pair<int, int> image,
+                     const PostprocessParams& params, bool wants_maps, bool wants_labels) {
+    const py::gil_scoped_release release;
+    return pipeline.submit_joined(joined, {image.first, image.second},
+                                  {params, wants_maps, wants_labels, {}});
 }
 
 py::tuple collect(Pipeline& pipeline, const Ticket& ticket) {
@@ -297,10 +343,16 @@ void bind_pipeline(py::module_& m) {
 
     bind_config(m);
     py::class_<Ticket>(m, "Ticket", py::module_local());
+    py::class_<JoinedMap>(m, "JoinedMap", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())
         .def(py::init(&open_pipeline), "callbacks"_a, "config"_a)
         .def("submit", &submit, "images"_a, "padded"_a, "params"_a, "wants_maps"_a,
              "wants_labels"_a, "streams"_a)
+        .def("join", &join, "size"_a)
+        .def("submit_tiles", &submit_tiles, "images"_a, "padded"_a, "joined"_a, "parts"_a,
+             "streams"_a)
+        .def("submit_joined", &submit_joined, "joined"_a, "image"_a, "params"_a, "wants_maps"_a,
+             "wants_labels"_a)
         .def("collect", &collect, "ticket"_a)
         .def("usage", &usage)
         .def_property_readonly("import_stream", &Pipeline::import_stream);

@@ -44,6 +44,30 @@ void driver_check(int status, const char* call) {
 
 }  // namespace
 
+std::string remedy(cudaError_t code) {
+    switch (code) {
+        case cudaErrorMemoryAllocation:
+            return "the GPU has no memory left; use a smaller batch_size or size, or stop other "
+                   "programs on this GPU";
+        case cudaErrorNoKernelImageForDevice:
+        case cudaErrorUnsupportedPtxVersion:
+            return "this build has no code for this GPU; build it here: "
+                   "`CUDAARCHS=native pip install --no-binary dbnet-trt .`";
+        case cudaErrorInsufficientDriver:
+        case cudaErrorNoDevice:
+            return "install or update the NVIDIA driver (`nvidia-smi` shows it), or use "
+                   "device=\"cpu\"";
+        case cudaErrorIllegalAddress:
+        case cudaErrorLaunchFailure:
+        case cudaErrorECCUncorrectable:
+        case cudaErrorUnknown:
+            return "this process has lost the GPU; start it again (`nvidia-smi` and dmesg may "
+                   "tell why); detectors on the CPU keep working";
+        default:
+            return "if it happens again, device=\"cpu\" works without the GPU";
+    }
+}
+
 void push_context(int device) {
     static std::mutex mutex;
     static std::map<int, Context> contexts;  // retained as long as the process lives

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "csrc/errors.hpp"
 #include "kernels/stream.hpp"
 
 namespace dbnet {
@@ -53,6 +54,20 @@ public:
 private:
     bool pushed_ = false;
 };
+
+/// What to do after a CUDA error.
+std::string remedy(cudaError_t code);
+
+/// Run a function with the device current; rethrow CUDA errors as EngineError with a remedy.
+template <class Function>
+decltype(auto) on_device(int device, Function function) {
+    try {
+        const DeviceGuard guard(device);
+        return function();
+    } catch (const CudaError& error) {
+        throw EngineError(std::string("CUDA failed (") + error.what() + "): " + remedy(error.code));
+    }
+}
 
 /// Deleter that passes a CUDA handle to its destroy function.
 template <class Handle, auto kDestroy>

@@ -22,56 +22,8 @@ namespace {
 constexpr int kMinCapacity = 1024;  // detections per image: 40 kB, a few microseconds to copy
 constexpr int kMaxCaptures = 3;     // tries per shape: another thread may have broken a capture
 
-std::string remedy(cudaError_t code) {
-    switch (code) {
-        case cudaErrorMemoryAllocation:
-            return "the GPU has no memory left; use a smaller batch_size or size, or stop other "
-                   "programs on this GPU";
-        case cudaErrorNoKernelImageForDevice:
-        case cudaErrorUnsupportedPtxVersion:
-            return "this build has no code for this GPU; build it here: "
-                   "`CUDAARCHS=native pip install --no-binary dbnet-trt .`";
-        case cudaErrorInsufficientDriver:
-        case cudaErrorNoDevice:
-            return "install or update the NVIDIA driver (`nvidia-smi` shows it), or use "
-                   "device=\"cpu\"";
-        case cudaErrorIllegalAddress:
-        case cudaErrorLaunchFailure:
-        case cudaErrorECCUncorrectable:
-        case cudaErrorUnknown:
-            return "this process has lost the GPU; start it again (`nvidia-smi` and dmesg may "
-                   "tell why); detectors on the CPU keep working";
-        default:
-            return "if it happens again, device=\"cpu\" works without the GPU";
-    }
-}
-
-// Runs a function with the device current; rethrows CUDA errors as EngineError with a remedy.
-template <class Function>
-decltype(auto) on_device(int device, Function function) {
-    try {
-        const DeviceGuard guard(device);
-        return function();
-    } catch (const CudaError& error) {
-        throw EngineError(std::string("CUDA failed (") + error.what() + "): " + remedy(error.code));
-    }
-}
-
 cudaStream_t to_stream(std::uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }
 std::uintptr_t to_handle(cudaStream_t stream) { return reinterpret_cast<std::uintptr_t>(stream); }
-
-/// Buffers and graph of a shape that is ready to run.
-struct ReadyShape {
-    DeviceBuffer memory, labels;
-    ShapeBuffers buffers;
-    UniqueGraphExec graph;
-    int num_captures = 0;  // including failed ones
-    // Threads that have run it by plain launches. Libraries create per-thread state at the first
-    // run (handles of cuDNN and cuBLAS), which is impossible while capturing.
-    std::vector<std::thread::id> warm_threads;
-
-    std::size_t num_bytes() const { return memory.size() + labels.size(); }
-};
 
 class CudaPipeline final : public Pipeline {
 public:
@@ -81,6 +33,8 @@ public:
 
     Ticket submit(std::span<const BatchImage> images, Size padded,
                   const BatchOptions& options) override;
+    JoinedMap join(Size size) override;
+    Ticket submit_joined(const JoinedMap& joined, Size image, const BatchOptions& options) override;
     const BatchResult& collect(const Ticket& ticket) override;
     std::uintptr_t import_stream() const override { return to_handle(import_.get()); }
     PipelineUsage usage() const override;
@@ -91,10 +45,13 @@ private:
     void drop_last_shape();
     void capture(ReadyShape& ready);
 
+    Slot& next_slot();
     void upload(Slot& slot, std::span<const BatchImage> images, const Batch& batch);
+    void take_header(const Slot& slot, const ShapeBuffers& buffers);
     void compute(Slot& slot, ReadyShape& ready);
     void download(Slot& slot, ReadyShape& ready, const Batch& batch);
     void enqueue_shape(const ShapeBuffers& buffers);
+    void enqueue_boxes(const ShapeBuffers& buffers);
     DeviceMaps maps_of(const ShapeBuffers& buffers) const;
     std::size_t bytes_per_value() const { return config_.output_is_half ? 2 : 4; }
     void finish(Slot& slot);
@@ -134,22 +91,16 @@ void CudaPipeline::drop_last_shape() {
 }
 
 ReadyShape CudaPipeline::make_shape(const Shape& shape, int capacity) {
-    Arena counter(nullptr);
-    const ShapeBuffers counted(counter, config_, shape, capacity);
-    std::size_t num_bytes = counter.size();
+    std::size_t num_bytes = shape_bytes(config_, shape, capacity, true);
     for (const ReadyShape& other : shapes_) num_bytes += other.num_bytes();
     while (!shapes_.empty() && (shapes_.size() >= static_cast<std::size_t>(config_.max_shapes) ||
                                 num_bytes > config_.max_bytes)) {
         num_bytes -= shapes_.back().num_bytes();
         drop_last_shape();
     }
-    DeviceBuffer memory;
-    memory.reserve(counter.size());
-    Arena arena(memory.data());
-    const ShapeBuffers buffers(arena, config_, shape, capacity);
+    ReadyShape ready = allocate_shape(config_, shape, capacity, true, compute_.get());
     callbacks_.prepare(shape);
-    cuda_check(cudaMemsetAsync(buffers.workspace, 0, buffers.workspace_bytes(), compute_.get()));
-    return {std::move(memory), {}, buffers, nullptr, 0, {}};
+    return ready;
 }
 
 // Finds or makes the buffers of a shape and moves them to the front of the list.
@@ -188,6 +139,10 @@ void CudaPipeline::enqueue_shape(const ShapeBuffers& buffers) {
                                   config_.input_is_half};
     preprocess(buffers.header.images, params, buffers.input, compute_.get());
     callbacks_.enqueue(buffers.input, buffers.output, buffers.shape, to_handle(compute_.get()));
+    enqueue_boxes(buffers);
+}
+
+void CudaPipeline::enqueue_boxes(const ShapeBuffers& buffers) {
     find_boxes(maps_of(buffers), buffers.header.image_sizes, buffers.header.params,
                buffers.workspace, {buffers.found.counts, buffers.found.boxes, buffers.capacity},
                compute_.get());
@@ -224,12 +179,17 @@ void CudaPipeline::capture(ReadyShape& ready) {
                     "); it continues with plain launches, which take some more CPU time");
 }
 
-void CudaPipeline::compute(Slot& slot, ReadyShape& ready) {
+// Waits for a batch's upload, and puts what differs between batches where its shape reads it.
+void CudaPipeline::take_header(const Slot& slot, const ShapeBuffers& buffers) {
     cuda_check(cudaStreamWaitEvent(compute_.get(), slot.uploaded.get()));
     // A copy within the device: the copy engine may be busy uploading the next batch's pixels.
-    cuda_check(cudaMemcpyAsync(ready.buffers.header.params, slot.upload.data(),
-                               UploadHeader::num_bytes(ready.buffers.shape.batch),
-                               cudaMemcpyDefault, compute_.get()));
+    cuda_check(cudaMemcpyAsync(buffers.header.params, slot.upload.data(),
+                               UploadHeader::num_bytes(buffers.shape.batch), cudaMemcpyDefault,
+                               compute_.get()));
+}
+
+void CudaPipeline::compute(Slot& slot, ReadyShape& ready) {
+    take_header(slot, ready.buffers);
     const bool wants_graph = config_.captures && !ready.graph && ready.num_captures < kMaxCaptures;
     std::vector<std::thread::id>& warm = ready.warm_threads;
     const std::thread::id thread = std::this_thread::get_id();
@@ -272,6 +232,7 @@ void CudaPipeline::download(Slot& slot, ReadyShape& ready, const Batch& batch) {
         cuda_check(cudaMemcpyAsync(arena.allocate<std::byte>(num_bytes), from, num_bytes,
                                    cudaMemcpyDefault, compute_.get()));
     };
+    copy_parts(buffers, batch.options, bytes_per_value(), compute_.get());
     copy(buffers.found.counts, found_bytes);
     if (map_bytes > 0) copy(buffers.output, map_bytes);
     if (label_bytes > 0) {
@@ -296,6 +257,7 @@ void CudaPipeline::finish(Slot& slot) {
     } catch (const CudaError& error) {
         batch.error = std::make_exception_ptr(error);
     }
+    batch.options.joined = {};  // its memory
     batch.slot = nullptr;
     slot.batch.reset();
 }
@@ -308,6 +270,12 @@ void CudaPipeline::abandon(Slot& slot) noexcept {
     slot.batch.reset();
 }
 
+Slot& CudaPipeline::next_slot() {
+    Slot& slot = slots_[num_batches_++ % slots_.size()];
+    finish(slot);
+    return slot;
+}
+
 Ticket CudaPipeline::submit(std::span<const BatchImage> images, Size padded,
                             const BatchOptions& options) {
     const std::lock_guard lock(mutex_);
@@ -317,8 +285,7 @@ Ticket CudaPipeline::submit(std::span<const BatchImage> images, Size padded,
         const int capacity =
             std::clamp(static_cast<int>(std::bit_ceil(std::min<unsigned>(wanted, kMaxCandidates))),
                        kMinCapacity, kMaxCandidates);
-        Slot& slot = slots_[num_batches_++ % slots_.size()];
-        finish(slot);
+        Slot& slot = next_slot();
         auto batch = std::make_shared<Batch>(Batch{this, options, shape, capacity, &slot, {}, {}});
         ReadyShape& ready = ready_shape(shape, capacity);
         try {
@@ -329,6 +296,50 @@ Ticket CudaPipeline::submit(std::span<const BatchImage> images, Size padded,
             abandon(slot);
             shapes_.splice(shapes_.end(), shapes_, shapes_.begin());
             drop_last_shape();  // its workspace may be left in an invalid state
+            throw;
+        }
+        slot.batch = batch;
+        return Ticket{batch};
+    });
+}
+
+JoinedMap CudaPipeline::join(Size size) {
+    const Shape shape{1, size.height, size.width};
+    const std::lock_guard lock(mutex_);
+    return on_device(config_.device, [&]() -> JoinedMap {
+        if (std::max(size.height, size.width) > kMaxMapSide ||
+            shape_bytes(config_, shape, kMaxCandidates, false) > config_.max_bytes) {
+            return {};
+        }
+        try {
+            return {std::make_shared<ReadyShape>(
+                        allocate_shape(config_, shape, kMaxCandidates, false, compute_.get())),
+                    size};
+        } catch (const CudaError& error) {
+            if (error.code == cudaErrorMemoryAllocation) return {};
+            throw;
+        }
+    });
+}
+
+Ticket CudaPipeline::submit_joined(const JoinedMap& joined, Size image,
+                                   const BatchOptions& options) {
+    const std::lock_guard lock(mutex_);
+    return on_device(config_.device, [&] {
+        ReadyShape& ready = *joined.shape;
+        const ShapeBuffers& buffers = ready.buffers;
+        const BatchImage whole{{nullptr, image.height, image.width, 0}, joined.size, true};
+        Slot& slot = next_slot();
+        auto batch = std::make_shared<Batch>(
+            Batch{this, options, buffers.shape, buffers.capacity, &slot, {}, {}});
+        batch->options.joined = joined;  // which lives as long, so
+        try {
+            upload(slot, {&whole, 1}, *batch);
+            take_header(slot, buffers);
+            enqueue_boxes(buffers);
+            download(slot, ready, *batch);
+        } catch (...) {
+            abandon(slot);
             throw;
         }
         slot.batch = batch;

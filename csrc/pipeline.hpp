@@ -59,6 +59,22 @@ struct BatchImage {
     std::ptrdiff_t chroma_pitch = 0;       // bytes per row
 };
 
+struct ReadyShape;
+
+/// A handle to a map on the device in which the maps of tiles are joined. It is freed with its last
+/// handle.
+struct JoinedMap {
+    std::shared_ptr<ReadyShape> shape;
+    Size size;
+};
+
+/// The part of a tile's map that a joined map takes, in pixels.
+struct TilePart {
+    int y, x;                // in the tile
+    int height, width;       // of the part
+    int joined_y, joined_x;  // in the joined map
+};
+
 /// What to find in a batch and what to return.
 struct BatchOptions {
     PostprocessParams params;
@@ -66,6 +82,8 @@ struct BatchOptions {
     bool wants_labels;                    // return the components of the binary map
     std::vector<std::uintptr_t> streams;  // of the caller: images on the device are read, and may
                                           // be overwritten afterwards, in the order of these
+    JoinedMap joined = {};                // takes `parts` of the maps, one of each, if it is set
+    std::vector<TilePart> parts = {};
 };
 
 /// Detections in a batch, in pixels of each image, best score first, clipped to the image. In host
@@ -102,6 +120,16 @@ public:
     /// device are read in the order of the caller's streams. Throws EngineError.
     virtual Ticket submit(std::span<const BatchImage> images, Size padded,
                           const BatchOptions& options) = 0;
+
+    /// Make a map in which tiles can be joined, of the network's type; every pixel is written by
+    /// some part before it is searched. Without memory if it has a side over 8192 or does not fit
+    /// into `max_bytes` or the device.
+    virtual JoinedMap join(Size size) = 0;
+
+    /// Enqueue the search of a joined map, once the batches with its parts are submitted. `image`
+    /// is the size that it stands for. Throws EngineError.
+    virtual Ticket submit_joined(const JoinedMap& joined, Size image,
+                                 const BatchOptions& options) = 0;
 
     /// Wait for a batch and return its result, which lives as long as the ticket. May be called
     /// again. Throws EngineError; std::invalid_argument for another pipeline's ticket.

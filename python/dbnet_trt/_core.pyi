@@ -143,6 +143,9 @@ class PipelineConfig:
 
 class Ticket: ...
 
+class JoinedMap:
+    """A map on the GPU in which the maps of tiles are joined."""
+
 _Bytes = NDArray[np.uint8]
 _PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int, int]
 
@@ -164,6 +167,32 @@ class Pipeline:
         An image is BGR, (H, W, 3) uint8; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
         address and bytes per row of the pixels, of the chroma plane or 0, 0, height, width.
         """
+
+    def join(self, size: tuple[int, int]) -> JoinedMap | None:
+        """Make a map of size (height, width) to join tiles in; None if it does not fit."""
+
+    def submit_tiles(
+        self,
+        images: Sequence[tuple[_PipelineImage, tuple[int, int]]],
+        padded: tuple[int, int],
+        joined: JoinedMap,
+        parts: Sequence[tuple[int, int, int, int, int, int]],
+        streams: Sequence[int],
+    ) -> Ticket:
+        """Enqueue a batch of tiles, which are joined and not searched.
+
+        A part is y and x in the tile's map, height and width, y and x in the joined map.
+        """
+
+    def submit_joined(
+        self,
+        joined: JoinedMap,
+        image: tuple[int, int],
+        params: PostprocessParams,
+        wants_maps: bool,
+        wants_labels: bool,
+    ) -> Ticket:
+        """Enqueue the search of a joined map, which stands for an image of this size."""
 
     def collect(
         self, ticket: Ticket

@@ -289,6 +289,21 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t num_bytes, c
     return cudaSuccess;
 }
 
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
+                              std::size_t from_pitch, std::size_t row_bytes, std::size_t num_rows,
+                              cudaMemcpyKind, cudaStream_t stream) {
+    const Lock lock(runtime.mutex);
+    if (const cudaError_t code = begin_call("cudaMemcpy2DAsync")) return code;
+    const auto copy = [=] {
+        for (std::size_t y = 0; y < num_rows; ++y) {
+            std::memcpy(static_cast<char*>(to) + y * to_pitch,
+                        static_cast<const char*>(from) + y * from_pitch, row_bytes);
+        }
+    };
+    add(stream_of(stream), {copy, nullptr, 0});
+    return cudaSuccess;
+}
+
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t num_bytes, cudaStream_t stream) {
     const Lock lock(runtime.mutex);
     if (const cudaError_t code = begin_call("cudaMemsetAsync")) return code;

@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..errors import EngineError
@@ -17,7 +12,7 @@ from ..images.decode import MAX_PIXELS
 from ..settings import PostprocessParams, ResizePlan, SizePolicy, Tiles
 from .scale_warning import ScaleWarning
 from .text_limit import TextLimit
-from .tiles import closer_plan, detect_in_tiles, has_small_text, must_tile, plan_tiles
+from .tiles import TilePlan, closer_plan, has_small_text, must_tile, plan_tiles
 
 MAX_WAITING_BYTES = 64 << 20
 """Size of the images that wait for others of their size in the network."""
@@ -77,20 +72,23 @@ class Runner(Protocol):
             EngineError: The network failed.
         """
 
-    def tile_maps(
-        self, batches: Iterable[list[Any]], padded: tuple[int, int]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Run batches of tiles through the network, without looking for text.
+    def submit_tiles(
+        self, image: Any, plan: TilePlan, params: PostprocessParams, prob_map: bool, batch_size: int
+    ) -> Any:
+        """Start the detection of one image in tiles.
 
         Args:
-            batches: Batches of B tiles, cut from an image from `load`; they are not resized.
-            padded: Size of the network's input, which the tiles fit into.
+            image: Image from `load`.
+            plan: Its tiles.
+            params: Post-processing parameters; `max_candidates` counts per tile.
+            prob_map: Whether the result contains the probability map, of size `plan.resized`.
+            batch_size: Number of tiles that go through the network at once.
 
-        Yields:
-            (B, h, w) float32 of size `padded`, for each batch: probabilities in [0, 1].
+        Returns:
+            A handle for `collect`, which gives one result.
 
         Raises:
-            EngineError: The network failed.
+            EngineError: The network cannot run.
         """
 
 
@@ -146,7 +144,8 @@ class Batches:
             in_tiles = has_small_text(found or self._look_closer(image, plan), plan)
             self._done[index] = found
         if in_tiles:
-            self._done[index] = self._detect_in_tiles(image)
+            self._done.pop(index, None)
+            self._submit_in_tiles(index, image)
             return
         self._warning.check(plan, call.size)
         if index in self._done:
@@ -199,11 +198,11 @@ class Batches:
         except EngineError:  # an engine that does not take this size
             return None
 
-    def _detect_in_tiles(self, image: Any) -> Detections:
+    def _submit_in_tiles(self, index: int, image: Any) -> None:
         call = self._call
         tiles = call.tiles if isinstance(call.tiles, Tiles) else Tiles()
         plan = plan_tiles(image, call.size, tiles)
-        found, joined = detect_in_tiles(self._runner, image, plan, call.params, tiles.batch_size)
-        if not call.prob_map:
-            return found
-        return dataclasses.replace(found, prob_map=joined * np.float32(1 / 255))
+        pending = self._runner.submit_tiles(
+            image, plan, call.params, call.prob_map, tiles.batch_size
+        )
+        self._running.append(([index], pending))

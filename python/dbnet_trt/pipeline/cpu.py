@@ -24,7 +24,7 @@ from .polygons import to_probability
 from .postprocess import check_maps, postprocess, with_maps
 from .preprocess import preprocess
 from .text_limit import TextLimit
-from .tiles import plan_as_they_are
+from .tiles import TilePlan, detect_in_tiles, plan_as_they_are
 
 
 class CpuRunner:
@@ -98,6 +98,17 @@ class CpuRunner:
         found = self.limit.keep_best(found, params)
         return with_maps(found, maps, plans, logits) if prob_map else found
 
+    def submit_tiles(
+        self,
+        image: Image,
+        plan: TilePlan,
+        params: PostprocessParams,
+        prob_map: bool,
+        batch_size: int,
+    ) -> list[Detections]:
+        """Detect the text in one image in tiles; see `Runner.submit_tiles`."""
+        return [detect_in_tiles(self, image, plan, params, prob_map, batch_size)]
+
     def collect(self, pending: list[Detections] | Future[list[Detections]]) -> list[Detections]:
         """Return the results of `submit`.
 
@@ -109,7 +120,7 @@ class CpuRunner:
     def tile_maps(
         self, batches: Iterable[list[Image]], padded: tuple[int, int]
     ) -> Iterator[NDArray[np.float32]]:
-        """Run batches of tiles through the network; see `Runner.tile_maps`."""
+        """Run batches of tiles through the network; see `TileRunner.tile_maps`."""
         logits = self._engine.card.output == "logit"
         for tiles in batches:
             yield to_probability(self._run(tiles, plan_as_they_are(tiles, padded)), logits)

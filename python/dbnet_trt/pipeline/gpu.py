@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,7 +23,7 @@ from ..settings import GpuConfig, PostprocessParams, ResizePlan
 from .polygons import to_probability
 from .postprocess import check_maps, core_params, postprocess, with_maps
 from .text_limit import TextLimit
-from .tiles import plan_as_they_are
+from .tiles import TilePlan, cut_tiles, detect_in_tiles, params_of_all, plan_as_they_are
 
 logger = logging.getLogger("dbnet_trt")
 
@@ -75,6 +75,11 @@ class _Pending:
     plans: Sequence[ResizePlan]
     params: PostprocessParams
     prob_map: bool
+    tiles: Sequence[_core.Ticket] = ()
+    """Batches of the tiles whose joined map is searched."""
+
+    on_host: Callable[[], Detections] | None = None
+    """Detection of these tiles in main memory, which finds more texts than the GPU considers."""
 
 
 class GpuRunner:
@@ -159,21 +164,56 @@ class GpuRunner:
         Raises:
             EngineError: The network cannot run, memory is short, or the GPU was lost.
         """
-        on_device = [image for image in images if isinstance(image, DeviceImage)]
         ticket = self._pipeline.submit(
             [(_to_core(image), plan.resized) for image, plan in zip(images, plans, strict=True)],
             plans[0].padded,
             core_params(self.limit.ask(params), self._logits),
             wants_maps=params.polygons or prob_map,
             wants_labels=params.polygons,
-            streams=sorted({stream for image in on_device for stream in image.streams}),
+            streams=_streams(images),
         )
-        return _Pending(ticket, on_device, plans, params, prob_map)
+        return _Pending(ticket, _on_device(images), plans, params, prob_map)
+
+    def submit_tiles(
+        self,
+        image: LoadedImage,
+        plan: TilePlan,
+        params: PostprocessParams,
+        prob_map: bool,
+        batch_size: int,
+    ) -> _Pending | Detections:
+        """Enqueue one image in tiles; see `Runner.submit_tiles`.
+
+        Their maps are joined on the GPU and searched there as one. One that has a side over 8192
+        pixels, or does not fit into GPU memory, is joined and searched in main memory, at once.
+        """
+
+        def on_host() -> Detections:
+            return detect_in_tiles(self, image, plan, params, prob_map, batch_size)
+
+        joined = self._pipeline.join(plan.resized)
+        if joined is None:
+            return on_host()
+        tickets = []
+        for tiles, parts in cut_tiles(image, plan, batch_size):
+            items = [(_to_core(tile), tile.shape[:2]) for tile in tiles]
+            streams = _streams(tiles)
+            tickets.append(self._pipeline.submit_tiles(items, plan.padded, joined, parts, streams))
+        params = params_of_all(params, plan)
+        ticket = self._pipeline.submit_joined(
+            joined,
+            plan.image,
+            core_params(self.limit.ask(params), self._logits),
+            wants_maps=params.polygons or prob_map,
+            wants_labels=params.polygons,
+        )
+        whole = [ResizePlan(plan.image, plan.resized, plan.resized)]
+        return _Pending(ticket, _on_device([image]), whole, params, prob_map, tickets, on_host)
 
     def tile_maps(
         self, batches: Iterable[list[LoadedImage]], padded: tuple[int, int]
     ) -> Iterator[NDArray[np.float32]]:
-        """Run batches of tiles through the network; see `Runner.tile_maps`.
+        """Run batches of tiles through the network; see `TileRunner.tile_maps`.
 
         A batch is uploaded while the one before it computes.
         """
@@ -200,11 +240,11 @@ class GpuRunner:
         check_maps(maps, self._name)
         return maps
 
-    def collect(self, pending: _Pending) -> list[Detections]:
+    def collect(self, pending: _Pending | Detections) -> list[Detections]:
         """Wait for a batch.
 
         Args:
-            pending: Return value of `submit`.
+            pending: Return value of `submit` or `submit_tiles`.
 
         Returns:
             B results, one per image.
@@ -212,7 +252,13 @@ class GpuRunner:
         Raises:
             EngineError: The network failed, or the GPU was lost.
         """
+        if isinstance(pending, Detections):
+            return [pending]
+        for ticket in pending.tiles:  # the search of the joined map does not tell of their errors
+            self._pipeline.collect(ticket)
         texts, num_dropped, map_bytes, labels = self._pipeline.collect(pending.ticket)
+        if num_dropped > 0 and pending.on_host is not None:
+            return [pending.on_host()]
         if num_dropped > 0:
             logger.warning(
                 "%d text regions were left out: the GPU considers 8192 per image; use the CPU to "
@@ -235,6 +281,15 @@ class GpuRunner:
     def usage(self) -> GpuUsage:
         """Return the memory that the pipeline holds at present."""
         return GpuUsage(**self._pipeline.usage())
+
+
+def _on_device(images: Sequence[LoadedImage]) -> list[DeviceImage]:
+    return [image for image in images if isinstance(image, DeviceImage)]
+
+
+def _streams(images: Sequence[LoadedImage]) -> list[int]:
+    """List the streams that write images in GPU memory."""
+    return sorted({stream for image in _on_device(images) for stream in image.streams})
 
 
 def _to_core(image: LoadedImage) -> _core._PipelineImage:

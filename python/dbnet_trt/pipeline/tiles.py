@@ -49,13 +49,25 @@ and long screenshots."""
 
 
 class TileRunner(Protocol):
-    """What tiles need of a runner; see `batching.Runner`."""
+    """What the join in main memory needs of a runner."""
 
     limit: TextLimit
 
     def tile_maps(
         self, batches: Iterable[list[Any]], padded: tuple[int, int]
-    ) -> Iterator[NDArray[np.float32]]: ...
+    ) -> Iterator[NDArray[np.float32]]:
+        """Run batches of tiles through the network, without looking for text.
+
+        Args:
+            batches: Batches of B tiles, cut from an image from `load`; they are not resized.
+            padded: Size of the network's input, which the tiles fit into.
+
+        Yields:
+            (B, h, w) float32 of size `padded`, for each batch: probabilities in [0, 1].
+
+        Raises:
+            EngineError: The network failed.
+        """
 
 
 class Axis(NamedTuple):
@@ -83,6 +95,11 @@ class TilePlan(NamedTuple):
 
     columns: Axis
     """Tiles from left to right."""
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Size (height, width) of the network's input."""
+        return self.rows.side, self.columns.side
 
     @property
     def num_tiles(self) -> int:
@@ -160,29 +177,38 @@ def _plan_axis(length: int, tiles: Tiles) -> Axis:
 
 
 def detect_in_tiles(
-    runner: TileRunner, image: Any, plan: TilePlan, params: PostprocessParams, batch_size: int
-) -> tuple[Detections, NDArray[np.uint8]]:
-    """Detect the text in one image.
+    runner: TileRunner,
+    image: Any,
+    plan: TilePlan,
+    params: PostprocessParams,
+    prob_map: bool,
+    batch_size: int,
+) -> Detections:
+    """Detect the text in one image, and join its map in main memory.
 
     Args:
         runner: Runner of the network.
         image: Image from `Runner.load`.
         plan: Its tiles.
         params: Thresholds and ratios; `max_candidates` counts per tile.
+        prob_map: Whether the result contains the probability map, of size `plan.resized`.
         batch_size: Number of tiles that go through the network at once.
-
-    Returns:
-        The detections, and the joined map (h, w) uint8 of size `plan.resized`.
 
     Raises:
         EngineError: The network cannot run.
     """
     joined = join_maps(runner, image, plan, batch_size)
-    limit = min(int(params.max_candidates) * plan.num_tiles, MAX_CANDIDATES_LIMIT)
-    params = dataclasses.replace(params, max_candidates=limit)
+    params = params_of_all(params, plan)
     whole = [ResizePlan(plan.image, plan.resized, plan.resized)]
     found = postprocess(joined[None], whole, runner.limit.ask(params), logits=False)
-    return runner.limit.keep_best(found, params)[0], joined
+    best = runner.limit.keep_best(found, params)[0]
+    return dataclasses.replace(best, prob_map=joined * np.float32(1 / 255)) if prob_map else best
+
+
+def params_of_all(params: PostprocessParams, plan: TilePlan) -> PostprocessParams:
+    """Multiply the limit on texts, which counts per tile, by the number of tiles."""
+    limit = min(int(params.max_candidates) * plan.num_tiles, MAX_CANDIDATES_LIMIT)
+    return dataclasses.replace(params, max_candidates=limit)
 
 
 def join_maps(runner: TileRunner, image: Any, plan: TilePlan, batch_size: int) -> NDArray[np.uint8]:
@@ -191,25 +217,44 @@ def join_maps(runner: TileRunner, image: Any, plan: TilePlan, batch_size: int) -
     Returns:
         (h, w) uint8 of size `plan.resized`: the probability times 255.
     """
+    joined = np.zeros(plan.resized, np.uint8)
+    cut, parts = itertools.tee(cut_tiles(image, plan, batch_size))
+    maps_of = runner.tile_maps((tiles for tiles, _ in cut), plan.padded)
+    for maps, (_, places) in zip(maps_of, parts, strict=True):
+        for values, (y, x, height, width, to_y, to_x) in zip(maps, places, strict=True):
+            part = values[y : y + height, x : x + width]
+            as_bytes = np.rint(part * np.float32(255)).astype(np.uint8)
+            has_text = as_bytes.any(axis=1)  # untouched zeros take no memory
+            joined[to_y : to_y + height, to_x : to_x + width][has_text] = as_bytes[has_text]
+    return joined
+
+
+Part = tuple[int, int, int, int, int, int]
+"""A part of a tile's map: y and x in the tile, height and width, y and x in the joined map."""
+
+
+def cut_tiles(
+    image: Any, plan: TilePlan, batch_size: int
+) -> Iterator[tuple[list[Any], list[Part]]]:
+    """Cut an image, resized to its plan, into batches of tiles of one size.
+
+    Yields:
+        Batches of B tiles, and the part of the joined map that each gives.
+    """
     if plan.resized != plan.image:
         import cv2
 
         image = cv2.resize(image, plan.resized[::-1], interpolation=cv2.INTER_LINEAR)
-    joined = np.zeros(plan.resized, np.uint8)
     places = list(itertools.product(plan.rows.places, plan.columns.places))
     size = min(batch_size, len(places))
-    padded = (plan.rows.side, plan.columns.side)
-    # The last batch is filled up with its last tile: all have one shape.
-    groups = [places[i : i + size] for i in range(0, len(places), size)]
-    groups[-1] += groups[-1][-1:] * (size - len(groups[-1]))
-    batches = ([_cut(image, y, x, padded) for (y, _), (x, _) in group] for group in groups)
-    for group, maps in zip(groups, runner.tile_maps(batches, padded), strict=True):
-        for ((y, rows), (x, columns)), values in zip(group, maps, strict=True):
-            part = values[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
-            as_bytes = np.rint(part * np.float32(255)).astype(np.uint8)
-            has_text = as_bytes.any(axis=1)  # untouched zeros take no memory
-            joined[slice(*rows), slice(*columns)][has_text] = as_bytes[has_text]
-    return joined
+    for i in range(0, len(places), size):
+        group = places[i : i + size]
+        group += group[-1:] * (size - len(group))  # filled up with the last tile: one shape for all
+        tiles, parts = [], []
+        for (y, (top, bottom)), (x, (left, right)) in group:
+            tiles.append(_cut(image, y, x, plan.padded))
+            parts.append((top - y, left - x, bottom - top, right - left, top, left))
+        yield tiles, parts
 
 
 def _cut(image: Any, y: int, x: int, size: tuple[int, int]) -> Any:
