@@ -6,9 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError, EngineError
+from dbnet_trt.building.build import MAX_DIFFERENCE, MIN_AGREEMENT
 from dbnet_trt.building.lowering import OnnxNetwork, halve_edges, lower, read_network
+from dbnet_trt.building.verify import compare, draw_samples
+from dbnet_trt.settings import SizePolicy
+from dbnet_trt.zoo import resolve_model
 from fakes.tiny_model import CARD, make_model
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 PROBABILITY = dataclasses.replace(CARD, output="probability", output_name="map")
 
@@ -172,3 +176,71 @@ def test_checkpoint_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_file_without_a_card(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no model card"):
         read_network(make_model(tmp_path / "a.onnx", None))
+
+
+def test_weights_stored_in_half_compute_in_half(tmp_path: Path, rng: np.random.Generator) -> None:
+    """As the shipped models have them; TensorRT would compute in fp32."""
+    original = read_network(make_model(tmp_path / "a.onnx"))
+    graph = original.model.graph
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            stored = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_stored")
+            cast = helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT)
+            graph.initializer.remove(tensor)
+            graph.initializer.append(stored)
+            graph.node.insert(0, cast)
+    lowered = lower(original, half=True)
+    assert element_types(lowered) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
+    assert not [node for node in lowered.model.graph.node if node.op_type == "Cast"]
+    assert TensorProto.FLOAT not in {each.data_type for each in lowered.model.graph.initializer}
+    onnx.checker.check_model(lowered.model)
+    batch = rng.random((1, 3, 32, 64), np.float32)
+    np.testing.assert_allclose(run(lowered, batch), run(original, batch), atol=0.02)
+
+
+@pytest.mark.parametrize("way", ["initializer", "Constant", "Identity"])
+def test_variances_beyond_half(way: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """PP-OCRv4 has variances of 10^8."""
+    parameters = {"gain": 2e4, "offset": 0.5, "center": 3000.0, "variance": 1e8}
+    names = [f"{name}_given" if way == "Identity" else name for name in parameters]
+    nodes = [helper.make_node("Mul", ["inner", "large"], ["more"])]
+    tensors = [
+        numpy_helper.from_array(np.full(1, value, np.float32), name)
+        for name, value in zip(names, parameters.values(), strict=True)
+    ]
+    if way == "Constant":
+        nodes += [helper.make_node("Constant", [], [each.name], value=each) for each in tensors]
+        tensors = []
+    elif way == "Identity":
+        nodes += [
+            helper.make_node("Identity", [given], [name])
+            for given, name in zip(names, parameters, strict=True)
+        ]
+    nodes.append(helper.make_node("BatchNormalization", ["more", *parameters], ["map"]))
+    path = with_end(tmp_path / "a.onnx", *nodes)
+    model = onnx.load(path)
+    large = numpy_helper.from_array(np.full(1, 100, np.float32), "large")
+    model.graph.initializer.extend([*tensors, large])
+    onnx.save(model, path)
+    original = read_network(path)
+    lowered = lower(original, half=True)
+    onnx.checker.check_model(lowered.model)
+    batch = rng.random((1, 3, 32, 64), np.float32)
+    expected = run(original, batch)
+    np.testing.assert_allclose(run(lowered, batch), expected, rtol=2e-3, atol=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dbnet-lines", "dbnet-words", "dbnet-mobile"])
+def test_shipped_models_compute_in_half(name: str) -> None:
+    path, card = resolve_model(name, (".onnx",))
+    original = read_network(path, card, half=True)
+    lowered = lower(original, half=True)
+    assert element_types(lowered) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
+    types = {each.data_type for each in lowered.model.graph.initializer if len(each.dims) == 4}
+    assert types == {TensorProto.FLOAT16}  # of the convolutions' weights
+    compared = compare(
+        lowered.on_cpu(), original.on_cpu(), draw_samples()[:1], SizePolicy(320, 640)
+    )
+    assert compared.passes(MIN_AGREEMENT["fp16"], MAX_DIFFERENCE["fp16"])

@@ -189,18 +189,80 @@ def _make_identity(node: onnx.NodeProto) -> None:
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert a graph to fp16, with casts around it; a graph with fp16 weights stays as it is."""
+    """Convert a graph to fp16, with casts around it; one that computes in it stays as it is."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
+    _widen_weights(model)
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         return model
+    _combine_statistics(model)
     with warnings.catch_warnings():  # tiny weights underflow; the engine is compared later
         warnings.simplefilter("ignore")
         converted: onnx.ModelProto = convert_float_to_float16(
             model, keep_io_types=True, max_finite_val=65504.0
         )
+    OnnxModel(converted).topological_sort()  # casts come last
     return converted
+
+
+def _widen_weights(model: onnx.ModelProto) -> None:
+    """Turn weights that are stored in fp16, and cast to fp32 when they are used, into fp32."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    graph = model.graph
+    half = onnx.TensorProto.FLOAT16
+    stored = {each.name: each for each in graph.initializer if each.data_type == half}
+    for node in list(graph.node):
+        if node.input and node.input[0] in stored and _casts_to(node, onnx.TensorProto.FLOAT):
+            values = numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            graph.node.remove(node)
+    _drop_unread(model)
+
+
+def _combine_statistics(model: onnx.ModelProto) -> None:
+    """Turn each batch normalization into a product and a sum.
+
+    Variances of PP-OCRv4's reach 10^8, which fp16 does not hold; the factors made of them it does.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
+    for index, node in reversed(list(enumerate(graph.node))):
+        if node.op_type != "BatchNormalization" or not set(node.input[1:]) <= values.keys():
+            continue
+        scale, shift, mean, variance = (values[name].astype(np.float64) for name in node.input[1:])
+        epsilon = next((each.f for each in node.attribute if each.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        name = node.output[0]
+        for suffix, vector in (("factor", factor), ("summand", shift - mean * factor)):
+            column = vector.astype(np.float32).reshape(-1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(column, f"{name}_{suffix}"))
+        product = helper.make_node("Mul", [node.input[0], f"{name}_factor"], [f"{name}_product"])
+        total = helper.make_node("Add", [f"{name}_product", f"{name}_summand"], [name])
+        graph.node.remove(node)
+        graph.node.insert(index, product)
+        graph.node.insert(index + 1, total)
+    _drop_unread(model)
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Remove weights that no node reads."""
+    graph = model.graph
+    read = {name for node in graph.node for name in (*node.input, *_captured(node))}
+    for each in [each for each in graph.initializer if each.name not in read]:
+        graph.initializer.remove(each)
 
 
 def halve_edges(model: onnx.ModelProto, input_name: str, output_name: str) -> None:

@@ -40,8 +40,8 @@ MAX_COMPILED_PIXELS = 1 << 24
 """Maximum sum of pixels of these inputs: ppocrv6-small takes 130 MB per million pixels."""
 
 LIVE_SHAPES = 2
-"""Number of these shapes, the last used, that keep the memory between the network's layers once they
-have come again: as for photos upright and lying. The others take it again when they run."""
+"""Number of these shapes, the last used, that keep the memory between the network's layers once
+they have come again: as for photos upright and lying. The others take it again when they run."""
 
 logger = logging.getLogger("dbnet_trt")
 
