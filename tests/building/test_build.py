@@ -111,7 +111,7 @@ def test_plugin_reaches_the_export(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(exporting, "export_checkpoint", export)
     read_network(folder / "a.safetensors", half=True, dcn="plugin")
-    build._lower(folder / "a.safetensors", None, BuildConfig("fp32", dcn="plugin"))
+    build.lower_model(folder / "a.safetensors", None, BuildConfig("fp32", dcn="plugin"))
     assert seen == [
         {"precision": "fp16", "dcn": "plugin"},
         {"precision": "fp32", "dcn": "plugin"},

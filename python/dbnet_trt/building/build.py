@@ -98,8 +98,8 @@ def build_engine(
     """
     config = config or BuildConfig()
     if output is not None:
-        _check_output(output)
-    source, card = _find_source(model, card)
+        check_output(output)
+    source, card = find_source(model, card)
     if output is not None and output.resolve() == source.resolve():
         raise BuildError(
             f"{output} is the model itself, and would be overwritten; name another file"
@@ -115,7 +115,7 @@ def build_engine(
         if checked != NOT_CHECKED:
             checked = f"when it was first built: {checked}"
     else:
-        network = _lower(source, card, config)
+        network = lower_model(source, card, config)
         compiled = compile_network(network, target, progress)
         engine_card = _make_card(network, target, version, digest, config, compiled.data)
         checked = NOT_CHECKED
@@ -177,14 +177,25 @@ def default_name(card: EngineCard) -> str:
     return f"{name}-{height}x{width}-{card.precision}-sm{arch}-{version}.engine"
 
 
-def _find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, ModelCard | None]:
+def find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, ModelCard | None]:
+    """Find a model's file, and its card if it is given or has a name.
+
+    Raises:
+        EngineError: The file is missing.
+        ValueError: There is no such model or project.
+    """
     given_card = find_card(card)
     path, named_card = resolve_model(model, (".onnx", ".safetensors"))
     return path, given_card or named_card
 
 
-def _lower(source: Path, card: ModelCard | None, config: BuildConfig) -> OnnxNetwork:
-    """Read a model and convert it to the graph that is compiled."""
+def lower_model(source: Path, card: ModelCard | None, config: BuildConfig) -> OnnxNetwork:
+    """Read a model and convert it to the graph that is compiled.
+
+    Raises:
+        BuildError: It cannot be converted.
+        ImageError: A calibration image is broken, or the folder has none.
+    """
     half = config.precision == "fp16"
     network = lower(read_network(source, card, half=half, dcn=config.dcn), half=half)
     if config.calibration is None:
@@ -308,7 +319,7 @@ def _keep(entry: Path | None, data: bytes, card: EngineCard, checked: str) -> No
         logger.warning("the engine is not kept in the cache: %s", error)
 
 
-def _check_output(path: Path) -> None:
+def check_output(path: Path) -> None:
     """Check that a file can be written, before minutes are spent on the build.
 
     Raises:

@@ -16,6 +16,7 @@ from ..building.build import BuiltEngine, build_engine
 from ..building.config import BuildConfig
 from ..building.int8 import QuantizedModel, quantize_for_cpu
 from ..building.triton import write_cpu_repository, write_repository
+from ..building.trtexec import write_graph
 from .console import err, line, out
 
 DEFAULT = BuildConfig()
@@ -28,6 +29,7 @@ def build(
     output: Path | None = None,
     card: str | None = None,
     triton: Path | None = None,
+    graph: Path | None = None,
     verbose: Annotated[bool, Parameter(negative="")] = False,
     config: Annotated[BuildConfig, Parameter(name="*")] = DEFAULT,
 ) -> None:
@@ -44,11 +46,24 @@ def build(
         For another project's ONNX file: paddleocr, mmocr, doctr, opencv, or the path of a card.
     triton
         Also write a model repository for Triton Inference Server to this folder.
+    graph
+        Write the graph that would be compiled to this .onnx file instead, and print the trtexec
+        command that builds the same engine; TensorRT is not needed.
     verbose
         Print the network's layers and TensorRT's log.
     """
     if verbose:
         logging.getLogger("dbnet_trt").setLevel(logging.DEBUG)
+    if graph is not None:
+        if config.target == "cpu" or output is not None or triton is not None:
+            raise ValueError(
+                "--graph is for engines of GPUs and writes nothing else; leave out --target cpu, "
+                "--output and --triton"
+            )
+        command = write_graph(model, graph, card=card, config=config)
+        out.print(line((graph, "bold")), soft_wrap=True)
+        out.print(line((command, "")), soft_wrap=True)
+        return
     if config.target == "cpu":
         _build_for_cpu(model, output, card, triton, config)
         return
