@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import DBNetError, EngineError
 from ..extras import install_hint
-from .config import BulkConfig
+from .config import BulkConfig, counted
 from .plan import Part
 from .rows import Row
 from .worker import Job, PartResult, Worker
@@ -63,10 +63,8 @@ class Sizing:
     """GPUs per actor."""
 
     def __str__(self) -> str:
-        each = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
-        each += " and 1 GPU" if self.gpus else ""
-        nodes = f"{self.num_nodes} node{'s' if self.num_nodes > 1 else ''}"
-        return f"{self.num_actors} actor{'s' if self.num_actors > 1 else ''} of {each} on {nodes}"
+        each = counted(self.cpus, "CPU") + (" and 1 GPU" if self.gpus else "")
+        return f"{counted(self.num_actors, 'actor')} of {each} on {counted(self.num_nodes, 'node')}"
 
 
 def connect(address: str | None) -> Any:

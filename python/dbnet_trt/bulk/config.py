@@ -21,6 +21,11 @@ costs at most, and 4000 files for a million images."""
 MAX_PER_PART = 1 << 16
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, as in "1 image" or "2 images"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class BulkConfig:
     """Actors of a bulk run, its parts, and how images are read."""

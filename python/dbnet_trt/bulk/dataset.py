@@ -19,7 +19,7 @@ from ..errors import DBNetError
 from ..extras import install_hint
 from ..settings import CpuConfig, DetectorOptions, check_device
 from .cluster import Fleet, Sizing, connect, size_actors
-from .config import BulkConfig, BulkEstimate, BulkProgress, BulkSummary, DetectorSpec
+from .config import BulkConfig, BulkEstimate, BulkProgress, BulkSummary, DetectorSpec, counted
 from .inputs import Encoded, find_inputs
 from .plan import RUN_FILE, Plan, check_run, count_images, extend_plan, read_plan
 from .storage import Storage
@@ -89,19 +89,22 @@ def detect_dataset(
         EngineError: No node holds an actor, the model cannot be opened, or the network fails.
         ValueError: An argument is out of range, the folder holds results and `resume` is not set,
             or they were made with another model or other options.
-        OSError: The results cannot be written.
+        OSError: The results cannot be written, or a store cannot be reached.
     """
     begun = time.monotonic()
     run = _Run(inputs, output, config, filesystem, output_filesystem)
     spec = _make_spec(model, device, card, cpu, short_side, options)
     run.check_folder(resume)
+    found = run.find()
     ray, sizing = run.size(spec)
-    say(f"{sizing}, spread over them; each has a detector of its own")
-    plan = run.plan(sizing)
+    say(f"{sizing}; each has a detector of its own")
+    plan = run.plan(found, sizing)
     parts = plan.parts_left(run.output, run.results)
     num_left = sum(part.num_images for part in parts)
     totals = _Totals(plan.num_images, plan.num_images - num_left, plan.num_duplicates)
-    say(f"{totals.num_images} images, {num_left} to do, in {len(parts)} parts")
+    say(
+        f"{counted(totals.num_images, 'image')}, {num_left} to do, in {counted(len(parts), 'part')}"
+    )
     job = Job(spec, run.config, run.output, run.images, run.results, plan.sources, sizing.cpus)
     fleet = Fleet(ray, job, sizing, partial(check_run, run.output, run.results))
     for result in fleet.run(parts):
@@ -133,8 +136,9 @@ def estimate_dataset(
     """
     run = _Run(inputs, output, config, filesystem, output_filesystem)
     spec = _make_spec(model, device, card, cpu, short_side, options)
+    found = run.find()
     _, sizing = run.size(spec)
-    counted = count_images(run.plan_before(), run.find(), run.output, run.results, NUM_TRIED)
+    counted = count_images(run.plan_before(), found, run.output, run.results, NUM_TRIED)
     times = _try(run, spec, counted.sample, sizing.cpus)
     return BulkEstimate(
         counted.num_images,
@@ -165,10 +169,10 @@ class _Run:
                 f"a bulk run needs the package pyarrow; {install_hint('ray')}"
             ) from error
         several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-        self.inputs = [os.fspath(each) for each in several]
         self.config = config or BulkConfig()
         self.images, self.results = Storage(filesystem), Storage(output_filesystem)
-        self.output = self.results.absolute(os.fspath(output))
+        self.inputs = [self.images.learn(os.fspath(each)) for each in several]
+        self.output = self.results.absolute(self.results.learn(os.fspath(output)))
         if not self.inputs or not os.fspath(output):
             raise ValueError("name an input and a folder for the results; one is empty")
 
@@ -177,8 +181,11 @@ class _Run:
 
         Raises:
             ValueError: It does not.
+            OSError: Its store cannot be reached, or has no such bucket.
         """
         names = self.results.names(self.output)
+        if not names:
+            self.results.check_bucket(self.output)
         has_results = any(name == RUN_FILE or name.startswith("part-") for name in names)
         if has_results and not resume:
             raise ValueError(
@@ -196,18 +203,18 @@ class _Run:
         return ray, size_actors(ray.nodes(), self.config, spec.wants_gpu)
 
     def find(self) -> Iterator[str | Encoded]:
-        """Yield what the inputs stand for."""
+        """Check that the inputs are there, and return what they stand for."""
         return find_inputs(self.inputs, self.images, self.output, self.config.column)
 
     def plan_before(self) -> Plan:
         """Read the plan of an earlier run; an empty one if there is none."""
         return read_plan(self.output, self.results)
 
-    def plan(self, sizing: Sizing) -> Plan:
+    def plan(self, found: Iterator[str | Encoded], sizing: Sizing) -> Plan:
         """Add to the plan what is new, and write it."""
         return extend_plan(
             self.plan_before(),
-            self.find(),
+            found,
             self.output,
             self.results,
             max_images=self.config.images_per_part,

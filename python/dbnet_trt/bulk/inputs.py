@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ImageError
-from ..files import is_file
 from ..images.sources import Outputs, find_sources, is_glob, is_known
 from .storage import Storage
 
@@ -42,7 +41,7 @@ class Encoded:
 def find_inputs(
     inputs: Iterable[str], storage: Storage, output: str, column: str | None
 ) -> Iterator[str | Encoded]:
-    """Yield the absolute paths of images, and the Parquet files that hold images themselves.
+    """Check that the inputs are there, and return what they stand for, which is not read yet.
 
     Args:
         inputs: Folders, globs (local ones), images, list files (.txt, .list, .lst: one path per
@@ -51,35 +50,53 @@ def find_inputs(
         output: Folder of the results, which is no input.
         column: Column of Parquet files; None looks for one.
 
+    Returns:
+        Iterator of absolute paths of images, and of Parquet files that hold images themselves.
+
     Raises:
         ImageError: An input is missing or holds nothing.
         ValueError: A Parquet file has no such column, or one of another type.
+        OSError: A store cannot be reached.
     """
-    for found in _find(inputs, storage, output, column):
-        if isinstance(found, Encoded):
-            yield replace(found, file=storage.absolute(found.file))
+    several = [(given, _kind(given, storage)) for given in inputs]
+    return _absolute(_find(several, storage, output, column), storage)
+
+
+Kind = Literal["list", "table", "folder", "image"]
+
+
+def _kind(given: str, storage: Storage) -> Kind:
+    """Return what an input is."""
+    if not given:
+        raise ImageError("the name of an input is empty; name a file or a folder (this one is .)")
+    if storage.is_folder(given):
+        return "folder"
+    is_local = storage.local_path(given) is not None
+    if not storage.exists(given) and not (is_local and is_glob(given)):
+        raise ImageError(f"there is no file or folder {given}")
+    suffix = os.path.splitext(given)[1].lower()
+    return "list" if suffix in LIST_SUFFIXES else "table" if suffix == PARQUET_SUFFIX else "image"
+
+
+def _absolute(found: Iterator[str | Encoded], storage: Storage) -> Iterator[str | Encoded]:
+    for each in found:
+        if isinstance(each, Encoded):
+            yield replace(each, file=storage.absolute(each.file))
         else:
-            yield storage.absolute(found)
+            yield storage.absolute(each)
 
 
 def _find(
-    inputs: Iterable[str], storage: Storage, output: str, column: str | None
+    inputs: Iterable[tuple[str, Kind]], storage: Storage, output: str, column: str | None
 ) -> Iterator[str | Encoded]:
-    for given in inputs:
-        suffix = os.path.splitext(given)[1].lower()
-        if not given:
-            raise ImageError(
-                "the name of an input is empty; name a file or a folder (this one is .)"
-            )
-        if suffix in LIST_SUFFIXES:
+    for given, kind in inputs:
+        if kind == "list":
             yield from _read_list(given, storage)
-        elif suffix == PARQUET_SUFFIX and not storage.is_folder(given):
+        elif kind == "table":
             yield from _read_parquet(given, storage, column)
-        elif storage.is_folder(given):
+        elif kind == "folder":
             yield from _read_folder(given, storage, output, column)
-        elif (local := storage.local_path(given)) is not None:
-            if not is_glob(given) and not is_file(Path(local)):
-                raise ImageError(f"there is no file or folder {given}")
+        elif storage.local_path(given) is not None:
             yield from find_sources([given])
         else:
             yield given

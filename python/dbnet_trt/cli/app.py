@@ -142,6 +142,8 @@ def _report_system_error(error: OSError | MemoryError) -> int:
         sys.stdout.flush()
     except OSError:  # drop what is buffered, or Python tries to write it again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno is None:  # not one of the system: it says all itself
+        return fail(" ".join(str(error).split()))
     is_full = error.errno == errno.ENOSPC and not error.filename
     what = "the results cannot be written" if is_full else error.filename or "input or output"
     return fail(f"{what}: {error.strerror or error}")
