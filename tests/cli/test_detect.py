@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,9 @@ def test_print_a_table(model: str, photo: str, capsys: pytest.CaptureFixture[str
 
 
 def test_json_lines(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["detect", photo, photo, "--model", model, "--json", "-", "--polygons"]) == 0
+    other = shutil.copy(photo, f"{photo}.png")
+    several = [photo, other, photo]  # the first is not searched once more
+    assert main(["detect", *several, "--model", model, "--json", "-", "--polygons"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     record = json.loads(lines[0])
@@ -117,7 +120,8 @@ def test_many_pictures_do_not_fit_into_one_file(
     model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "out.jpg"
-    assert main(["detect", photo, photo, "--model", model, "--save", str(target)]) == 2
+    other = shutil.copy(photo, f"{photo}.png")
+    assert main(["detect", photo, other, "--model", model, "--save", str(target)]) == 2
     assert "name a folder" in capsys.readouterr().err
     assert not target.exists()
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from dbnet_trt import Detections
-from dbnet_trt.cli.detect import _detect_in_order, _Item
+from dbnet_trt.cli.detect import _detect_in_order, _Item, _read_video
 from dbnet_trt.cli.outputs import Label
+from dbnet_trt.images import video
 from dbnet_trt.images.ahead import ReadImage
 from dbnet_trt.pipeline.streaming import GPU_IMAGES, InOrder, Results
 
@@ -37,14 +38,14 @@ class FakeSearch:
         return [Detections.empty()] * self.count, None
 
 
-def items(names: list[str | None], is_live: bool = False) -> Iterator[_Item | None]:
+def items(names: list[str | None]) -> Iterator[_Item | None]:
     for name in names:
         image = np.zeros((4, 4, 3), np.uint8)
-        yield None if name is None else _Item(Label(name), ReadImage(name, image=image), is_live)
+        yield None if name is None else _Item(Label(name), ReadImage(name, image=image))
 
 
-def run(detector: Any, names: list[str | None], is_live: bool = False) -> list[str]:
-    results = _detect_in_order(detector, items(names, is_live), None, is_video=False)
+def run(detector: Any, names: list[str | None]) -> list[str]:
+    results = _detect_in_order(detector, items(names), None, is_video=False)
     return [each.label.name for each, _ in results]
 
 
@@ -77,9 +78,23 @@ def test_streams_get_an_image_each() -> None:
     assert kinds == ["submit"] * 3 + ["collect", "submit"] + ["collect"] * 3
 
 
-def test_a_camera_is_not_kept_waiting() -> None:
+class Register:
+    """Every image is searched, and none is drawn."""
+
+    def reserve(self, *label: Any) -> None:
+        return None
+
+    def is_done(self, *label: Any) -> bool:
+        return False
+
+
+def test_a_camera_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for detector in (FakeDetector("cuda"), FakeDetector("cpu", 4)):
-        run(detector, ["a", "b"], is_live=True)
+        frames = ((number, None, np.zeros((4, 4, 3), np.uint8)) for number in range(2))
+        monkeypatch.setattr(video, "read_timed_frames", lambda source, frames=frames: frames)
+        read = _read_video("0", Register(), every_frame=True)  # type: ignore[arg-type]
+        results = _detect_in_order(detector, read, None, is_video=True)  # type: ignore[arg-type]
+        assert [each.label.frame for each, _ in results] == [0, 1]
         assert detector.events == [("submit", 1), ("collect", 1)] * 2
 
 

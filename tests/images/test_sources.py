@@ -29,6 +29,22 @@ def test_find_sources(tmp_path: Path) -> None:
         find_sources([str(tmp_path / "empty")])
 
 
+def test_what_is_named_twice_is_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.jpg", "s/b.jpg", "s/t/c.jpg", "st/d.jpg")
+    for inputs, found in (
+        (["a.jpg", "./a.jpg", str(tmp_path / "a.jpg")], ["a.jpg"]),
+        (["s/b.jpg", "s"], ["s/b.jpg", "s/t/c.jpg"]),
+        (["s", "s/b.jpg", "s/t", "st"], ["s/b.jpg", "s/t/c.jpg", "st/d.jpg"]),
+        (["s/t", "s"], ["s/t/c.jpg", "s/b.jpg"]),
+        (["*.jpg", "a.jpg", "."], ["a.jpg", "s/b.jpg", "s/t/c.jpg", "st/d.jpg"]),
+        (["0", "rtsp://x/y", "0", "rtsp://x/y"], ["0", "rtsp://x/y"]),
+    ):
+        assert list(find_sources(inputs)) == found
+    (tmp_path / "link.jpg").symlink_to("a.jpg")  # another name is another image
+    assert list(find_sources(["a.jpg", "link.jpg"])) == ["a.jpg", "link.jpg"]
+
+
 def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,9 @@ import os
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..images.ahead import PageOptions, ReadAhead, ReadImage
 from ..images.decode import MAX_PIXELS
 from ..images.load import Image
 from ..images.pages import parse_pages
-from ..pipeline.streaming import GPU_IMAGES
+from ..pipeline.streaming import GPU_IMAGES, search_items
 from ..reading import open_reader, read_text
 from .config import BulkConfig, DetectorSpec
 from .fetch import Fetched
@@ -196,23 +196,13 @@ class Worker:
     def _search(
         self, images: Iterator[_Image | None], fetched: Fetched
     ) -> Iterator[tuple[_Image, Row]]:
-        taken: deque[_Image] = deque()
-
-        def pixels() -> Iterator[Image | None]:
-            for image in images:
-                if image is not None:
-                    taken.append(image)
-                yield None if image is None else image.image
-
-        results = self._detector.stream(
-            pixels(),
+        search = partial(
+            self._detector.stream,
             batch_size=1 if self._num_streams else GPU_IMAGES,
             in_flight=self._num_streams or 2,
             size=self._size,
         )
-        for frame, found in results:
-            del frame  # the image has it, until it is released
-            image = taken.popleft()
+        for image, found in search_items(images, search):
             yield image, self._finish(image, found, fetched)
 
     def _search_singly(

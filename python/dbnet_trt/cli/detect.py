@@ -6,9 +6,9 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ from ..images.decode import MAX_PIXELS
 from ..images.load import Image
 from ..images.pages import DPI, check_dpi, parse_pages
 from ..images.sources import Outputs, count_files, find_sources
-from ..pipeline.streaming import GPU_IMAGES
+from ..pipeline.streaming import GPU_IMAGES, search_items
 from ..reading import open_reader
 from ..settings import SizePolicy
 from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar, visible
@@ -66,7 +66,7 @@ def detect(
     ----------
     inputs
         Images, PDF files, videos, folders, globs, the number of a camera (0), or a stream
-        (rtsp://…).
+        (rtsp://…). A file that is named twice is searched once.
     save
         Draw the outlines: into a file for one image, a .mp4 or .avi for one video, or a folder, in
         which the input's folders are repeated.
@@ -134,8 +134,7 @@ def detect(
                 skip_same=skip_same,
             )
             for each, outlines in results:
-                assert each.read.image is not None
-                done = finisher.finish(each.label, each.read.image, outlines)
+                done = finisher.finish(each.label, each.image, outlines)
                 try:
                     outputs.write(each.label, each.read, done.found, done.same_as)
                 except ImageError as error:
@@ -202,8 +201,12 @@ class _Item:
 
     label: Label
     read: ReadImage
-    is_live: bool = False
-    """Whether later images wait for its result, as for a camera's present frame."""
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) uint8 BGR."""
+        assert self.read.image is not None
+        return self.read.image
 
 
 def _flatten(
@@ -232,30 +235,30 @@ def _flatten(
                 totals.fail(error)
 
 
-def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Iterator[_Item]:
+def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Iterator[_Item | None]:
+    """Yield the frames; after each of a live source None, as its result is wanted at once."""
     is_live = video.is_live(source)
     frames = video.read_timed_frames(source)
     for frame, time, image in video.newest(frames) if is_live and not every_frame else frames:
         picture = outputs.reserve(source, None, frame)
         if not outputs.is_done(source, None, frame):
             read = ReadImage(source, picture=picture, image=image)
-            yield _Item(Label(source, None, frame, time), read, is_live)
+            yield _Item(Label(source, None, frame, time), read)
+            if is_live:
+                yield None
 
 
 def _by_video(items: Iterable[_Item | None]) -> Iterator[tuple[str, Iterator[_Item | None]]]:
-    """Group the frames of each video under its name, and all images between videos under ""."""
-    name, last, count = "", -1, 0
+    """Group the frames of each video under its name, all images between videos under ""."""
+    name = ""
 
-    def key(item: _Item | None) -> tuple[str, int]:
-        nonlocal name, last, count
+    def key(item: _Item | None) -> str:
+        nonlocal name
         if item is not None:
-            frame = item.label.frame
-            count += frame is not None and frame <= last  # the same video once more
-            name, last = ("", -1) if frame is None else (item.label.name, frame)
-        return name, count
+            name = "" if item.label.frame is None else item.label.name
+        return name
 
-    for (group, _), members in itertools.groupby(items, key):
-        yield group, members
+    return itertools.groupby(items, key)
 
 
 def _detect_in_order(
@@ -266,28 +269,16 @@ def _detect_in_order(
     is_video: bool,
     skip_same: bool = False,
 ) -> Iterator[tuple[_Item, Detections]]:
-    """Yield results in the order of the images, while later ones are searched already."""
+    """Return results in the order of the images, while later ones are searched already."""
     on_gpu = detector.device != "cpu"
-    taken: deque[_Item] = deque()
-
-    def images() -> Iterator[Image | None]:
-        for item in items:
-            if item is not None:
-                taken.append(item)
-                yield item.read.image
-            if item is None or item.is_live:
-                yield None
-
-    results = detector.stream(
-        images(),
+    search = partial(
+        detector.stream,
         batch_size=GPU_IMAGES if on_gpu else 1,
         in_flight=max(detector.num_streams, 2 if on_gpu or is_video else 1),
         skip_same=skip_same and is_video,
         size=size,
     )
-    for frame, found in results:
-        del frame  # the item has it, until it is released
-        yield taken.popleft(), found
+    return search_items(items, search)
 
 
 class _Progress:

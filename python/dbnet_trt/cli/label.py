@@ -41,7 +41,7 @@ def label(
     Parameters
     ----------
     inputs
-        Images, folders or globs.
+        Images, folders or globs. An image that is named twice is one task.
     output
         File of tasks to write (.json).
     root

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,8 +43,9 @@ class Outputs:
 def find_sources(inputs: Iterable[str], outputs: Outputs | None = None) -> Iterator[str]:
     """List the files, cameras and streams that inputs stand for; folders and globs are expanded.
 
-    A folder is listed while its files are taken, sorted, and no more of it is in memory than the
-    names in one folder at each depth.
+    What an earlier input names, by the same path, is not there once more. A folder is listed while
+    its files are taken, sorted, and no more of it is in memory than the names in one folder at each
+    depth.
 
     Args:
         inputs: Files, folders (with all below them), globs, numbers of cameras,
@@ -60,24 +60,44 @@ def find_sources(inputs: Iterable[str], outputs: Outputs | None = None) -> Itera
         ImageError: A name is empty, a folder holds no image or video, or a glob matches nothing.
     """
     outputs = outputs or Outputs()
-    parts: list[Iterable[str]] = []
+    parts: list[tuple[str, Iterable[str]]] = []
     for given in inputs:
         if not given:
             raise ImageError(
                 "the name of an input is empty; name a file or a folder (this one is .)"
             )
+        found: Iterable[str] = [given]
         if is_folder(Path(given)):
             if not _holds_any(given, outputs):
                 raise ImageError(f"the folder {given} holds no image and no video")
-            parts.append(_walk(str(Path(given)), outputs))
+            found = _walk(str(Path(given)), outputs)
         elif is_glob(given):
-            found = [each for each in glob.glob(given, recursive=True) if not outputs.has(each)]
+            found = sorted(
+                each for each in glob.glob(given, recursive=True) if not outputs.has(each)
+            )
             if not found:
                 raise ImageError(f"nothing matches {given}")
-            parts.append(sorted(found))
-        else:
-            parts.append([given])
-    return itertools.chain.from_iterable(parts)
+        parts.append((given, found))
+    return _once(parts)
+
+
+def _once(parts: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
+    """Yield what each input stands for, without what one before it named.
+
+    The files of a folder are not kept: a file was there if it lies in one of the folders.
+    """
+    files, folders = set[str](), list[str]()
+    for given, found in parts:
+        is_listed = not isinstance(found, Iterator)
+        for path in found:
+            real = os.path.abspath(path) if is_listed or files or folders else path
+            if real in files or any(real.startswith(folder) for folder in folders):
+                continue
+            if is_listed:
+                files.add(real)
+            yield path
+        if not is_listed:
+            folders.append(os.path.join(os.path.abspath(given), ""))
 
 
 def is_glob(given: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Generic, Protocol, TypeVar
 
 from ..detections import Detections
+from ..images.load import Image
 from .batching import Batches
 
 GPU_IMAGES = 16
@@ -20,6 +21,40 @@ Frame = TypeVar("Frame")
 Numbered = tuple[int, Frame]
 Results = tuple[list[Detections], Exception | None]
 """Results of the frames of a batch up to the first that failed, and its error."""
+
+
+class HasImage(Protocol):
+    """What a caller knows of an image, and the image."""
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) uint8 BGR."""
+
+
+Item = TypeVar("Item", bound=HasImage)
+
+
+def search_items(
+    items: Iterable[Item | None],
+    search: Callable[[Iterator[Image | None]], Iterable[tuple[Image, Detections]]],
+) -> Iterator[tuple[Item, Detections]]:
+    """Yield each item with the detections of its image, in order; no other image stays in memory.
+
+    Args:
+        items: Items; None asks for all results so far.
+        search: Searches their images as `Detector.stream` does.
+    """
+    taken: deque[Item] = deque()
+
+    def images() -> Iterator[Image | None]:
+        for item in items:
+            if item is not None:
+                taken.append(item)
+            yield None if item is None else item.image
+
+    for image, found in search(images()):
+        del image  # the item has it, until it is released
+        yield taken.popleft(), found
 
 
 class Search(Protocol):
