@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
 import pytest
+from dbnet_trt import ImageError
 from dbnet_trt.cli.app import main
 from dbnet_trt.cli.read import SUFFIXES
+from dbnet_trt.images.pages import _TiffPages
 from fakes.documents import make_pdf
 from fakes.tiny_model import make_model, scene
 from fakes.tiny_recogniser import make_recogniser
@@ -69,6 +72,9 @@ def test_images_of_one_name_and_videos_are_refused(
     cv2.imwrite(str(other), scene())
     assert main(["read", photo, str(other), *options, "--output", str(tmp_path / "out")]) == 2
     assert "two images are called photo.png" in capsys.readouterr().err
+    twice = ["read", photo, f"{tmp_path}/sub/../photo.png", *options]
+    assert main([*twice, "--output", str(tmp_path / "once")]) == 0
+    assert "1 image," in capsys.readouterr().err
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"")
     assert main(["read", str(clip), *options]) == 2
@@ -114,6 +120,28 @@ def test_pages_of_a_document_make_one_file(
     assert [len(each) for each in strings] == [1, 2, 3]
     ids = [each.get("ID") for each in alto.iter() if each.get("ID")]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+def test_a_damaged_page_keeps_its_place(
+    damaged: int, options: list[str], scan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_page(self: Any, number: int) -> Any:
+        if number == damaged:
+            raise ImageError("a page is damaged")
+        return whole(self, number)
+
+    whole = _TiffPages.read
+    monkeypatch.setattr(_TiffPages, "read", read_page)
+    folder = tmp_path / "out"
+    for name in SUFFIXES:
+        assert main(["read", scan, *options, "--format", name, "--output", str(folder)]) == 1
+    pages = (folder / "scan.tif.txt").read_text().split("\f")
+    assert [page.count("aa") for page in pages] == [n * (n != damaged) for n in (1, 2, 3)]
+    assert (folder / "scan.tif.md").read_text().count("---") == 2
+    alto = ElementTree.parse(folder / "scan.tif.xml")
+    numbers = [each.get("PHYSICAL_IMG_NR") for each in alto.iter() if each.tag.endswith("}Page")]
+    assert numbers == [str(n) for n in (1, 2, 3) if n != damaged]
 
 
 def test_files_are_not_replaced(

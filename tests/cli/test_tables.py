@@ -180,6 +180,16 @@ def test_parquet_needs_its_extra(
     assert "pip install 'dbnet-trt[parquet]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--parquet"])
+def test_a_folder_is_no_file(
+    option: str, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in (".", str(folder)):
+        assert main(["detect", str(folder), "--model", model, option, given]) == 2
+        message = " ".join(capsys.readouterr().err.split())
+        assert message == f"error: {option} {given} is a folder; name a file"
+
+
 @pytest.mark.parametrize(
     "options", [("--json", "--csv"), ("--csv", "--parquet"), ("--save", "--json")]
 )

@@ -83,6 +83,11 @@ def test_pages_are_chosen(document: Path, wanted: str, numbers: list[int]) -> No
     check(list(read_pages(str(document), dpi=72, pages=wanted)), numbers, document)
 
 
+def test_a_single_number_is_no_choice_of_pages(document: Path) -> None:
+    with pytest.raises(TypeError, match=r'pages must be text as in "3-7", or numbers .*, got 2'):
+        read_pages(document, pages=2)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("per_chunk", [1, 2, 5])
 def test_frames_are_decoded_in_chunks(
     per_chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

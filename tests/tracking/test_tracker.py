@@ -115,9 +115,19 @@ def test_everything_else_is_passed_on() -> None:
 
 
 def test_options_are_checked() -> None:
-    for wrong in ({"min_overlap": 0.0}, {"max_missing": -1}):
-        with pytest.raises(ValueError, match="must"):
+    several: list[dict[str, Any]] = [
+        *({"min_overlap": 0.0}, {"min_overlap": "x"}),
+        *({"max_missing": -1}, {"max_missing": "x"}, {"max_missing": 0.5}),
+    ]
+    for wrong in several:
+        with pytest.raises(ValueError, match="must be a .*number"):
             TrackConfig(**wrong)
+
+
+def test_coordinates_must_be_finite() -> None:
+    quads = np.full((1, 4, 2), np.nan, np.float32)
+    with pytest.raises(ValueError, match="quads must be finite"):
+        Tracker().update(Detections(quads, np.ones(1, np.float32)))
 
 
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

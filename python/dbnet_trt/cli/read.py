@@ -59,7 +59,7 @@ def read(
     Parameters
     ----------
     inputs
-        Images, PDF files, folders or globs.
+        Images, PDF files, folders or globs. A file that is named twice is read once.
     output
         Folder for one file per input file, named after it; by default the text is printed.
     format
@@ -95,6 +95,7 @@ def read(
         for each in filter(None, ahead):
             if each.image is None:
                 num_failed += 1
+                texts.add_missing(each)
                 err.print(line(("skipped:", "red"), " ", (each.error, "")), soft_wrap=True)
                 continue
             found = read_text(detector.detect(each.image, size=size), each.image, read_crops)
@@ -149,7 +150,7 @@ class _Texts:
         self._format, self._right_to_left = format, right_to_left
         self._is_one = len(sources) == 1
         self._last: ReadImage | None = None
-        self._pages: list[ReadPage] = []
+        self._pages: list[ReadPage | None] = []  # None for one that could not be read
         self.num_images = self.num_texts = 0
 
     def add(self, image: ReadImage, found: Detections) -> None:
@@ -162,14 +163,23 @@ class _Texts:
             is_alone = self._is_one and image.page is None
             _print(None if is_alone else Label(image.name, image.page), text)
             return
+        self._append(image, ReadPage(found, image.image.shape[:2], image.page or 1))
+
+    def add_missing(self, image: ReadImage) -> None:
+        """Keep the place of a page that could not be read."""
+        if image.page is not None:
+            self._append(image, None)
+
+    def _append(self, image: ReadImage, page: ReadPage | None) -> None:
         if self._last is not None and self._last.pages is not image.pages:
             self.finish()
         self._last = image
-        self._pages.append(ReadPage(found, image.image.shape[:2], image.page or 1))
+        self._pages.append(page)
 
     def finish(self) -> None:
-        """Write or print the file whose pages were added last."""
-        if self._last is None:
+        """Write or print the file whose pages were added last, if one of them could be read."""
+        if self._last is None or not any(self._pages):
+            self._last, self._pages = None, []
             return
         name = self._last.name
         text = _FORMATS[self._format](self._pages, Path(name).name, self._right_to_left)
@@ -180,26 +190,30 @@ class _Texts:
         self._last, self._pages = None, []
 
 
-def _to_text(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+_Pages: TypeAlias = Sequence[ReadPage | None]
+
+
+def _to_text(pages: _Pages, name: str, right_to_left: bool) -> str:
     """Return the pages with form feeds between them, as `pdftotext` sets them."""
-    return "\n\f".join(to_text(page.found, right_to_left=right_to_left) for page in pages)
+    texts = [page and to_text(page.found, right_to_left=right_to_left) for page in pages]
+    return "\n\f".join(text or "" for text in texts)
 
 
-def _to_markdown(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
+def _to_markdown(pages: _Pages, name: str, right_to_left: bool) -> str:
     """Return the pages with rules between them."""
-    texts = [to_markdown(page.found, right_to_left=right_to_left) for page in pages]
-    return "\n\n---\n\n".join(texts)
+    texts = [page and to_markdown(page.found, right_to_left=right_to_left) for page in pages]
+    return "\n\n---\n\n".join(text or "" for text in texts)
 
 
-def _to_hocr(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
-    return pages_to_hocr(pages, name=name, right_to_left=right_to_left)
+def _to_hocr(pages: _Pages, name: str, right_to_left: bool) -> str:
+    return pages_to_hocr([*filter(None, pages)], name=name, right_to_left=right_to_left)
 
 
-def _to_alto(pages: Sequence[ReadPage], name: str, right_to_left: bool) -> str:
-    return pages_to_alto(pages, name=name, right_to_left=right_to_left)
+def _to_alto(pages: _Pages, name: str, right_to_left: bool) -> str:
+    return pages_to_alto([*filter(None, pages)], name=name, right_to_left=right_to_left)
 
 
-_FORMATS: dict[Format, Callable[[Sequence[ReadPage], str, bool], str]] = {
+_FORMATS: dict[Format, Callable[[_Pages, str, bool], str]] = {
     "text": _to_text,
     "markdown": _to_markdown,
     "hocr": _to_hocr,

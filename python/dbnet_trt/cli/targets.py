@@ -38,6 +38,11 @@ class Targets:
     resume: bool = False
     """Whether to append to the file of lines, and to write the tables anew from all of it."""
 
+    def __post_init__(self) -> None:
+        for option, path in self.named.items():
+            if is_folder(path):
+                raise ValueError(f"{option} {path} is a folder; name a file")
+
     @property
     def named(self) -> dict[str, Path]:
         """The files of lines and tables that are named, by option."""

@@ -162,7 +162,12 @@ def choose_pages(pages: Pages, wanted: PageNumbers) -> list[int]:
     Raises:
         ImageError: The file has none of them.
         ValueError: `wanted` cannot be understood.
+        TypeError: It is of another type.
     """
+    if wanted is not None and not hasattr(wanted, "__contains__"):
+        raise TypeError(
+            f'pages must be text as in "3-7", or numbers as in range(3, 8) or [3], got {wanted!r}'
+        )
     chosen = parse_pages(wanted) if isinstance(wanted, str) else wanted
     every = range(1, pages.num_pages + 1)
     numbers = [number for number in every if chosen is None or number in chosen]

@@ -34,10 +34,11 @@ class TrackConfig:
     """Number of frames in a row in which a text may be missing and keep its identity."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_overlap <= 1:
-            raise ValueError(f"min_overlap must lie between 0 and 1, got {self.min_overlap!r}")
-        if self.max_missing < 0:
-            raise ValueError(f"max_missing must be 0 frames or more, got {self.max_missing!r}")
+        overlap, missing = self.min_overlap, self.max_missing
+        if not isinstance(overlap, (int, float, np.number)) or not 0 < overlap <= 1:
+            raise ValueError(f"min_overlap must be a number between 0 and 1, got {overlap!r}")
+        if not isinstance(missing, (int, np.integer)) or missing < 0:
+            raise ValueError(f"max_missing must be a whole number of frames, got {missing!r}")
 
 
 class Tracker:
@@ -84,8 +85,10 @@ class Tracker:
             The same detections with `track_ids`, from 1; no number is used twice.
 
         Raises:
-            ValueError: The frame is not later than the last one.
+            ValueError: The frame is not later than the last one, or a coordinate is not finite.
         """
+        if not np.isfinite(found.quads).all():
+            raise ValueError("quads must be finite, but some hold NaN or infinity; leave them out")
         frame = self._frame + 1 if frame is None else frame
         if frame <= self._frame:
             raise ValueError(
