@@ -6,7 +6,9 @@
 Parts: `node` (one node is killed by -9 in mid-run), `driver` (the run itself is, and resumed),
 `speed` (two nodes beside one; it needs two idle cores), `overhead` (CPU time per image of an
 actor's work beside `detect`, in one process, interleaved), `plan` (what comes before the first part
-of a list of a million paths).
+of a list of a million paths), `million` (`dbnet bulk` on a million files, killed and resumed;
+some 15 minutes), `store` (`driver` from and into an S3 server on this machine, which
+`pip install 'moto[server]'` brings).
 """
 
 from __future__ import annotations
@@ -15,14 +17,10 @@ import collections
 import json as json_module
 import os
 import resource
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,102 +35,17 @@ from dbnet_trt.bulk.plan import Plan, extend_plan
 from dbnet_trt.bulk.storage import Storage
 from dbnet_trt.bulk.worker import Job, Worker
 from measure import interleaved, tell, write_report
+from million import million
+from object_store import object_store, upload
 from pyarrow import dataset
+from ray_nodes import RAY, cluster
 from scenes import text_scene
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fakes.tiny_model import make_model
 
 app = App(help="Run a bulk job on a cluster of two nodes on this machine.")
-Part = Literal["node", "driver", "speed", "overhead", "plan"]
-
-START_SECONDS = 300
-"""Seconds that a node may take to start on a busy machine."""
-
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
-
-
-COUNT = """
-import logging, socket, sys
-host, port = sys.argv[1].split(":")
-socket.create_connection((host, int(port)), 1).close()
-import ray
-ray.init(address=sys.argv[1], logging_level=logging.ERROR)
-print(sum(node["Alive"] for node in ray.nodes()))
-"""
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Cluster:
-    """Ray nodes of one CPU on this machine, each in a process group of its own."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._nodes: list[subprocess.Popen[bytes]] = []
-
-    def add_node(self) -> None:
-        """Start a node, the first as the head, and wait until it is there."""
-        role = ["--address", self.address]
-        if not self._nodes:
-            role = ["--head", "--port", str(self.port), "--include-dashboard=false",
-                    "--ray-client-server-port", str(free_port())]  # fmt: skip
-        command = [*RAY, "start", "--block", *role, "--num-cpus",
-                   "1", "--object-store-memory", "100000000", "--disable-usage-stats"]  # fmt: skip
-        self._nodes.append(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while self.num_alive() < len(self._nodes):
-            if time.monotonic() > deadline:
-                raise SystemExit(f"node {len(self._nodes)} has not started")
-            time.sleep(1)
-
-    def num_alive(self) -> int:
-        """Count the living nodes, in a process of its own: this one joins when they are there."""
-        asked = subprocess.run(
-            [sys.executable, "-c", COUNT, self.address],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
-        return int(asked.stdout or 0)
-
-    def kill_last(self) -> None:
-        """Kill the processes of the last node by -9, as a machine ends that loses its power."""
-        os.killpg(self._nodes.pop().pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """End all nodes."""
-        for node in reversed(self._nodes):
-            os.killpg(node.pid, signal.SIGKILL)
-            node.wait()
-
-
-@contextmanager
-def cluster(num_nodes: int) -> Iterator[Cluster]:
-    """Start nodes, and end them."""
-    import ray
-
-    nodes = Cluster()
-    try:
-        for _ in range(num_nodes):
-            nodes.add_node()
-        yield nodes
-    finally:
-        ray.shutdown()
-        nodes.close()
+Part = Literal["node", "driver", "speed", "overhead", "plan", "million", "store"]
 
 
 def link_images(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
@@ -145,7 +58,7 @@ def link_images(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
     return [str(folder / f"{index:09d}.jpg") for index in range(count)]
 
 
-def count_rows(output: Path, expected: list[str]) -> dict[str, int]:
+def count_rows(output: str, expected: list[str]) -> dict[str, int]:
     """Count the images whose rows are lost or twice, and errors."""
     table = dataset.dataset(output, format="parquet").to_table(["path", "error"])
     seen = collections.Counter(table["path"].to_pylist())
@@ -180,7 +93,7 @@ def node(folder: Path, model: str, count: int) -> dict[str, Any]:
         )
     if not killed:
         raise SystemExit("no node was killed: the run was over too soon")
-    return {"killed": killed, **count_rows(output, paths), "summary": asdict(summary)}
+    return {"killed": killed, **count_rows(str(output), paths), "summary": asdict(summary)}
 
 
 DRIVER = """
@@ -194,24 +107,43 @@ detect_dataset(inputs, output, model, config=config, resume=bool(int(resume)))
 
 def driver(folder: Path, model: str, count: int) -> dict[str, Any]:
     """Kill the run by -9 three times, and resume it."""
-    paths, output = link_images(folder / "in", count, (480, 640)), folder / "out"
-    killed_at: list[int] = []
+    paths = link_images(folder / "in", count, (480, 640))
     with cluster(2) as nodes:
-        for limit in (1, count // 12, count // 6, None):
-            resume = str(int(bool(killed_at)))
-            command = [sys.executable, "-c", DRIVER, str(folder / "in"), str(output), model]
-            process = subprocess.Popen([*command, nodes.address, resume])
-            while process.poll() is None:
-                num_parts = len(list(output.glob("part-*")))
-                if limit is not None and num_parts >= limit:
-                    process.kill()
-                    process.wait()
-                    killed_at.append(num_parts)
-                    tell(f"the run was killed with {num_parts} parts written")
-                time.sleep(0.05)
-            if limit is None and process.returncode:
-                raise SystemExit("the last run failed")
-    return {"killed_with_parts": killed_at, **count_rows(output, paths)}
+        return kill_and_resume(folder / "in", folder / "out", paths, model, nodes.address)
+
+
+def store(folder: Path, model: str, count: int) -> dict[str, Any]:
+    """Do the same from an S3 server into it, for each kind of input."""
+    paths = link_images(folder / "in", count, (480, 640))
+    rows = {}
+    with object_store(), cluster(2) as nodes:
+        for given, names in upload(paths).items():
+            output = f"s3://scans/found/{Path(given).name}"
+            rows[given] = kill_and_resume(given, output, names, model, nodes.address)
+            tell(f"{given}: {rows[given]}")
+    return rows
+
+
+def kill_and_resume(
+    inputs: Path | str, output: Path | str, expected: list[str], model: str, address: str
+) -> dict[str, Any]:
+    """Kill a run by -9 three times, resume it each time, and count its rows."""
+    killed_at: list[int] = []
+    storage, count = Storage(), len(expected)
+    for limit in (1, count // 12, count // 6, None):
+        command = [sys.executable, "-c", DRIVER, str(inputs), str(output), model, address]
+        process = subprocess.Popen([*command, str(int(bool(killed_at)))])
+        while process.poll() is None:
+            num_parts = sum(name.startswith("part-") for name in storage.names(str(output)))
+            if limit is not None and num_parts >= limit:
+                process.kill()
+                process.wait()
+                killed_at.append(num_parts)
+                tell(f"the run was killed with {num_parts} parts written")
+            time.sleep(0.05)
+        if limit is None and process.returncode:
+            raise SystemExit("the last run failed")
+    return {"killed_with_parts": killed_at, **count_rows(str(output), expected)}
 
 
 def speed(folder: Path, model: str, count: int) -> dict[str, Any]:
@@ -308,6 +240,7 @@ def main(
     images: int = 96,
     files: int = 1_000_000,
     rounds: int = 20,
+    folder: Path | None = None,
     json: Path | None = None,
 ) -> None:
     """Run a bulk job on a cluster of two nodes on this machine.
@@ -315,15 +248,18 @@ def main(
     Parameters
     ----------
     part
-        What is done; all but `speed` by default.
+        What is done; all but `speed`, `million` and `store` by default.
     model
         Name of a model or path of a file.
     images
         Number of images of the runs that are killed or timed.
     files
-        Number of files of the list of `plan`.
+        Number of files of `plan` and `million`.
     rounds
         Number of timed rounds of `overhead`.
+    folder
+        Folder for the files of a run, which are deleted; the system's for temporary files by
+        default.
     json
         File for the numbers.
     """
@@ -342,10 +278,12 @@ def main(
         "speed": lambda folder: speed(folder, model, images),
         "overhead": lambda folder: overhead(folder, rounds),
         "plan": lambda folder: plan(folder, files),
+        "store": lambda folder: store(folder, model, images),
+        "million": lambda folder: million(folder, model, files),
     }
     for name in part:
-        with tempfile.TemporaryDirectory() as folder:
-            report[name] = runs[name](Path(folder))
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            report[name] = runs[name](Path(work))
         tell(f"{name}: {report[name]}")
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     tell(f"{children.ru_utime + children.ru_stime:.0f} CPU s in children")
