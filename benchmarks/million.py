@@ -77,15 +77,18 @@ class Run:
 
     def wait(self, num_parts: int, limit_s: float) -> dict[str, float]:
         """Wait for new parts; returns seconds to the first of them, and peaks of memory in MB."""
-        first: float | None = None
+        first = planned = None
+        plan = self._output / "_plan" / "sources.json"
         while len(new := parts_of(self._output) - self._before) < num_parts:
             now = time.monotonic() - self._begun
             if self._process.poll() is not None or now > limit_s:
                 raise SystemExit(f"{len(new)} new parts after {now:.0f} s; the run has ended")
             first = first or (now if new else None)
+            planned = planned or (now if plan.exists() else None)
             time.sleep(0.2)
         status = memory_of(self._process.pid)
         return {
+            "planned_s": round(planned or 0.0, 1),  # 0 where the plan was there
             "first_part_s": round(first or time.monotonic() - self._begun, 1),
             "parts": len(new),
             "command_peak_mb": round(status["VmHWM"] * 1024e-6),
