@@ -116,7 +116,7 @@ def test_a_store_that_is_gone_is_not_the_fault_of_images(
     with pytest.raises(ImageError, match="no file s3://scans/in/none.jpg"):
         storage.read("s3://scans/in/none.jpg")
     store.stop()
-    for call in (storage.read, storage.names, storage.exists):
+    for call in (storage.read, storage.names, storage.exists, storage.open_parquet):
         with pytest.raises(OSError, match=r"s3://scans/in cannot be reached: .*; check the bucket"):
             call("s3://scans/in")
 

@@ -134,9 +134,18 @@ class Storage:
         except FileNotFoundError:
             raise ImageError(f"there is no file {path}") from None
         except (OSError, ValueError, pyarrow.ArrowException) as error:
-            with self.reaching(path):
-                filesystem.get_file_info([inside.partition("/")[0] or "/"])
+            self._ask_for(path)
             raise ImageError(f"{path} cannot be read: {error}") from error
+
+    def _ask_for(self, path: str) -> None:
+        """Ask a store for the bucket or the root of a path, after an error of a file.
+
+        Raises:
+            OSError: The store cannot be reached.
+        """
+        with self.reaching(path):
+            filesystem, inside = self.resolve(path)
+            filesystem.get_file_info([inside.partition("/")[0] or "/"])
 
     def _resolve_image(self, path: str) -> tuple[Any, str]:
         """Resolve a path that may name no file system."""
@@ -217,6 +226,7 @@ class Storage:
 
         Raises:
             ImageError: It cannot be read, or is no Parquet file.
+            OSError: Its store cannot be reached.
         """
         import pyarrow
         from pyarrow import parquet
@@ -227,6 +237,7 @@ class Storage:
         except FileNotFoundError:
             raise ImageError(f"there is no file {path}") from None
         except (OSError, pyarrow.ArrowException) as error:
+            self._ask_for(path)
             raise ImageError(f"{path} cannot be read as Parquet: {error}") from error
 
 
