@@ -195,6 +195,23 @@ def test_an_error_of_the_network_ends_the_run_after_some_tries() -> None:
     assert len(tries) == MAX_ENDS
 
 
+def test_a_store_out_of_reach_ends_the_run_before_all_parts_are_tried() -> None:
+    tries: list[Part] = []
+
+    def answer(handle: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "run":
+            tries.append(arguments[0])
+            if len(tries) > 20:
+                raise RayTaskError(OSError("s3://scans cannot be reached"))
+        return run_part(name, arguments)
+
+    ray = FakeRay(answer)
+    with pytest.raises(OSError, match="cannot be reached"):
+        done(make_fleet(ray))
+    assert len(tries) == 20 + MAX_ENDS * len(ray.handles)
+    assert {id(handle) for handle in ray.handles} == ray.dead
+
+
 def test_a_model_that_cannot_be_opened_ends_the_run() -> None:
     def answer(handle: Any, name: str, arguments: tuple[Any, ...]) -> Any:
         raise RayTaskError(EngineError("there is no file x.onnx"))

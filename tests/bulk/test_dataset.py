@@ -68,7 +68,7 @@ def test_a_run_its_resumption_and_its_estimate(
 
     command = ["bulk", str(folder), str(output), "--model", model, "--backend", "onnxruntime"]
     assert main([*command, "--resume"]) == 0
-    assert "were done before" in " ".join(capsys.readouterr().err.split())
+    assert "done before" in " ".join(capsys.readouterr().err.split())
     again = rows_of(output)
     assert [row for row in again if not row["path"].endswith("new.png")] == rows
     assert len(again) == 17

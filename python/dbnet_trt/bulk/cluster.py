@@ -34,7 +34,8 @@ are decoded while the first is searched."""
 
 MAX_ENDS = 3
 """Number of times that a part may end its actor before its images are searched one by one, and
-of failures of another kind before the run ends."""
+of failures of another kind before the run ends: of one part, or in a row for each actor, as where
+a store is out of reach."""
 
 MAX_FAILED_STARTS = 5
 """Number of actors in a row that end before they have opened their model."""
@@ -196,6 +197,7 @@ class Fleet:
     _pieces: dict[str, _Pieces] = field(default_factory=dict)
     _whole: deque[_Pieces] = field(default_factory=deque)
     _failed_starts: int = 0
+    _failed_in_a_row: int = 0
     _looked: float = 0.0
     _last_ready: float = 0.0
 
@@ -305,6 +307,7 @@ class Fleet:
             task.actor.is_ready, self._failed_starts = True, 0
             return None
         task.actor.num_parts -= 1
+        self._failed_in_a_row = 0
         if result.rows is None:
             return result
         self._keep(result)
@@ -336,7 +339,9 @@ class Fleet:
             raise error
         task.actor.num_parts -= 1
         self._ends[task.part] += 1
-        if self._ends[task.part] >= MAX_ENDS:
+        self._failed_in_a_row += 1
+        is_over = self._failed_in_a_row >= MAX_ENDS * max(1, len(self._actors))
+        if self._ends[task.part] >= MAX_ENDS or is_over:
             raise error
         logger.warning("%s is tried again: %s", task.part.name, error)
         self._waiting.append(task.part)

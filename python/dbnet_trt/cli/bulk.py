@@ -100,12 +100,12 @@ def _summarize(summary: BulkSummary) -> str:
     """Return a summary in one line."""
     parts = [number(summary.num_images, "image")]
     if summary.num_before:
-        parts.append(f"{summary.num_before} were done before")
+        parts.append(f"{summary.num_before} done before")
     parts.append(f"{number(summary.num_rows, 'row')} with {number(summary.num_texts, 'text')}")
     if summary.num_errors:
         parts.append(f"{summary.num_errors} of them errors")
     if summary.num_duplicates:
-        parts.append(f"{summary.num_duplicates} were named more than once")
+        parts.append(f"{summary.num_duplicates} named more than once")
     if summary.num_lost_actors:
         parts.append(f"{number(summary.num_lost_actors, 'actor')} lost, their parts done by others")
     parts.append(f"{_duration(summary.seconds)}, {summary.cpu_seconds:.0f} CPU s of work")
