@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Resize, normalise and pad a batch in one launch. One thread computes one pixel of the network's
-// input, all three channels; threads are independent. Each writes 12 or 6 bytes and reads four
-// source pixels, mostly from the cache. Instruction counts (some 210 per pixel) suggest that it is
+// Resize, normalise and pad a batch in one launch. One thread computes four pixels of a column of
+// the network's input, all three channels; threads are independent. For a pixel it writes 12 or 6
+// bytes and reads four source pixels, mostly from the cache. Instruction counts suggest that it is
 // bound by instruction issue rather than memory; not measured on a GPU.
 #include "kernels/portable.hpp"
 #include "kernels/preprocess.hpp"
@@ -11,10 +11,9 @@ namespace dbnet {
 namespace {
 
 // 32 x 8: a warp is 32 pixels of a row, so that its writes to each plane are contiguous and share
-// the row's tap; the 8 rows of a block read overlapping source rows from the cache. At 38 to 40
-// registers per thread (nvcc 13.0, sm_86 to sm_120), 6 blocks fit on a multiprocessor. Not measured
-// on a GPU.
-constexpr unsigned kBlockWidth = 32, kBlockHeight = 8;
+// the row's tap; the 8 rows of a block read overlapping source rows from the cache. Then the block
+// goes on to the next 8 rows, four times in all, with the same columns. Not measured on a GPU.
+constexpr unsigned kBlockWidth = 32, kBlockHeight = 8, kRowsPerThread = 4;
 
 /// The channels of one pixel.
 struct Pixel {
@@ -49,13 +48,13 @@ __device__ __forceinline__ Pixel read_pixel(const DeviceImage& image, int x, int
     return kNv12 ? read_nv12(image, x, y) : read_bgr(image, x, y);
 }
 
-// OpenCV's rounding: 11-bit weights across, keeping 15 bits, then down to 8.
+// OpenCV's rounding: 11-bit weights across, keeping 15 bits, then down to 8. Weights are not
+// negative and add up to 2048, or by rounding to 2049 at most: the result is a byte.
 __device__ __forceinline__ int blend(int p00, int p01, int p10, int p11, const ResizeTap& column,
                                      const ResizeTap& row) {
     const int upper = (p00 * column.first_weight + p01 * column.second_weight) >> 4;
     const int lower = (p10 * column.first_weight + p11 * column.second_weight) >> 4;
-    return to_byte((((upper * row.first_weight) >> 16) + ((lower * row.second_weight) >> 16) + 2) >>
-                   2);
+    return (((upper * row.first_weight) >> 16) + ((lower * row.second_weight) >> 16) + 2) >> 2;
 }
 
 template <bool kNv12>
@@ -73,35 +72,40 @@ __device__ __forceinline__ Pixel resized_pixel(const DeviceImage& image, const R
     return result;
 }
 
-// One thread per pixel of the padded image; a block works on one image.
+// A thread's pixels are kBlockHeight rows apart; a block works on one image.
 template <class T>
 __global__ void preprocess_kernel(const DeviceImage* images, PreprocessParams params, T* out) {
     const int x = static_cast<int>(blockIdx.x * kBlockWidth + threadIdx.x);
-    const int y = static_cast<int>(blockIdx.y * kBlockHeight + threadIdx.y);
-    if (x >= params.padded_width || y >= params.padded_height) return;
+    const int top = static_cast<int>(blockIdx.y * kBlockHeight * kRowsPerThread + threadIdx.y);
+    const int bottom = top + static_cast<int>(kBlockHeight * kRowsPerThread);
+    if (x >= params.padded_width) return;
     const DeviceImage image = images[blockIdx.z];
-    const bool inside = x < image.resized_width && y < image.resized_height;
-    Pixel pixel{};
-    if (inside) {
-        const ResizeTap column = image.column_taps[x], row = image.row_taps[y];
-        pixel = image.chroma == nullptr ? resized_pixel<false>(image, column, row)
-                                        : resized_pixel<true>(image, column, row);
-    }
-    const std::size_t plane = static_cast<std::size_t>(params.padded_height) * params.padded_width;
-    const std::size_t at = static_cast<std::size_t>(y) * params.padded_width + x;
-    T* const of_image = out + 3 * plane * blockIdx.z;
-    for (int c = 0; c < 3; ++c) {
-        const int value = pixel.channel[params.swap_red_blue ? 2 - c : c];
-        const float normalized =
-            multiply_add(static_cast<float>(value), params.scale[c], params.bias[c]);
-        of_image[c * plane + at] = from_float<T>(inside ? normalized : 0.f);
+    const int num_rows = x < image.resized_width ? image.resized_height : 0;
+    const ResizeTap column = num_rows > 0 ? image.column_taps[x] : ResizeTap{};
+    const std::size_t width = params.padded_width, plane = params.padded_height * width;
+    T* at = out + (3 * plane * blockIdx.z + top * width + x);
+    for (int y = top; y < bottom && y < params.padded_height; y += kBlockHeight) {
+        Pixel pixel{};
+        if (y < num_rows) {
+            const ResizeTap row = image.row_taps[y];
+            pixel = image.chroma == nullptr ? resized_pixel<false>(image, column, row)
+                                            : resized_pixel<true>(image, column, row);
+        }
+        for (int c = 0; c < 3; ++c) {
+            const int value = params.swap_red_blue ? pixel.channel[2 - c] : pixel.channel[c];
+            const float normalized =
+                multiply_add(static_cast<float>(value), params.scale[c], params.bias[c]);
+            at[c * plane] = from_float<T>(y < num_rows ? normalized : 0.f);
+        }
+        at += kBlockHeight * width;
     }
 }
 
 template <class T>
 void launch(const DeviceImage* images, const PreprocessParams& params, T* out, Stream stream) {
     const dim3 grid(ceil_div(params.padded_width, kBlockWidth),
-                    ceil_div(params.padded_height, kBlockHeight), params.num_images);
+                    ceil_div(params.padded_height, kBlockHeight * kRowsPerThread),
+                    params.num_images);
     const dim3 block(kBlockWidth, kBlockHeight);
     DBNET_LAUNCH((preprocess_kernel<T>), grid, block, stream, images, params, out);
     check_launch("preprocess");
