@@ -130,7 +130,7 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
     params = PostprocessParams(max_candidates=CAPACITY)
     whole = ((0, 0, 0, 0, *prob_map.shape), prob_map.shape)  # no pixels: the map is the image
     upload = write_upload([whole], params)
-    workspace = torch.zeros(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
+    workspace = torch.empty(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
     text_box = _core.kernels.TEXT_BOX
     counts = torch.zeros(2, dtype=torch.int32, device="cuda")
     boxes = torch.zeros(CAPACITY * text_box.itemsize, dtype=torch.uint8, device="cuda")

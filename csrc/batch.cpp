@@ -44,12 +44,11 @@ std::size_t shape_bytes(const PipelineConfig& config, const Shape& shape, int ca
 }
 
 ReadyShape allocate_shape(const PipelineConfig& config, const Shape& shape, int capacity,
-                          bool has_input, cudaStream_t stream) {
+                          bool has_input) {
     DeviceBuffer memory;
     memory.reserve(shape_bytes(config, shape, capacity, has_input));
     Arena arena(memory.data());
     const ShapeBuffers buffers(arena, config, shape, capacity, has_input);
-    cuda_check(cudaMemsetAsync(buffers.workspace, 0, buffers.workspace_bytes(), stream));
     return {std::move(memory), {}, buffers, nullptr, 0, {}};
 }
 

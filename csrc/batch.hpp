@@ -97,9 +97,9 @@ struct ReadyShape {
 std::size_t shape_bytes(const PipelineConfig& config, const Shape& shape, int capacity,
                         bool has_input);
 
-/// Allocate a shape's memory, and make it ready on the stream. Throws CudaError.
+/// Allocate a shape's memory. Throws CudaError.
 ReadyShape allocate_shape(const PipelineConfig& config, const Shape& shape, int capacity,
-                          bool has_input, cudaStream_t stream);
+                          bool has_input);
 
 /// A submitted batch. Occupies a slot until it is collected or its slot is needed; holds the result
 /// afterwards.

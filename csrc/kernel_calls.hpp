@@ -15,8 +15,8 @@ namespace dbnet::kernel_calls {
 /// A pointer, or the handle of a stream, as a number.
 using Address = std::uintptr_t;
 
-/// Network outputs: (batch, height, width) float or half, and the valid size of each map,
-/// (batch, 2) int32. Both on the device.
+/// Network outputs: (batch, height, width) float or half, in whole units of 16 bytes, and the valid
+/// size of each map, (batch, 2) int32. Both on the device.
 struct Maps {
     Address values;
     bool is_half;
@@ -44,7 +44,7 @@ UploadAddresses write_upload(std::span<const BatchImage> images, const Postproce
 void preprocess(Address images, const Shape& shape, const Normalization& normalization,
                 bool out_is_half, Address out, Address stream);
 
-/// Size in bytes of the workspace of find_boxes and write_labels; zero it before the first call.
+/// Size in bytes of the workspace of find_boxes and write_labels.
 std::size_t workspace_bytes(const Shape& shape);
 
 /// Find the text in a batch of maps. `image_sizes`: (batch, 2) int32; `params`: a struct BoxParams;

@@ -98,7 +98,7 @@ ReadyShape CudaPipeline::make_shape(const Shape& shape, int capacity) {
         num_bytes -= shapes_.back().num_bytes();
         drop_last_shape();
     }
-    ReadyShape ready = allocate_shape(config_, shape, capacity, true, compute_.get());
+    ReadyShape ready = allocate_shape(config_, shape, capacity, true);
     callbacks_.prepare(shape);
     return ready;
 }

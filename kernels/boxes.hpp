@@ -17,7 +17,7 @@ struct BoxParams {
 constexpr int kMaxCandidates = 8192;
 
 /// A detection in pixels of the image: corners (x, y), clockwise from the text's top left.
-struct TextBox {
+struct alignas(8) TextBox {
     float quad[4][2];
     float score;
     std::uint32_t label;  // of its component, as in write_box_labels
@@ -36,8 +36,7 @@ struct FoundBoxes {
     int capacity;      // of `boxes` per map: an upper limit on max_boxes
 };
 
-/// Size in bytes of the device workspace of find_boxes. The workspace is aligned to 256 bytes and
-/// zeroed before the first call and when the shape changes; each call leaves it ready for the next.
+/// Size in bytes of the device workspace of find_boxes, which is aligned to 256 bytes.
 std::size_t box_workspace_bytes(int num_maps, int height, int width);
 
 /// Find the text in a batch of maps with sides of 1 to kMaxMapSide pixels, as the CPU core does.

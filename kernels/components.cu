@@ -15,7 +15,7 @@
 namespace dbnet {
 namespace {
 
-// As for the tiles. The other kernels need 18 to 38 registers per thread (nvcc 13.0), enough for 6
+// As for the tiles. The other kernels need 18 to 36 registers per thread (NVRTC 12.9), enough for 7
 // blocks or more on a multiprocessor. Not measured on a GPU.
 constexpr int kThreads = kTileThreads;
 
@@ -23,6 +23,9 @@ constexpr int kThreads = kTileThreads;
 template <class T>
 __global__ void __launch_bounds__(kThreads) tile_kernel(TileParams params) {
     Tile tile(params);
+    if (blockIdx.x == 0 && blockIdx.y == 0 && tile.thread == 0) {
+        params.workspace.counters[blockIdx.z] = {};  // later launches count
+    }
     if (!__syncthreads_or(tile.binarize<T>())) {  // most tiles of a text map have no foreground
         if (tile.thread == 0) *tile.index.count() = 0;
         return;
@@ -69,19 +72,19 @@ __device__ __forceinline__ void join_left(const DeviceMaps& maps, const Componen
     }
 }
 
-// Joins the run at a bit of a tile's first row with the runs of the tile above.
+// Joins the run in a slot of a tile's first row with the runs of the tile above.
 __device__ __forceinline__ void join_above(const DeviceMaps& maps, const ComponentWorkspace& ws,
-                                           int map_number, int y, int column, int bit) {
+                                           int map_number, int y, int column, int slot) {
     const Word word = *word_address(maps, ws, map_number, y, column);
     const Word above = *word_address(maps, ws, map_number, y - 1, column);
-    join_rows(above, word, bit, [&](int here, int there) {
-        join_nodes(ws, node_at(maps, ws, map_number, y, column, word, here),
-                   node_at(maps, ws, map_number, y - 1, column, above, there));
+    join_rows(above, word, slot, [&](int here, int there) {
+        join_nodes(ws, node_of_run(maps, ws, map_number, y, column, here),
+                   node_of_run(maps, ws, map_number, y - 1, column, there));
     });
 }
 
-// One thread per pixel of a tile's first column, whose left neighbours lie in another tile, or of
-// its first row. Threads share only the forest.
+// One thread per pixel of a tile's first column, whose left neighbours lie in another tile, or per
+// slot of its first row. Threads share only the forest.
 __global__ void __launch_bounds__(kThreads) border_kernel(TileParams params) {
     const DeviceMaps& maps = params.maps;
     const ComponentWorkspace& ws = params.workspace;
@@ -92,9 +95,9 @@ __global__ void __launch_bounds__(kThreads) border_kernel(TileParams params) {
         join_left(maps, ws, map_number, id % maps.height, id / maps.height + 1);
         return;
     }
-    const int word = (id - num_left) / kTileWidth, bit = (id - num_left) % kTileWidth;
+    const int word = (id - num_left) / kRunsPerWord, slot = (id - num_left) % kRunsPerWord;
     const int y = (word / ws.words_per_row + 1) * kTileHeight;
-    if (y < maps.height) join_above(maps, ws, map_number, y, word % ws.words_per_row, bit);
+    if (y < maps.height) join_above(maps, ws, map_number, y, word % ws.words_per_row, slot);
 }
 
 // One block per tile, one thread per node. Afterwards the parent of every node is its root.
@@ -184,7 +187,7 @@ void find_components(const DeviceMaps& maps, const ComponentParams* params,
         DBNET_LAUNCH((tile_kernel<float>), tiles, dim3(kThreads), stream, tile_params);
     }
     const unsigned num_border = (workspace.words_per_row - 1) * maps.height +
-                                (workspace.tile_rows - 1) * workspace.words_per_row * kTileWidth;
+                                (workspace.tile_rows - 1) * workspace.words_per_row * kRunsPerWord;
     if (num_border > 0) {
         const dim3 grid(ceil_div(num_border, kThreads), 1, maps.num_maps);
         DBNET_LAUNCH(border_kernel, grid, dim3(kThreads), stream, tile_params);

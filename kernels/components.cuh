@@ -9,6 +9,7 @@
 namespace dbnet {
 
 constexpr int kWarpSize = 32;
+constexpr unsigned kAllLanes = ~0u;
 constexpr std::uint32_t kNoNode = 0xFFFFFFFFu;
 constexpr std::uint16_t kDropped = 0xFFFF;  // in run_nodes: a run of a speck
 
@@ -38,14 +39,24 @@ __device__ __forceinline__ int run_end(Word word, int bit) {
     return zeros == 0 ? 64 : __ffsll(static_cast<long long>(zeros)) - 1;
 }
 
-/// Call join(bit of the row, bit of the row above) for runs that touch, corners included. One
-/// thread per bit; each pair of runs is joined once or twice, where one of them starts.
+/// First bit of the run that starts in a slot, two bits of a word; -1 if none does. Runs start at
+/// least two bits apart, so that a slot has at most one.
+__device__ __forceinline__ int start_in_slot(Word word, int slot) {
+    const unsigned starts = static_cast<unsigned>(run_starts(word) >> (2 * slot)) & 3;
+    return starts == 0 ? -1 : 2 * slot + static_cast<int>(starts >> 1);
+}
+
+/// Call join(slot of a run of the row, slot of a run of the row above) for runs that touch, corners
+/// included. One thread per slot; each pair of runs is joined once or twice, where one of them
+/// starts.
 template <class Join>
-__device__ __forceinline__ void join_rows(Word above, Word row, int bit, Join join) {
-    const bool before_above = bit > 0 && (above >> (bit - 1) & 1);
-    const bool before = bit > 0 && (row >> (bit - 1) & 1), here = row >> bit & 1;
-    if ((run_starts(row) >> bit & 1) && before_above) join(bit, bit - 1);
-    if ((run_starts(above) >> bit & 1) && (here || before)) join(here ? bit : bit - 1, bit);
+__device__ __forceinline__ void join_rows(Word above, Word row, int slot, Join join) {
+    const int start = start_in_slot(row, slot), start_above = start_in_slot(above, slot);
+    if (start > 0 && (above >> (start - 1) & 1)) join(slot, run_start(above, start - 1) / 2);
+    if (start_above < 0) return;
+    const bool here = row >> start_above & 1;
+    const bool before = start_above > 0 && (row >> (start_above - 1) & 1);
+    if (here || before) join(run_start(row, here ? start_above : start_above - 1) / 2, slot);
 }
 
 /// Position of a tile, and its part of the workspace.
@@ -78,21 +89,28 @@ __device__ __forceinline__ Word* word_address(const DeviceMaps& maps, const Comp
            column;
 }
 
-/// Node number of the run that starts at a bit.
+/// Node number of the run that starts in a slot.
 __device__ __forceinline__ std::uint16_t* run_address(const DeviceMaps& maps,
                                                       const ComponentWorkspace& ws, int map_number,
-                                                      int y, int column, int bit) {
+                                                      int y, int column, int slot) {
     const Word* word = word_address(maps, ws, map_number, y, column);
-    return ws.run_nodes + (word - ws.words) * kRunsPerWord + bit / 2;
+    return ws.run_nodes + (word - ws.words) * kRunsPerWord + slot;
+}
+
+/// Node of the run that starts in a slot of a word; kNoNode for a speck.
+__device__ __forceinline__ std::uint32_t node_of_run(const DeviceMaps& maps,
+                                                     const ComponentWorkspace& ws, int map_number,
+                                                     int y, int column, int slot) {
+    const std::uint16_t node = *run_address(maps, ws, map_number, y, column, slot);
+    if (node == kDropped) return kNoNode;
+    return TileIndex{ws, map_number, column, y / kTileHeight}.node(node);
 }
 
 /// Node of the run that contains a bit of a word; kNoNode for a speck.
 __device__ __forceinline__ std::uint32_t node_at(const DeviceMaps& maps,
                                                  const ComponentWorkspace& ws, int map_number,
                                                  int y, int column, Word word, int bit) {
-    const std::uint16_t node = *run_address(maps, ws, map_number, y, column, run_start(word, bit));
-    if (node == kDropped) return kNoNode;
-    return TileIndex{ws, map_number, column, y / kTileHeight}.node(node);
+    return node_of_run(maps, ws, map_number, y, column, run_start(word, bit) / 2);
 }
 
 }  // namespace dbnet

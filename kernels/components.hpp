@@ -28,11 +28,13 @@ constexpr int kNodesPerTile = kTileWidth * kTileHeight / 4;
 using Word = unsigned long long;
 
 /// Valid size of a padded map: the top left part that shows an image.
-struct MapSize {
+struct alignas(8) MapSize {
     std::int32_t height, width;
 };
 
-/// A batch of network outputs on the device: (num_maps, height, width) float or half, contiguous.
+/// A batch of network outputs on the device: (num_maps, height, width) float or half, contiguous
+/// and aligned to 16 bytes. It is read in units of 16 bytes: the memory extends to the end of the
+/// last.
 struct DeviceMaps {
     const void* values;
     bool is_half;
@@ -55,9 +57,10 @@ struct ComponentNode {
     std::int32_t x_min, x_max, y_max;
 };
 
-/// Counters of one map, passed between the launches.
+/// Counters of one map, passed between the launches. The first launch of find_components resets
+/// them.
 struct ComponentCounters {
-    std::uint32_t num_roots, num_candidates, num_blocks_done;
+    std::uint32_t num_roots, num_candidates, num_large;
 };
 
 /// Device memory of find_components, laid out in one buffer.
@@ -66,7 +69,7 @@ struct ComponentWorkspace {
     std::uint16_t* run_nodes;  // (maps, height, words_per_row, 32): node of the run starting there
     ComponentNode* nodes;      // (maps, tiles, kNodesPerTile)
     std::uint16_t* tile_counts;   // (maps, tiles)
-    ComponentCounters* counters;  // (maps); zero before the first call; find_boxes resets them
+    ComponentCounters* counters;  // (maps)
     std::uint32_t* roots;  // (maps, tiles * kNodesPerTile): root nodes in no particular order
     int words_per_row, tile_rows;
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pixels that OpenCV's fillPoly fills for a quad, row by row: whole-number corners on a canvas
-// of the quad's bounding box, with the same results as fill_quad of csrc/geometry.cpp.
+// of the quad's bounding box, with the same results as fill_quad of csrc/geometry.cpp. A warp works
+// on eight rows at a time: four lanes share a row, and each of them has one side of the quad.
 #pragma once
 
 #include "kernels/canvas.hpp"
@@ -10,19 +11,21 @@
 
 namespace dbnet {
 
+constexpr int kLanesPerRow = 4;  // one per side of the quad
+
 /// Clamp a coordinate to the pixels of a map's side.
 __device__ __forceinline__ int clamp_to_map(float value, int side) {
     return static_cast<int>(fminf(fmaxf(value, 0.f), static_cast<float>(side - 1)));
 }
 
-/// The bounding box of a quad within the map.
-__device__ __forceinline__ Canvas make_canvas(const PointF (&quad)[4], MapSize size) {
-    float x_low = quad[0].x, x_high = quad[0].x, y_low = quad[0].y, y_high = quad[0].y;
-    for (int k = 1; k < 4; ++k) {
-        x_low = fminf(x_low, quad[k].x);
-        x_high = fmaxf(x_high, quad[k].x);
-        y_low = fminf(y_low, quad[k].y);
-        y_high = fmaxf(y_high, quad[k].y);
+/// The bounding box of a quad within the map. Each lane of the warp has one corner.
+__device__ __forceinline__ Canvas make_canvas(PointF corner, MapSize size) {
+    float x_low = corner.x, x_high = corner.x, y_low = corner.y, y_high = corner.y;
+    for (int step = 1; step < kLanesPerRow; step *= 2) {
+        x_low = fminf(x_low, __shfl_xor_sync(kAllLanes, x_low, step));
+        x_high = fmaxf(x_high, __shfl_xor_sync(kAllLanes, x_high, step));
+        y_low = fminf(y_low, __shfl_xor_sync(kAllLanes, y_low, step));
+        y_high = fmaxf(y_high, __shfl_xor_sync(kAllLanes, y_high, step));
     }
     const int left = clamp_to_map(floorf(x_low), size.width);
     const int top = clamp_to_map(floorf(y_low), size.height);
@@ -75,28 +78,55 @@ __device__ __forceinline__ void draw_row(const QuadSide& side, int y, RowSpan& s
     widen(span, side.start.x + columns.begin, side.start.x + columns.end);
 }
 
-/// The filled pixels of row y of the canvas, as columns of the map.
-__device__ __forceinline__ RowSpan fill_row(const Canvas& canvas, Shared<QuadSide> sides, int y) {
-    RowSpan span{canvas.width, 0};
-    long long low = 0, high = 0;
-    int num = 0;
-    for (int k = 0; k < 4; ++k) {
-        const QuadSide side = sides[k];
-        draw_row(side, y, span);
-        if (y < side.fill_begin || y >= side.fill_end) continue;
-        const long long x = side.fill_x + side.fill_slope * (y - side.fill_begin);
-        low = num == 0 || x < low ? x : low;
-        high = num == 0 || x > high ? x : high;
-        ++num;
+/// A quad to fill: its canvas, and the calling lane's side.
+struct FilledQuad {
+    Canvas canvas;
+    QuadSide side;
+
+    /// The quad of a rectangle, cut off at the map's edges. Called by a warp.
+    __device__ __forceinline__ FilledQuad(const RotatedRectangle& rectangle, MapSize size) {
+        const int lane = threadIdx.x % kWarpSize, number = lane % kLanesPerRow;
+        const int next_lane = lane - number + (number + 1) % kLanesPerRow;
+        const PointF from = corner(rectangle, 0, number);
+        const PointF to{__shfl_sync(kAllLanes, from.x, next_lane),
+                        __shfl_sync(kAllLanes, from.y, next_lane)};
+        canvas = make_canvas(from, size);
+        side = make_side(canvas, to_canvas(canvas, from), to_canvas(canvas, to));
     }
-    if (num == 2) {
-        const int begin = static_cast<int>((low + 65535) >> 16);
-        const int end = static_cast<int>(high >> 16) + 1;
-        if (begin < canvas.width && end > 0 && begin < end) {
-            widen(span, begin > 0 ? begin : 0, end < canvas.width ? end : canvas.width);
+
+    /// The filled pixels of row y of the canvas, as columns of the map. Called by a warp; the four
+    /// lanes of a row have the same y. Rows below the canvas are empty.
+    __device__ __forceinline__ RowSpan row(int y) const {
+        constexpr int kFar = 1 << 30;
+        RowSpan lines{canvas.width, 0}, edges{kFar, -kFar};
+        draw_row(side, y, lines);
+        const bool crosses = side.fill_begin <= y && y < side.fill_end;
+        if (crosses) {
+            const long long x = side.fill_x + side.fill_slope * (y - side.fill_begin);
+            edges = {static_cast<int>((x + 65535) >> 16), static_cast<int>(x >> 16) + 1};
         }
+        lines = join_sides(lines);
+        edges = join_sides(edges);
+        const int lane = threadIdx.x % kWarpSize;
+        const unsigned crossing = __ballot_sync(kAllLanes, crosses) >> (lane & -kLanesPerRow) & 15;
+        if (__popc(crossing) == 2 && edges.begin < canvas.width && edges.end > 0 &&
+            edges.begin < edges.end) {
+            widen(lines, edges.begin > 0 ? edges.begin : 0,
+                  edges.end < canvas.width ? edges.end : canvas.width);
+        }
+        if (y >= canvas.height) return {0, 0};
+        return {canvas.left + lines.begin, canvas.left + lines.end};
     }
-    return {canvas.left + span.begin, canvas.left + span.end};
-}
+
+private:
+    // The span that covers those of the row's four lanes.
+    __device__ __forceinline__ static RowSpan join_sides(RowSpan span) {
+        for (int step = 1; step < kLanesPerRow; step *= 2) {
+            widen(span, __shfl_xor_sync(kAllLanes, span.begin, step),
+                  __shfl_xor_sync(kAllLanes, span.end, step));
+        }
+        return span;
+    }
+};
 
 }  // namespace dbnet

@@ -85,7 +85,7 @@ struct Chain {
         for (int base = 0; base < num_rows; base += kWarpSize) {
             const int row = base + lane;
             unsigned corners =
-                __ballot_sync(~0u, row < num_rows && may_be_corner(rows, num_rows, row));
+                __ballot_sync(kAllLanes, row < num_rows && may_be_corner(rows, num_rows, row));
             if (lane != 0) continue;
             for (; corners != 0; corners &= corners - 1) {
                 const int at = base + __ffs(static_cast<int>(corners)) - 1;
@@ -179,10 +179,10 @@ __device__ __forceinline__ void fit_rectangle(const Hull& hull, int lane,
     }
     Fit best = mine;
     for (int step = kWarpSize / 2; step > 0; step /= 2) {
-        const double area = __shfl_xor_sync(~0u, best.area, step);
-        const int side = __shfl_xor_sync(~0u, best.side, step);
-        const int turn_x = __shfl_xor_sync(~0u, best.turn_x, step);
-        const int turn_y = __shfl_xor_sync(~0u, best.turn_y, step);
+        const double area = __shfl_xor_sync(kAllLanes, best.area, step);
+        const int side = __shfl_xor_sync(kAllLanes, best.side, step);
+        const int turn_x = __shfl_xor_sync(kAllLanes, best.turn_x, step);
+        const int turn_y = __shfl_xor_sync(kAllLanes, best.turn_y, step);
         if (best.beats(area, side, turn_x, turn_y)) continue;
         best.area = area;
         best.side = side;

@@ -109,6 +109,6 @@ void write_relaxed(T* address, T value) {
 namespace dbnet {
 
 /// a / b, rounded up.
-constexpr unsigned ceil_div(unsigned a, unsigned b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr unsigned ceil_div(unsigned a, unsigned b) { return (a + b - 1) / b; }
 
 }  // namespace dbnet

@@ -9,15 +9,14 @@
 
 namespace dbnet {
 
-// 256: 8 warps with four rows of the tile each; a lane holds two pixels of a row. At 59 to 64
-// registers per thread (nvcc 13.0, sm_75 to sm_120) 4 blocks fit on a multiprocessor, and their
-// 4 x 15.4 KiB of shared memory are no limit. Instruction counts, some 2,000 per warp in a tile
-// with foreground and 300 in an empty one, suggest that the kernel is bound by instruction issue.
-// Not measured on a GPU.
+// 256: 8 warps with four rows of the tile each; a lane has two pixels of a row. At 40 to 48
+// registers per thread (NVRTC 12.9, sm_61 to sm_120) 5 blocks fit on a multiprocessor, or 4 where
+// its shared memory is 64 KiB (sm_75). Instruction counts, some 1,700 per warp in a tile with
+// foreground and 300 in an empty one, suggest that the kernel is bound by instruction issue. Not
+// measured on a GPU.
 constexpr int kTileThreads = 256, kTileWarps = kTileThreads / kWarpSize;
 constexpr int kRowsPerWarp = kTileHeight / kTileWarps;
 constexpr int kNodesPerThread = kNodesPerTile / kTileThreads;
-constexpr unsigned kAllLanes = ~0u;
 
 /// Arguments of the kernels of components.cu.
 struct TileParams {
@@ -78,7 +77,7 @@ struct TileMemory {
     Shared<std::uint32_t> parents;  // forest of the runs, by row and start / 2
     Shared<std::uint16_t> numbers;  // component numbers, at the roots among the runs
     Shared<unsigned> row_offsets;   // number of the first component of each row, and their count
-    Shared<Word> columns;           // columns that a component covers, one bit each
+    Shared<unsigned> columns;       // columns that a component covers, one bit each, in two halves
     Shared<unsigned> rows;          // rows that a component covers, one bit each
     Shared<unsigned> firsts;        // first pixel of each component
     Shared<std::uint16_t> nodes;    // node of each component
@@ -94,7 +93,7 @@ __device__ __forceinline__ TileMemory tile_memory() {
     DBNET_SHARED(std::uint32_t, s_parents, kRunsPerTile);
     DBNET_SHARED(std::uint16_t, s_numbers, kRunsPerTile);
     DBNET_SHARED(unsigned, s_row_offsets, kTileHeight + 1);
-    DBNET_SHARED(Word, s_columns, kNodesPerTile);
+    DBNET_SHARED(unsigned, s_columns, 2 * kNodesPerTile);
     DBNET_SHARED(unsigned, s_rows, kNodesPerTile);
     DBNET_SHARED(unsigned, s_firsts, kNodesPerTile);
     DBNET_SHARED(std::uint16_t, s_nodes, kNodesPerTile);
@@ -113,7 +112,8 @@ __device__ __forceinline__ TileMemory tile_memory() {
 }
 
 /// A tile's labelling by one block: one function per phase, with barriers between them. A warp has
-/// four of the tile's rows, a lane two pixels of each.
+/// four of the tile's rows, a lane one slot of each: two pixels, in which at most one run starts.
+/// Most rows have no foreground, and the warp passes over them.
 struct Tile : TileMemory {
     const TileParams& params;
     TileIndex index;
@@ -122,9 +122,10 @@ struct Tile : TileMemory {
     int thread, lane, warp;
 
     // Of this thread.
-    Word my_words[kRowsPerWarp];
-    std::uint32_t my_roots[kRowsPerWarp][2];  // of the runs that start at its pixels
-    Word my_root_bits[kRowsPerWarp];
+    Word my_words[kRowsPerWarp];           // of the warp's rows
+    int my_starts[kRowsPerWarp];           // first bit of the run in its slot, -1: none
+    std::uint32_t my_roots[kRowsPerWarp];  // of that run
+    unsigned my_root_slots[kRowsPerWarp];  // of the warp's rows: slots of the runs that are roots
 
     /// The tile of the calling block, as its thread sees it.
     __device__ __forceinline__ explicit Tile(const TileParams& params)
@@ -139,10 +140,18 @@ struct Tile : TileMemory {
           lane(thread % kWarpSize),
           warp(thread / kWarpSize),
           my_words{},
+          my_starts{},
           my_roots{},
-          my_root_bits{} {}
+          my_root_slots{} {}
 
     __device__ __forceinline__ int row_of(int k) const { return warp * kRowsPerWarp + k; }
+    // Index of the run in this thread's slot.
+    __device__ __forceinline__ std::uint32_t run_of(int k) const {
+        return row_of(k) * kRunsPerWord + lane;
+    }
+    __device__ __forceinline__ Word columns_of(int number) const {
+        return static_cast<Word>(columns[2 * number + 1]) << 32 | columns[2 * number];
+    }
 
     // Thresholds the tile to one word per row. Returns whether the thread's rows have foreground.
     template <class T>
@@ -168,14 +177,12 @@ struct Tile : TileMemory {
     // Makes each run its own root, and clears the extents.
     __device__ __forceinline__ void start_forest() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
-            const Word starts = run_starts(my_words[k]);
-            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
-                const std::uint32_t run = row_of(k) * kRunsPerWord + bit / 2;
-                if (starts >> bit & 1) parents[run] = run;
-            }
+            my_starts[k] = my_words[k] == 0 ? -1 : start_in_slot(my_words[k], lane);
+            if (my_starts[k] >= 0) parents[run_of(k)] = run_of(k);
         }
         for (int i = thread; i < kNodesPerTile; i += kTileThreads) {
-            columns[i] = 0;
+            columns[2 * i] = 0;
+            columns[2 * i + 1] = 0;
             rows[i] = 0;
         }
     }
@@ -185,15 +192,10 @@ struct Tile : TileMemory {
         const auto parent = [this](std::uint32_t i) { return &parents[i]; };
         for (int k = 0; k < kRowsPerWarp; ++k) {
             const int row = row_of(k);
-            if (row == 0) continue;
-            const Word here = my_words[k], above = words[row - 1];
-            const auto join = [&](int bit, int bit_above) {
-                unite(parent, row * kRunsPerWord + run_start(here, bit) / 2,
-                      (row - 1) * kRunsPerWord + run_start(above, bit_above) / 2);
-            };
-            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
-                join_rows(above, here, bit, join);
-            }
+            if (row == 0 || my_words[k] == 0) continue;
+            join_rows(words[row - 1], my_words[k], lane, [&](int here, int above) {
+                unite(parent, row * kRunsPerWord + here, (row - 1) * kRunsPerWord + above);
+            });
         }
     }
 
@@ -201,44 +203,40 @@ struct Tile : TileMemory {
     __device__ __forceinline__ void find_roots() {
         const auto parent = [this](std::uint32_t i) { return &parents[i]; };
         for (int k = 0; k < kRowsPerWarp; ++k) {
-            bool is_root[2];
-            for (int half = 0; half < 2; ++half) {
-                const int bit = lane + kWarpSize * half;
-                const std::uint32_t run = row_of(k) * kRunsPerWord + bit / 2;
-                const bool starts = run_starts(my_words[k]) >> bit & 1;
-                my_roots[k][half] = starts ? find_root(parent, run) : kNoNode;
-                is_root[half] = starts && my_roots[k][half] == run;
+            if (my_words[k] != 0) {
+                const bool starts = my_starts[k] >= 0;
+                if (starts) my_roots[k] = find_root(parent, run_of(k));
+                my_root_slots[k] = __ballot_sync(kAllLanes, starts && my_roots[k] == run_of(k));
             }
-            my_root_bits[k] = ballot_word(is_root[0], is_root[1]);
-            if (lane == 0) row_offsets[row_of(k) + 1] = __popcll(my_root_bits[k]);
+            if (lane == 0) row_offsets[row_of(k) + 1] = __popc(my_root_slots[k]);
         }
     }
 
     // Numbers the roots, that is the components, in raster order.
     __device__ __forceinline__ void number_roots() {
+        const unsigned slots_before = (1u << lane) - 1;
         for (int k = 0; k < kRowsPerWarp; ++k) {
             const int row = row_of(k);
-            for (int bit = lane; bit < kTileWidth; bit += kWarpSize) {
-                if (!(my_root_bits[k] >> bit & 1)) continue;
-                const unsigned number =
-                    row_offsets[row] + __popcll(my_root_bits[k] & bits_below(bit));
-                numbers[row * kRunsPerWord + bit / 2] = static_cast<std::uint16_t>(number);
-                firsts[number] = static_cast<unsigned>((y + row) * params.maps.width + x + bit);
-            }
+            if (!(my_root_slots[k] >> lane & 1)) continue;
+            const unsigned number = row_offsets[row] + __popc(my_root_slots[k] & slots_before);
+            numbers[run_of(k)] = static_cast<std::uint16_t>(number);
+            firsts[number] =
+                static_cast<unsigned>((y + row) * params.maps.width + x + my_starts[k]);
         }
     }
 
     // Marks the rows and columns that each component covers.
     __device__ __forceinline__ void gather_extents() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
-            for (int half = 0; half < 2; ++half) {
-                if (my_roots[k][half] == kNoNode) continue;
-                const int bit = lane + kWarpSize * half;
-                const int number = numbers[my_roots[k][half]];
-                atomicOr(&rows[number], 1u << row_of(k));
-                atomicOr(&columns[number],
-                         bits_below(run_end(my_words[k], bit)) & ~bits_below(bit));
-            }
+            if (my_starts[k] < 0) continue;
+            const int number = numbers[my_roots[k]], end = run_end(my_words[k], my_starts[k]);
+            const Word covered = bits_below(end) & ~bits_below(my_starts[k]);
+            const unsigned left = static_cast<unsigned>(covered);
+            const unsigned right = static_cast<unsigned>(covered >> 32);
+            atomicOr(&rows[number], 1u << row_of(k));
+            // One of 64 bits would be a loop of compare and swap.
+            if (left != 0) atomicOr(&columns[2 * number], left);
+            if (right != 0) atomicOr(&columns[2 * number + 1], right);
         }
     }
 
@@ -251,7 +249,7 @@ struct Tile : TileMemory {
         for (int k = 0; k < kNodesPerThread; ++k) {
             const int number = k * kTileThreads + thread;
             const bool keeps = number < num_components &&
-                               !is_speck(columns[number], rows[number], size, x, y, min_area);
+                               !is_speck(columns_of(number), rows[number], size, x, y, min_area);
             kept |= static_cast<unsigned>(keeps) << k;
             const unsigned of_warp = __ballot_sync(kAllLanes, keeps);
             if (lane == 0) kept_offsets[1 + k * kTileWarps + warp] = __popc(of_warp);
@@ -271,7 +269,7 @@ struct Tile : TileMemory {
                                   __popc(of_warp & static_cast<unsigned>(bits_below(lane)));
             nodes[number] = keeps ? static_cast<std::uint16_t>(node) : kDropped;
             if (!keeps) continue;
-            const Word in_columns = columns[number];
+            const Word in_columns = columns_of(number);
             const std::uint32_t at = index.node(node);
             index.ws.nodes[at] = {at, firsts[number], x + low_bit(in_columns),
                                   x + high_bit(in_columns), y + high_bit(rows[number])};
@@ -281,11 +279,9 @@ struct Tile : TileMemory {
     // Writes the node of each run.
     __device__ __forceinline__ void write_run_nodes() {
         for (int k = 0; k < kRowsPerWarp; ++k) {
-            for (int half = 0; half < 2; ++half) {
-                if (my_roots[k][half] == kNoNode) continue;
-                *run_address(params.maps, index.ws, index.map_number, y + row_of(k), index.column,
-                             lane + kWarpSize * half) = nodes[numbers[my_roots[k][half]]];
-            }
+            if (my_starts[k] < 0) continue;
+            *run_address(params.maps, index.ws, index.map_number, y + row_of(k), index.column,
+                         lane) = nodes[numbers[my_roots[k]]];
         }
     }
 };

@@ -86,7 +86,7 @@ def staircase(side: int) -> Map:
 
 def crowded_map() -> Map:
     """Draw 300 squares and a text of 308 rows, (312, 144): blocks take several components in turn,
-    and arrays of 256 rows or candidates are filled more than once."""
+    and arrays of 128 rows or 256 candidates are filled more than once."""
     prob_map = np.zeros((312, 144), np.float32)
     cv2.fillPoly(prob_map, [np.array([[2, 1], [10, 1], [16, 308], [8, 308]], np.int32)], 1)
     for y in range(5):

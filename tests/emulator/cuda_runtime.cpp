@@ -304,13 +304,6 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t num_bytes, cudaStream_t stream) {
-    const Lock lock(runtime.mutex);
-    if (const cudaError_t code = begin_call("cudaMemsetAsync")) return code;
-    add(stream_of(stream), {[=] { std::memset(to, value, num_bytes); }, nullptr, 0});
-    return cudaSuccess;
-}
-
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
     const Lock lock(runtime.mutex);
     if (const cudaError_t code = begin_call("cudaStreamCreateWithFlags")) return code;

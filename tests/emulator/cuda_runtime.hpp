@@ -60,7 +60,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t num_bytes, c
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
                               std::size_t from_pitch, std::size_t row_bytes, std::size_t num_rows,
                               cudaMemcpyKind, cudaStream_t stream);
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t num_bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);

@@ -99,7 +99,6 @@ const char* run_components(const void* values, int is_half, const std::int32_t* 
         DeviceBuffer buffer(dbnet::component_workspace_bytes(num_maps, height, width));
         const dbnet::ComponentWorkspace workspace =
             dbnet::component_workspace(buffer.data(), num_maps, height, width);
-        std::fill_n(workspace.counters, num_maps, dbnet::ComponentCounters{});
         const dbnet::ComponentParams params{threshold, min_area};
         dbnet::find_components(maps, &params, workspace, nullptr);
         dbnet::write_labels(maps, workspace, labels, nullptr);

@@ -71,11 +71,7 @@ class BoxFinder:
     def __init__(self, core: Any, shape: tuple[int, int, int]) -> None:
         self._core = core
         self._shape = shape
-        num_bytes = core.kernels.workspace_bytes(shape)
-        memory: np.ndarray = np.zeros(num_bytes + 1024, np.uint8)
-        start = 256 + -memory.ctypes.data % 256
-        self._workspace = memory[start : start + num_bytes]
-        self._around = (memory[:start], memory[start + num_bytes :])
+        self._workspace = device_memory(core.kernels.workspace_bytes(shape))
 
     def __call__(
         self,
@@ -90,6 +86,8 @@ class BoxFinder:
         Labelling takes longer than all else in the emulator; without it labels are 0xFFFFFFFF.
         """
         assert maps.shape == self._shape
+        values = device_memory(maps.nbytes)
+        values.inside[:] = maps.reshape(-1).view(np.uint8)
         sizes = [self._shape[1:]] * len(maps) if sizes is None else sizes
         kernels = self._core.kernels
         images = [
@@ -101,8 +99,8 @@ class BoxFinder:
         counts: np.ndarray = np.full((len(maps), 2), 0xFFFFFFFF, np.uint32)
         boxes: np.ndarray = np.zeros((len(maps), capacity), kernels.TEXT_BOX)
         labels: np.ndarray = np.full(maps.shape, 0xFFFFFFFF, np.uint32)
-        batch = (maps.ctypes.data, maps.dtype == np.float16, upload.map_sizes, maps.shape)
-        workspace = self._workspace.ctypes.data
+        batch = (values.inside.ctypes.data, maps.dtype == np.float16, upload.map_sizes, maps.shape)
+        workspace = self._workspace.inside.ctypes.data
         kernels.find_boxes(
             batch,
             upload.image_sizes,
@@ -115,9 +113,24 @@ class BoxFinder:
         )
         if label:
             kernels.write_labels(batch, workspace, labels.ctypes.data, NO_STREAM)
-        assert not any(guard.any() for guard in self._around)
+        assert not any(guard.any() for guard in self._workspace.around)
         found = [row[:num] for row, num in zip(boxes, counts[:, 0], strict=True)]
         return Boxes(found, counts[:, 1].tolist(), labels)
+
+
+class DeviceMemory(NamedTuple):
+    """Memory as from cudaMalloc, uninitialised, and the zeros around it."""
+
+    inside: np.ndarray
+    around: tuple[np.ndarray, np.ndarray]
+
+
+def device_memory(num_bytes: int) -> DeviceMemory:
+    memory: np.ndarray = np.zeros(num_bytes + 1024, np.uint8)
+    start = 256 + -memory.ctypes.data % 256
+    inside = memory[start : start + num_bytes]
+    inside[:] = 0xA5
+    return DeviceMemory(inside, (memory[:start], memory[start + num_bytes :]))
 
 
 class Upload(NamedTuple):

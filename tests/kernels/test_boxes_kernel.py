@@ -130,13 +130,30 @@ def test_sizes_within_a_batch(emulator: Emulator, rng: np.random.Generator) -> N
 def test_text_taller_than_the_rows_that_are_read_at_once(
     emulator: Emulator, rng: np.random.Generator
 ) -> None:
-    """Hull and score continue over blocks of 256 rows; a disc has a hull of many corners."""
+    """The hull goes on from 128 rows to the next; a disc has a hull of many corners."""
     maps: np.ndarray = np.zeros((3, 600, 280), np.float32)
     cv2.ellipse(maps[0], (140, 300), (135, 295), 0, 0, 360, 1, -1)
     cv2.fillPoly(maps[1], [np.array([[3, 20], [40, 5], [270, 590], [250, 598]], np.int32)], 1)
     cv2.circle(maps[2], (140, 300), 280, 1, 9)
     maps *= rng.uniform(0.4, 1, maps.shape)
     assert check(emulator, maps.astype(np.float32), box_params()) >= 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("logits", [False, True])
+def test_scores_of_large_boxes(
+    emulator: Emulator, dtype: type, logits: bool, rng: np.random.Generator
+) -> None:
+    """Many warps add them up, and rows begin anywhere within the 16 bytes that are read at once."""
+    maps: np.ndarray = np.zeros((2, 203, 301), np.float32)
+    cv2.fillPoly(maps[0], [np.array([[20, 90], [250, 1], [280, 70], [45, 165]], np.int32)], 1)
+    cv2.rectangle(maps[0], (100, 180), (240, 198), 1, -1)
+    cv2.ellipse(maps[1], (150, 100), (152, 103), 0, 0, 360, 1, 9)
+    cv2.circle(maps[1], (150, 100), 80, 1, -1)
+    maps = (maps * rng.uniform(0.5, 0.99, maps.shape)).clip(0.01).astype(dtype)
+    if logits:
+        maps = np.log(maps / (1 - maps))
+    assert check(emulator, maps, box_params(logits=logits)) == 4
 
 
 @pytest.mark.parametrize("logits", [False, True])
@@ -262,13 +279,27 @@ def test_any_schedule_gives_the_same_bytes(
 def test_shared_memory_is_reused_without_races(
     emulator: Emulator, seed: int, rng: np.random.Generator
 ) -> None:
-    """More components than blocks, more candidates than threads, a text of more than 256 rows."""
+    """More components than blocks, more candidates than threads, a text of more than 128 rows."""
     maps = (crowded_map() * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
     finder = emulator.box_finder(maps.shape)
     (expected,) = finder(maps, box_params()).found
     assert len(expected) > 256
-    assert np.ptp(expected["quad"][..., 1], axis=1).max() > 256
+    assert np.ptp(expected["quad"][..., 1], axis=1).max() > 128
     emulator.configure(seed=seed, resident_blocks=3, yield_one_in=2 + seed, check_races=True)
     (found,) = finder(maps, box_params()).found
     assert emulator.first_race == ""
     assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_large_boxes_in_any_schedule(
+    emulator: Emulator, seed: int, rng: np.random.Generator
+) -> None:
+    maps = (rings(150)[None] * rng.uniform(0.4, 1, (1, 150, 150))).astype(np.float32)
+    finder = emulator.box_finder(maps.shape)
+    (expected,) = finder(maps, box_params()).found
+    emulator.configure(seed=seed, resident_blocks=5, yield_one_in=2 + seed, check_races=True)
+    (found,) = finder(maps, box_params()).found
+    assert emulator.first_race == ""
+    assert found.tobytes() == expected.tobytes()
+    assert (np.ptp(found["quad"], axis=1).min(axis=1) > 129).sum() > 3

@@ -19,7 +19,6 @@ CALLS = [
     "cudaMalloc",
     "cudaHostAlloc",
     "cudaMemcpyAsync",
-    "cudaMemsetAsync",
     "cudaEventRecord",
     "cudaStreamWaitEvent",
     "cudaStreamSynchronize",

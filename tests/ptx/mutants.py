@@ -35,7 +35,14 @@ from ptx.syntax import Instruction, Kernel, read_kernels
 from ptx.translate import weakenable
 
 Work = Callable[[], bytes]
-KERNELS = ["tile_kernel", "border_kernel", "resolve_kernel", "boxes_kernel"]
+KERNELS = [
+    "tile_kernel",
+    "border_kernel",
+    "resolve_kernel",
+    "boxes_kernel",
+    "scores_kernel",
+    "ranking_kernel",
+]
 SECONDS = 120  # that a mutant may run
 REASONS = Path(__file__).with_name("not_found.toml")  # why mutants cannot be found
 
@@ -61,7 +68,9 @@ def make_work(emulator: Emulator, kernel: str) -> list[Work]:
         found = emulator.box_finder(maps.shape)(maps, PARAMS, label=False)
         return b"".join(each.tobytes() for each in found.found)
 
-    if kernel == "boxes_kernel":
+    if kernel == "scores_kernel":
+        return [lambda: boxes(rings(140)[None])]
+    if kernel in ("boxes_kernel", "ranking_kernel"):
         crowded = (crowded_map()[None] * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
         return [lambda: boxes(rings(64)[None]), lambda: boxes(crowded)]
     if kernel == "tile_kernel":

@@ -15,7 +15,9 @@ SOURCES = ("boxes", "components", "preprocess")
 
 # Parts of the standard library's headers that the sources use; NVRTC has none of them.
 HEADERS = {
-    "algorithm": "namespace std { template <class T> T clamp(T value, T low, T high); }",
+    "algorithm": """namespace std {
+        template <class T> T clamp(T value, T low, T high); template <class T> T min(T a, T b);
+        }""",
     "cmath": "namespace std { using ::floor; using ::lrint; }",
     "cstddef": "namespace std { using size_t = decltype(sizeof 0); using ptrdiff_t = long; }",
     "cstdint": """namespace std {

@@ -6,7 +6,7 @@ import pytest
 from ptx.nvrtc import ROOT, SOURCES, compile_kernels, compile_source
 
 KERNELS = [
-    ("boxes", ["boxes_kernel"]),
+    ("boxes", ["boxes_kernel", "scores_kernel", "ranking_kernel"]),
     ("components", ["tile_kernel", "border_kernel", "resolve_kernel", "labels_kernel"]),
     ("preprocess", ["preprocess_kernel"]),
 ]
