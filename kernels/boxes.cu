@@ -22,9 +22,11 @@ constexpr int kThreads = kRowsAtOnce, kWarps = kThreads / kWarpSize;
 // components; blocks without work end at once. None of them was measured on a GPU: they follow from
 // instruction counts.
 //
-// One block finds boxes per 1024 pixels, 32 x 32: hardly any page has more legible texts. At 72
-// registers per thread or less and 12.4 KiB of shared memory, 7 blocks fit on a multiprocessor.
-constexpr unsigned kPixelsPerBlock = 1024, kMaxBlocks = 1024;
+// One block finds boxes per 1024 pixels, 32 x 32: hardly any page has more legible texts. For 6
+// resident blocks on a multiprocessor NVRTC 12.9 and nvcc 13.0 take 67 to 80 registers per thread;
+// left to itself NVRTC takes 64 on sm_90, with spills. Shared memory, 12.4 KiB, is a limit on sm_75
+// alone, to 5 blocks.
+constexpr unsigned kPixelsPerBlock = 1024, kMaxBlocks = 1024, kResidentBlocks = 6;
 // 256 warps add up a large box, four patches each if it covers 736 x 1280 pixels. A map of that
 // size has room for 14 boxes with as many patches as warps.
 constexpr unsigned kScoreThreads = 256, kWarpsPerLargeBox = 256, kPixelsPerLargeBox = 1 << 16;
@@ -102,10 +104,10 @@ __device__ void read_text(const BoxKernelParams& params, const Component& compon
     append_candidate(params, map_number, component.first, rectangle, pixels);
 }
 
-// Each block handles every kBlocksPerMap-th component of its map. Blocks share only the lists of
+// Each block handles every gridDim.x-th component of its map. Blocks share only the lists of
 // candidates and of large boxes.
 template <class T>
-__global__ void __launch_bounds__(kThreads) boxes_kernel(BoxKernelParams params) {
+__global__ void __launch_bounds__(kThreads, kResidentBlocks) boxes_kernel(BoxKernelParams params) {
     const int map_number = blockIdx.z;
     const std::uint32_t num_roots = params.workspace.components.counters[map_number].num_roots;
     for (std::uint32_t i = blockIdx.x; i < num_roots; i += gridDim.x) {
@@ -187,11 +189,11 @@ void launch(const BoxKernelParams& params, Stream stream) {
     const DeviceMaps& maps = params.maps;
     const unsigned num_maps = maps.num_maps, num_pixels = maps.height * maps.width;
     const dim3 blocks(std::min(ceil_div(num_pixels, kPixelsPerBlock), kMaxBlocks), 1, num_maps);
-    DBNET_LAUNCH((boxes_kernel<T>), blocks, dim3(kThreads), stream, params);
+    DBNET_LAUNCH(boxes_kernel<T>, blocks, dim3(kThreads), stream, params);
     if ((maps.height - 1) * (maps.width - 1) > kLargeArea) {
         const dim3 shares(kWarpsPerLargeBox * kWarpSize / kScoreThreads,
                           ceil_div(num_pixels, kPixelsPerLargeBox), num_maps);
-        DBNET_LAUNCH((scores_kernel<T>), shares, dim3(kScoreThreads), stream, params);
+        DBNET_LAUNCH(scores_kernel<T>, shares, dim3(kScoreThreads), stream, params);
     }
     const dim3 rankings(
         std::min(ceil_div(num_pixels, kPixelsPerRanking), unsigned{kMaxCandidates / kWarpSize}), 1,
@@ -219,7 +221,6 @@ void find_boxes(const DeviceMaps& maps, const MapSize* image_sizes, const BoxPar
     } else {
         launch<float>(kernel_params, stream);
     }
-    check_launch("find_boxes");
 }
 
 void write_box_labels(const DeviceMaps& maps, void* workspace, std::uint32_t* labels,

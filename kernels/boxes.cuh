@@ -10,8 +10,8 @@
 namespace dbnet {
 
 /// A component is large if its upright rectangle, x_max - x_min times y_max - y_min, exceeds this:
-/// many blocks add up its score. A large component has a side of more than 128 pixels, so that at
-/// most one in 128 pixels of a map is the first of one.
+/// many blocks add up its score. A large component has a pixel in each of more than 128 rows or
+/// columns, so that a map has at most one per 128 pixels.
 constexpr int kLargeArea = 128 * 128, kMinLargePixels = 128;
 
 /// A quad that passed the filters, in map pixels; corners are not ordered yet.

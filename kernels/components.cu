@@ -182,9 +182,9 @@ void find_components(const DeviceMaps& maps, const ComponentParams* params,
     const TileParams tile_params{maps, workspace, params};
     const dim3 tiles(workspace.words_per_row, workspace.tile_rows, maps.num_maps);
     if (maps.is_half) {
-        DBNET_LAUNCH((tile_kernel<Half>), tiles, dim3(kThreads), stream, tile_params);
+        DBNET_LAUNCH(tile_kernel<Half>, tiles, dim3(kThreads), stream, tile_params);
     } else {
-        DBNET_LAUNCH((tile_kernel<float>), tiles, dim3(kThreads), stream, tile_params);
+        DBNET_LAUNCH(tile_kernel<float>, tiles, dim3(kThreads), stream, tile_params);
     }
     const unsigned num_border = (workspace.words_per_row - 1) * maps.height +
                                 (workspace.tile_rows - 1) * workspace.words_per_row * kRunsPerWord;
@@ -193,14 +193,12 @@ void find_components(const DeviceMaps& maps, const ComponentParams* params,
         DBNET_LAUNCH(border_kernel, grid, dim3(kThreads), stream, tile_params);
     }
     DBNET_LAUNCH(resolve_kernel, tiles, dim3(kThreads), stream, tile_params);
-    check_launch("find_components");
 }
 
 void write_labels(const DeviceMaps& maps, const ComponentWorkspace& workspace,
                   std::uint32_t* labels, Stream stream) {
     const dim3 grid(ceil_div(maps.width, kThreads), maps.height, maps.num_maps);
     DBNET_LAUNCH(labels_kernel, grid, dim3(kThreads), stream, maps, workspace, labels);
-    check_launch("write_labels");
 }
 
 }  // namespace dbnet

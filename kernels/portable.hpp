@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CUDA, or its emulator in the tests: all kernels include this header. NVRTC is supported to test
-// that device code compiles for GPUs that nvcc has dropped; it cannot compile launches.
+// that device code compiles for GPUs that nvcc has dropped; it cannot compile launches. A launch
+// that fails throws CudaError: later ones would read what it did not write.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,11 @@
 #if defined(__CUDACC_RTC__)
 #define DBNET_LAUNCH(kernel, ...) static_cast<void>(&kernel)
 #else
-#define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
-    kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#define DBNET_LAUNCH(kernel, grid, block, stream, ...)   \
+    do {                                                 \
+        kernel<<<grid, block, 0, stream>>>(__VA_ARGS__); \
+        check_launch(#kernel);                           \
+    } while (false)
 #endif
 
 namespace dbnet {
@@ -69,8 +73,12 @@ __device__ __forceinline__ void write_relaxed(T* address, T value) {
 
 #define DBNET_SHARED(type, name, size) \
     auto name = emulator::shared_array<type>(EMULATOR_SITE(), size)
-#define DBNET_LAUNCH(kernel, grid, block, stream, ...) \
-    emulator::enqueue(stream, [=] { emulator::run_kernel<kernel>(grid, block, __VA_ARGS__); })
+#define DBNET_LAUNCH(kernel, grid, block, stream, ...)                                      \
+    do {                                                                                    \
+        emulator::enqueue(stream,                                                           \
+                          [=] { emulator::run_kernel<kernel>(grid, block, __VA_ARGS__); }); \
+        check_launch(#kernel);                                                              \
+    } while (false)
 
 namespace dbnet {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Resize, normalise and pad a batch in one launch. One thread computes four pixels of a column of
+// Resize, normalise and pad a batch in one launch. One thread computes two pixels of a column of
 // the network's input, all three channels; threads are independent. For a pixel it writes 12 or 6
-// bytes and reads four source pixels, mostly from the cache. Instruction counts suggest that it is
-// bound by instruction issue rather than memory; not measured on a GPU.
+// bytes and reads four source pixels, mostly from the cache. Instruction counts, some 140 per
+// pixel, suggest that it is bound by instruction issue rather than memory; not measured on a GPU.
 #include "kernels/portable.hpp"
 #include "kernels/preprocess.hpp"
 
@@ -12,8 +12,9 @@ namespace {
 
 // 32 x 8: a warp is 32 pixels of a row, so that its writes to each plane are contiguous and share
 // the row's tap; the 8 rows of a block read overlapping source rows from the cache. Then the block
-// goes on to the next 8 rows, four times in all, with the same columns. Not measured on a GPU.
-constexpr unsigned kBlockWidth = 32, kBlockHeight = 8, kRowsPerThread = 4;
+// goes on to the next 8 rows, with the same columns. More rows would be fewer instructions, but on
+// a large GPU longer waits for memory. Not measured on a GPU.
+constexpr unsigned kBlockWidth = 32, kBlockHeight = 8, kRowsPerThread = 2;
 
 /// The channels of one pixel.
 struct Pixel {
@@ -107,8 +108,7 @@ void launch(const DeviceImage* images, const PreprocessParams& params, T* out, S
                     ceil_div(params.padded_height, kBlockHeight * kRowsPerThread),
                     params.num_images);
     const dim3 block(kBlockWidth, kBlockHeight);
-    DBNET_LAUNCH((preprocess_kernel<T>), grid, block, stream, images, params, out);
-    check_launch("preprocess");
+    DBNET_LAUNCH(preprocess_kernel<T>, grid, block, stream, images, params, out);
 }
 
 }  // namespace

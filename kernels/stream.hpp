@@ -38,7 +38,6 @@ inline void check_launch(const char* kernel) {
 
 namespace dbnet {
 using Stream = cudaStream_t;
-inline void check_launch(const char*) {}
 }  // namespace dbnet
 
 #endif
