@@ -68,11 +68,10 @@ def make_work(emulator: Emulator, kernel: str) -> list[Work]:
         found = emulator.box_finder(maps.shape)(maps, PARAMS, label=False)
         return b"".join(each.tobytes() for each in found.found)
 
-    if kernel == "scores_kernel":
-        return [lambda: boxes(rings(140)[None])]
-    if kernel in ("boxes_kernel", "ranking_kernel"):
+    if kernel in ("boxes_kernel", "scores_kernel", "ranking_kernel"):
+        small, large = rings(64)[None], rings(140)[None]
         crowded = (crowded_map()[None] * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
-        return [lambda: boxes(rings(64)[None]), lambda: boxes(crowded)]
+        return [lambda: boxes(small), lambda: boxes(large), lambda: boxes(crowded)]
     if kernel == "tile_kernel":
         small = noise(33, 80, 0.407, rng)[None]
         return [lambda: components(small)]
