@@ -68,13 +68,15 @@ def make_work(emulator: Emulator, kernel: str) -> list[Work]:
         found = emulator.box_finder(maps.shape)(maps, PARAMS, label=False)
         return b"".join(each.tobytes() for each in found.found)
 
-    if kernel in ("boxes_kernel", "scores_kernel", "ranking_kernel"):
-        small, large = rings(64)[None], rings(140)[None]
+    small, large = rings(64)[None], rings(140)[None]
+    if kernel == "scores_kernel":
+        return [lambda: boxes(large)]
+    if kernel in ("boxes_kernel", "ranking_kernel"):
         crowded = (crowded_map()[None] * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
         return [lambda: boxes(small), lambda: boxes(large), lambda: boxes(crowded)]
     if kernel == "tile_kernel":
-        small = noise(33, 80, 0.407, rng)[None]
-        return [lambda: components(small)]
+        tiles = noise(33, 80, 0.407, rng)[None]
+        return [lambda: components(tiles)]
     joined = np.stack([noise(97, 130, 0.407, rng), np.pad(spiral(97), ((0, 0), (0, 33)))])
     return [lambda: components(joined)]
 

@@ -18,7 +18,6 @@ TABLE = ROOT / "benchmarks" / "results" / "emulator" / "mutants.md"
 MUTANTS = [  # one of each kind; `python tests/ptx/mutants.py` tries all
     ("boxes_kernel<float>", "bar.sync", 0),
     ("boxes_kernel<float>", "atom.global.add.u32", 1),
-    ("scores_kernel<float>", "ld.volatile.global.u64", 0),
     ("scores_kernel<float>", "atom.global.add.u64", 0),
     ("ranking_kernel", "bar.sync", 0),
     ("tile_kernel<float>", "bar.red.or.pred", 0),
