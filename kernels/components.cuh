@@ -43,7 +43,7 @@ __device__ __forceinline__ int run_end(Word word, int bit) {
 /// least two bits apart, so that a slot has at most one.
 __device__ __forceinline__ int start_in_slot(Word word, int slot) {
     const unsigned starts = static_cast<unsigned>(run_starts(word) >> (2 * slot)) & 3;
-    return starts == 0 ? -1 : 2 * slot + static_cast<int>(starts >> 1);
+    return starts == 0 ? -1 : 2 * slot + (starts == 2);
 }
 
 /// Call join(slot of a run of the row, slot of a run of the row above) for runs that touch, corners

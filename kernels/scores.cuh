@@ -80,7 +80,7 @@ __device__ __forceinline__ PixelSum sum_patches(const BoxKernelParams& params, i
     const int num = num_patches(canvas), per_row = ceil_div(canvas.width, kPatchWidth);
     PixelSum total{0, 0};
     for (int patch = first; patch < num; patch += step) {
-        const int y = patch / per_row * kPatchHeight + lane / kLanesPerRow;
+        const int y = (patch / per_row * kWarpSize + lane) / kLanesPerRow;
         const int left = canvas.left + patch % per_row * kPatchWidth, right = left + kPatchWidth;
         const RowSpan span = quad.row(y);
         const int begin = span.begin > left ? span.begin : left;
