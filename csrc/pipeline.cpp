@@ -312,9 +312,9 @@ JoinedMap CudaPipeline::join(Size size) {
             return {};
         }
         try {
-            return {std::make_shared<ReadyShape>(
-                        allocate_shape(config_, shape, kMaxCandidates, false, compute_.get())),
-                    size};
+            return {
+                std::make_shared<ReadyShape>(allocate_shape(config_, shape, kMaxCandidates, false)),
+                size};
         } catch (const CudaError& error) {
             if (error.code == cudaErrorMemoryAllocation) return {};
             throw;
