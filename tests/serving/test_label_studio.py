@@ -71,6 +71,28 @@ def test_other_images_are_refused(address: object, client: TestClient) -> None:
     assert answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            {"data": {"image": "/data/local-files/?d=in/../broken.png"}},
+            "in/../broken.png: not an image",
+        ),
+        ({"data": {"image": "/data/local-files/?d=/gone.png"}}, "no file '/gone.png' in"),
+        ({"id": 7, "data": {}}, "task 7 names no local file"),
+        ({"data": {}}, "tasks[1] names no local file"),
+    ],
+)
+def test_a_fault_is_named_as_the_task_has_it(
+    task: object, message: str, client: TestClient, root: Path
+) -> None:
+    right = {"data": {"image": "/data/local-files/?d=in/a b.png"}}
+    answer = client.post("/label-studio/predict", json={"tasks": [right, task]})
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+    assert str(root) not in answer.text
+
+
 @pytest.mark.parametrize("body", [{}, {"tasks": 3}, {"tasks": [{}, {}, {}]}, {"tasks": [{}]}])
 def test_wrong_bodies_are_refused(body: object, client: TestClient) -> None:
     assert client.post("/label-studio/predict", json=body).status_code == 422

@@ -7,6 +7,7 @@ be fetched from it, and no address is ever fetched.
 
 from __future__ import annotations
 
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from ..data.label_studio import make_prediction
+from ..errors import ImageError
 from ..images.decode import read_file
 from ..images.sources import real_path
 from ..settings import DetectOptions
@@ -57,28 +59,40 @@ def label_studio_routes(service: Service, root: Path) -> APIRouter:
         limit = service.config.max_images
         if len(asked.tasks) > limit:
             raise HTTPException(422, f"expected at most {limit} tasks, got {len(asked.tasks)}")
-        paths = [find_image(task, folder) for task in asked.tasks]
+        files = [find_image(task, place, folder) for place, task in enumerate(asked.tasks)]
         options: DetectOptions = {"size": service.size}
 
-        async def answer(path: Path) -> dict[str, Any]:
+        async def answer(path: Path, shown: str) -> dict[str, Any]:
             result: dict[str, Any] = await service.batcher.detect(
-                lambda: service.load(read_file(path), path.name),
+                lambda: service.load(_read(path, shown), shown),
                 lambda image, found: make_prediction(found, image.shape[:2], name),
                 options,
             )
             return result
 
-        return {"results": await all_or_none(map(answer, paths))}
+        return {"results": await all_or_none(starmap(answer, files))}
 
     return router
 
 
-def find_image(task: dict[str, Any], root: Path) -> Path:
+def _read(path: Path, shown: str) -> bytes:
+    """Read an image file, whose place on this machine no error tells."""
+    try:
+        return read_file(path)
+    except ImageError as error:
+        raise ImageError(str(error).replace(str(path), shown)) from error
+
+
+def find_image(task: dict[str, Any], place: int, root: Path) -> tuple[Path, str]:
     """Find the image file of a task, `?d=` in the address of a local file.
 
     Args:
         task: Label Studio's task.
+        place: Place of the task in the request, from 0, which names a task without an id.
         root: Folder that holds the images, without links in its path.
+
+    Returns:
+        The file, and its name as the task has it, 200 characters at most.
 
     Raises:
         HTTPException: 422, the task has no local file, or it does not lie in the folder.
@@ -86,12 +100,13 @@ def find_image(task: dict[str, Any], root: Path) -> Path:
     data = task.get("data")
     for value in data.values() if isinstance(data, dict) else ():
         for name in parse_qs(urlparse(value).query).get("d", ()) if isinstance(value, str) else ():
-            path = Path(real_path(root / name.lstrip("/")))
+            path, shown = Path(real_path(root / name.lstrip("/"))), name[:200]
             if path.is_relative_to(root) and path.is_file():
-                return path
-            raise HTTPException(422, f"there is no file {name[:200]!r} in the folder of images")
+                return path, shown
+            raise HTTPException(422, f"there is no file {shown!r} in the folder of images")
+    named = f"task {str(task['id'])[:50]}" if "id" in task else f"tasks[{place}]"
     raise HTTPException(
         422,
-        f"task {str(task.get('id'))[:50]} names no local file (/data/local-files/?d=...); images "
-        "that Label Studio holds itself are not fetched: serve them from a folder",
+        f"{named} names no local file (/data/local-files/?d=...); images that Label Studio holds "
+        "itself are not fetched: serve them from a folder",
     )
