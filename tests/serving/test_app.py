@@ -211,7 +211,10 @@ def test_unknown_paths_and_methods(client: TestClient) -> None:
     assert client.get("/detect").status_code == 405
 
 
+@pytest.mark.parametrize(("method", "max_batch"), [("detect", 1), ("submit", 2)])
 def test_a_fault_of_the_model_tells_the_client_no_details(
+    method: str,
+    max_batch: int,
     detector: Detector,
     png: bytes,
     monkeypatch: pytest.MonkeyPatch,
@@ -220,8 +223,8 @@ def test_a_fault_of_the_model_tells_the_client_no_details(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret place")
 
-    monkeypatch.setattr(detector, "submit", fail)
-    with TestClient(create_app(detector)) as client:
+    monkeypatch.setattr(detector, method, fail)
+    with TestClient(create_app(detector, ServerConfig(max_batch=max_batch))) as client:
         answer = client.post("/detect", content=png)
         assert client.get("/health/live").status_code == 200
     assert answer.status_code == 500

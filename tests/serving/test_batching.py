@@ -143,6 +143,32 @@ def test_a_deadline_that_passes_is_504_and_the_place_is_free_again(
     assert "no result within 0.2 s" in answers[0].json()["detail"]
 
 
+def test_the_network_does_not_run_after_the_deadline(
+    engine: GatedEngine, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = threading.Event()
+
+    def slow(data: bytes, name: str, *, max_pixels: int) -> np.ndarray:
+        assert decoded.wait(20)
+        return decode(data, name, max_pixels=max_pixels)
+
+    monkeypatch.setattr("dbnet_trt.serving.routes.decode", slow)
+    data = encoded(photo(64, 128, rng))
+
+    async def ask() -> int:
+        async with client(engine, deadline_s=0.1) as asking:
+            late = await asking.post("/detect", content=data)
+            decoded.set()
+            ended = 'dbnet_stage_seconds_count{stage="decode"} 1.0'
+            while ended not in (await asking.get("/metrics")).text:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            return late.status_code
+
+    assert asyncio.run(ask()) == 504
+    assert engine.shapes == []
+
+
 def test_a_body_that_does_not_arrive_is_408(engine: GatedEngine) -> None:
     async def slow() -> object:
         yield b"x"

@@ -47,11 +47,14 @@ def visible(text: object) -> str:
 
     File names come from outside: they must not move the cursor, fake a line, or run backwards.
     """
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         character.encode("unicode_escape").decode()
         if unicodedata.category(character) in _HIDDEN or character in _BIDI_CONTROLS
         else character
-        for character in str(text)
+        for character in text
     )
 
 

@@ -72,8 +72,8 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.include_router(detection_routes(service))  # first, as routes are tried in order
     app.include_router(operation_routes(service, app))
-    app.include_router(detection_routes(service))
     app.include_router(protocol_routes(service))
     if label_studio is not None:
         app.include_router(label_studio_routes(service, label_studio))

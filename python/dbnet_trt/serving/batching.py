@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..detections import Detections
 from ..detector import Detector
@@ -67,6 +67,8 @@ class Batcher:
         start = time.perf_counter()
         async with self._places:
             self._metrics.observe("wait", time.perf_counter() - start)
+            if self.max_batch == 1:
+                return await self._detect_alone(load, answer, options)
             image = await self._run("decode", load)
             found = await self._join(image, options)
             return await self._run("answer", lambda: answer(image, found))
@@ -83,6 +85,32 @@ class Batcher:
                 return function()
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
+
+    async def _detect_alone(
+        self,
+        load: Callable[[], Image],
+        answer: Callable[[Image, Detections], Result],
+        options: DetectOptions,
+    ) -> Result:
+        """Detect the text in one image, a batch of its own, in one visit to a thread."""
+        is_wanted = True
+
+        def work() -> Result | None:
+            with self._metrics.stage("decode"):
+                image = load()
+            if not is_wanted:
+                return None
+            self._metrics.batch_sizes.observe(1)
+            with self._metrics.stage("detect"):
+                found = self._detector.detect(image, **options)
+            with self._metrics.stage("answer"):
+                return answer(image, found)
+
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return cast(Result, await done)
+        finally:
+            is_wanted = False  # a deadline that has passed: the network need not run
 
     def _join(self, image: Image, options: DetectOptions) -> asyncio.Future[Detections]:
         """Add an image to the group of its size and options; a full group starts."""

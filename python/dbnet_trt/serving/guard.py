@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,11 +36,11 @@ OPEN_PATHS = frozenset(
 """Paths that need no key: the page, the reference and what an orchestrator asks."""
 
 HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
 }
 """Headers of every answer that does not set its own."""
 
@@ -185,9 +185,9 @@ class _Exchange:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
+            own = dict(message["headers"])
+            missing = [each for each in HEADERS.items() if each[0] not in own]
+            message = {**message, "headers": [*message["headers"], *missing]}
         await self._send(message)
 
     async def refuse(self, status: int, message: str, headers: object = None) -> None:
