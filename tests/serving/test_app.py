@@ -7,6 +7,9 @@ import base64
 import json
 import logging
 import re
+import socket
+import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,7 +120,8 @@ def multipart(*parts: tuple[str, str], end: str = "--x--\r\n") -> tuple[str, byt
         ("", b"%PDF-1.7", 422, "a PDF, which has pages"),
         ("application/json", b"", 400, "not JSON"),
         ("application/json", b"\xff", 400, "not JSON"),
-        ("application/json", b"[" * 100_000, 400, "nested too deeply"),
+        ("application/json", b"[" * 9000, 400, "nested too deeply"),
+        ("application/json", b"[" + b"[]," * 9000 + b"0]", 400, "more than 10000 values"),
         ("application/json", b"[]", 400, 'the one field "image"'),
         ("application/json", b'{"url": "http://10.0.0.1/"}', 400, 'the one field "image"'),
         ("application/json", b'{"image": 7}', 400, "must be the base64 text"),
@@ -199,6 +203,31 @@ def test_a_large_body_is_refused_by_its_length_or_while_it_comes(
     assert [each.status_code for each in (stated, chunked, infer, length)] == [413] * 4
     assert stated.json() == chunked.json() == {"detail": "expected a body of at most 1000 bytes"}
     assert infer.json() == {"error": "expected a body of at most 1000 bytes"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 100\r\n\r\nabc",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcdefgh\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200_000,
+    ],
+)
+def test_a_body_that_breaks_off_is_the_clients_fault(
+    sent: bytes, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), 20) as connection:
+        connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\n" + sent)
+    counted = 'dbnet_requests_total{code="400",route="/detect"} 1.0'
+    for _ in range(1000):
+        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            if counted in answer.read().decode():
+                break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the request is not counted")
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 def test_a_compressed_body_is_refused(client: TestClient, png: bytes) -> None:

@@ -61,6 +61,7 @@ def test_predictions_are_those_of_the_detector(
         "/data/local-files/?d=broken.png",
         "/data/upload/1/a.png",
         "http://example.org/a.png",
+        "http://[/?d=in/a b.png",
         7,
     ],
 )

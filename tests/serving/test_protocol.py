@@ -150,7 +150,8 @@ def test_a_wrong_request_is_the_clients_fault(
         (b"{}", "-1", "at most the 2 bytes"),
         (b"{}", "x", "at most the 2 bytes"),
         (b"{}", "9" * 5000, "at most the 2 bytes"),
-        (b"[" * 100_000, None, "nested too deeply"),
+        (b"[" * 9000, None, "nested too deeply"),
+        (b'{"inputs": [' + b"{}," * 9000 + b"0]}", None, "more than 10000 values"),
     ],
 )
 def test_a_wrong_body_is_the_clients_fault(

@@ -19,6 +19,9 @@ RAW = ("application/octet-stream", "application/x-www-form-urlencoded", "")
 """Content types, besides image/*, of a body that is the file itself; the second is what curl sends
 with --data-binary, the third none at all."""
 
+MAX_JSON_VALUES = 10_000
+"""Largest number of values in a JSON body, counted by its commas and brackets."""
+
 
 def image_bytes(body: bytes, content_type: str) -> bytes:
     """Return the bytes of the image file that a body holds.
@@ -107,11 +110,25 @@ def _from_multipart(body: bytes, boundary: bytes) -> bytes:
     return data
 
 
-def _from_json(body: bytes) -> bytes:
+def parse_body(body: bytes) -> Any:
+    """Parse a JSON body.
+
+    Few values are enough for images. Millions of small ones, such as "[[],[],...]", would take
+    twenty times the memory of the body, and no other request goes on while they are parsed.
+
+    Raises:
+        HTTPException: 400, it is not JSON, or has more than `MAX_JSON_VALUES`.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise HTTPException(400, f"the body is JSON of more than {MAX_JSON_VALUES} values")
     try:
-        fields = parse_json(body.decode("utf-8"))
+        return parse_json(body.decode("utf-8"))
     except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {str(error)[:200]}") from error
+
+
+def _from_json(body: bytes) -> bytes:
+    fields = parse_body(body)
     if not isinstance(fields, dict) or set(fields) != {"image"}:
         raise HTTPException(400, 'expected JSON with the one field "image"')
     return decode_base64(fields["image"], '"image"')

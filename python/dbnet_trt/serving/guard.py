@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -92,6 +93,8 @@ class Guard:
                 await exchange.refuse(504, f"no result within {limit}; try again later")
             else:
                 await exchange.refuse(408, f"the body did not arrive within {limit}")
+        except ClientDisconnect:  # or what it sent is not HTTP, which the protocol has answered
+            await exchange.refuse(400, "the connection ended before the body did")
         except Exception:
             logger.exception("a request failed")
             await exchange.refuse(500, "the server failed; its log says why")

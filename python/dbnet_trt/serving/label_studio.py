@@ -7,7 +7,7 @@ be fetched from it, and no address is ever fetched.
 
 from __future__ import annotations
 
-from itertools import starmap
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -83,6 +83,14 @@ def _read(path: Path, shown: str) -> bytes:
         raise ImageError(str(error).replace(str(path), shown)) from error
 
 
+def _names(value: object) -> list[str]:
+    """Return the names of local files in an address; none if it is no address of one."""
+    try:
+        return parse_qs(urlparse(value).query).get("d", []) if isinstance(value, str) else []
+    except ValueError:  # as of "http://["
+        return []
+
+
 def find_image(task: dict[str, Any], place: int, root: Path) -> tuple[Path, str]:
     """Find the image file of a task, `?d=` in the address of a local file.
 
@@ -98,12 +106,11 @@ def find_image(task: dict[str, Any], place: int, root: Path) -> tuple[Path, str]
         HTTPException: 422, the task has no local file, or it does not lie in the folder.
     """
     data = task.get("data")
-    for value in data.values() if isinstance(data, dict) else ():
-        for name in parse_qs(urlparse(value).query).get("d", ()) if isinstance(value, str) else ():
-            path, shown = Path(real_path(root / name.lstrip("/"))), name[:200]
-            if path.is_relative_to(root) and path.is_file():
-                return path, shown
-            raise HTTPException(422, f"there is no file {shown!r} in the folder of images")
+    for name in chain.from_iterable(map(_names, data.values() if isinstance(data, dict) else ())):
+        path, shown = Path(real_path(root / name.lstrip("/"))), name[:200]
+        if path.is_relative_to(root) and path.is_file():
+            return path, shown
+        raise HTTPException(422, f"there is no file {shown!r} in the folder of images")
     named = f"task {str(task['id'])[:50]}" if "id" in task else f"tasks[{place}]"
     raise HTTPException(
         422,

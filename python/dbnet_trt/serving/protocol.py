@@ -24,9 +24,8 @@ from .. import __version__
 from ..building.triton import pack
 from ..detections import Detections
 from ..errors import ImageError
-from ..files import parse_json
 from .batching import all_or_none
-from .bodies import decode_base64
+from .bodies import decode_base64, parse_body
 from .routes import Options, Service
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -179,10 +178,7 @@ def parse_request(body: bytes, header_length: str | None, max_images: int) -> In
         if not (header_length.isdecimal() and int(header_length[:20]) <= len(body)):
             raise _bad(f"{HEADER_LENGTH} must be at most the {len(body)} bytes of the body")
         body, binary = body[: int(header_length)], body[int(header_length) :]
-    try:
-        fields = _typed(parse_json(body.decode("utf-8")), dict, "the body")
-    except ValueError as error:
-        raise _bad(f"the body is not JSON: {str(error)[:200]}") from error
+    fields = _typed(parse_body(body), dict, "the body")
     parameters = _parameters(fields)
     as_binary = parameters.get("binary_data_output", False) is True
     identity = fields.get("id")

@@ -58,6 +58,7 @@ def run(open_app: Callable[[], Any], config: ServerConfig, listener: socket.sock
         server_header=False,
         lifespan="on",
         ws="none",
+        http="h11",  # httptools, if it is installed, sets no limit on headers
         timeout_graceful_shutdown=round(config.deadline_s) + GRACE_S,
     )
     if config.workers == 1:
