@@ -9,18 +9,11 @@ anything is timed, and in the long run each of them is.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import os
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,88 +22,36 @@ import cv2
 import numpy as np
 from cyclopts import App
 from dbnet_trt import CpuConfig, Detections, Detector, SizePolicy
+from loopback import Server, request_bytes, serving
 from measure import tell, write_report
 from scenes import text_scene
 
 app = App(help="Measure dbnet serve under load.")
-ROUNDS = 3
+ROUNDS = 12
 LOAD = 0.8
 """Share of the throughput at which latency is measured."""
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server in a process of its own, and one picture to ask it about."""
-
-    process: subprocess.Popen[str]
-    port: int
-    picture: bytes
-
-    def connect(self) -> contextlib.closing[http.client.HTTPConnection]:
-        """Open a connection for a `with` block, and keep it alive."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        return contextlib.closing(connection)
-
-    def ask(self, connection: http.client.HTTPConnection, short_side: int) -> tuple[int, bytes]:
-        """Send the picture; returns the status and the body."""
-        connection.request("POST", f"/detect?short_side={short_side}", self.picture)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-    def cpu_ms(self) -> float:
-        """CPU time of the process so far."""
-        fields = (
-            Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        )
-        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mb(self) -> float:
-        """Memory of the process in RAM."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def detect_path(short_side: int) -> str:
+    """Return the path that asks for detection at one size of the network."""
+    return f"/detect?short_side={short_side}"
 
 
-@contextlib.contextmanager
-def serving(model: str, parallel: int, picture: bytes) -> Iterator[tuple[Server, float]]:
-    """Start a server; yields it, and the seconds until it was ready."""
-    command = [sys.executable, "-m", "dbnet_trt", "serve", model, "--port", "0"]
-    options = ["--num-threads", "1", "--parallel", str(parallel)]
-    with tempfile.TemporaryFile("w+") as log:
-        start = time.perf_counter()
-        process = subprocess.Popen([*command, *options], stderr=log, text=True)
-        try:
-            while not (found := re.search(r"serving on http://127.0.0.1:(\d+)", _read(log))):
-                if process.poll() is not None:
-                    raise SystemExit(_read(log))
-                time.sleep(0.02)
-            server = Server(process, int(found[1]), picture)
-            with server.connect() as connection:  # waits in the socket's queue for the server
-                connection.request("GET", "/health/ready")
-                connection.getresponse().read()
-            yield server, time.perf_counter() - start
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _read(log: Any) -> str:
-    log.seek(0)
-    return log.read()
-
-
-def cost(server: Server, detector: Detector, side: int, requests: int) -> dict[str, float]:
+def cost(
+    server: Server, detector: Detector, picture: bytes, side: int, requests: int
+) -> dict[str, float]:
     """CPU time of a request beyond that of `detect`, one caller, in ms: medians of blocks."""
-    size = SizePolicy(side)
+    size, request = SizePolicy(side), request_bytes(detect_path(side), picture)
     served, direct = [], []
-    for _ in range(ROUNDS * 4):
+    for _ in range(ROUNDS):
         before = server.cpu_ms()
         with server.connect() as connection:
             for _ in range(requests):
-                server.ask(connection, side)
+                connection.ask(request)
         served.append((server.cpu_ms() - before) / requests)
         before = time.process_time()
         for _ in range(requests):
-            detector.detect(server.picture, size=size)
+            detector.detect(picture, size=size)
         direct.append(1000 * (time.process_time() - before) / requests)
     median_served, median_direct = float(np.median(served)), float(np.median(direct))
     return {
@@ -122,46 +63,56 @@ def cost(server: Server, detector: Detector, side: int, requests: int) -> dict[s
 
 
 def throughput(
-    server: Server, detector: Detector, side: int, callers: int, requests: int
+    server: Server, detector: Detector, picture: bytes, side: int, callers: int, each: int
 ) -> dict[str, Any]:
-    """Images per second of many callers and of as many threads that call `detect`, in turns."""
-    size = SizePolicy(side)
+    """Images per second of many callers and of as many threads that call `detect`, in turns.
+
+    CPU time is that of the server and its callers, or of the threads, per image.
+    """
+    size, request = SizePolicy(side), request_bytes(detect_path(side), picture)
 
     def served(_: int) -> None:
         with server.connect() as connection:  # anew: the server closes those that are idle
-            for _ in range(requests // callers):
-                status = server.ask(connection, side)[0]
+            for _ in range(each):
+                status = connection.ask(request)[0]
                 if status != 200:
                     raise SystemExit(f"status {status}")
 
     def direct(_: int) -> None:
-        for _ in range(requests // callers):
-            detector.detect(server.picture, size=size)
+        for _ in range(each):
+            detector.detect(picture, size=size)
 
     rates: dict[str, list[float]] = {"served": [], "direct": []}
+    cpu_ms: dict[str, list[float]] = {"served": [], "direct": []}
     with ThreadPoolExecutor(callers) as threads:
         for _ in range(ROUNDS):
             for name, work in (("served", served), ("direct", direct)):
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), server.cpu_ms() + 1000 * time.process_time()
                 list(threads.map(work, range(callers)))
-                rates[name].append(requests / (time.perf_counter() - start))
-    medians = {name: float(np.median(each)) for name, each in rates.items()}
+                rates[name].append(callers * each / (time.perf_counter() - start))
+                cpu = server.cpu_ms() + 1000 * time.process_time() - cpu
+                cpu_ms[name].append(cpu / (callers * each))
+    ratios = np.array(rates["served"]) / np.array(rates["direct"])
     return {
         "short_side": side,
         "callers": callers,
         "images_per_s": {name: [round(rate, 2) for rate in each] for name, each in rates.items()},
-        "served_over_direct": round(medians["served"] / medians["direct"], 3),
+        "cpu_ms": {name: round(float(np.median(each)), 2) for name, each in cpu_ms.items()},
+        "served_over_direct": round(float(np.median(ratios)), 3),
     }
 
 
-def latency(server: Server, side: int, rate: float, requests: int) -> dict[str, float]:
+def latency(
+    server: Server, picture: bytes, side: int, rate: float, requests: int
+) -> dict[str, float]:
     """Latency in ms of requests that are sent at a fixed rate, however long each takes."""
+    request = request_bytes(detect_path(side), picture)
 
     def one(index: int) -> float:
         due = start + index / rate
         time.sleep(max(0.0, due - time.perf_counter()))
         with server.connect() as connection:
-            status, _ = server.ask(connection, side)
+            status, _ = connection.ask(request)
         if status != 200:
             raise SystemExit(f"status {status}")
         return 1000 * (time.perf_counter() - due)
@@ -179,12 +130,13 @@ def latency(server: Server, side: int, rate: float, requests: int) -> dict[str, 
     }
 
 
-def overload(server: Server, side: int, callers: int) -> dict[str, Any]:
+def overload(server: Server, picture: bytes, side: int, callers: int) -> dict[str, Any]:
     """Statuses of callers that ask at once, and ms until one more is refused meanwhile."""
+    request = request_bytes(detect_path(side), picture)
 
     def one() -> int:
         with server.connect() as connection:
-            return server.ask(connection, side)[0]
+            return connection.ask(request)[0]
 
     refused = []
     with ThreadPoolExecutor(callers) as threads:
@@ -192,7 +144,7 @@ def overload(server: Server, side: int, callers: int) -> dict[str, Any]:
         while not all(each.done() for each in asked):
             with server.connect() as connection:
                 start = time.perf_counter()
-                if server.ask(connection, side)[0] == 503:
+                if connection.ask(request)[0] == 503:
                     refused.append(1000 * (time.perf_counter() - start))
             time.sleep(0.01)
     times = (
@@ -206,15 +158,18 @@ def overload(server: Server, side: int, callers: int) -> dict[str, Any]:
     }
 
 
-def long_run(server: Server, expected: bytes, side: int, requests: int) -> dict[str, Any]:
+def long_run(
+    server: Server, picture: bytes, expected: bytes, side: int, requests: int
+) -> dict[str, Any]:
     """Answers that are lost or wrong, and growth of memory after the first tenth."""
+    request = request_bytes(detect_path(side), picture)
     warm = requests // 10
     counts: Counter[str] = Counter()
 
     def some(count: int, _: int) -> None:
         with server.connect() as connection:
             for _ in range(count):
-                status, body = server.ask(connection, side)
+                status, body = connection.ask(request)
                 counts["right" if (status, body) == (200, expected) else "wrong"] += 1
 
     memory = []
@@ -262,14 +217,15 @@ def main(
     _, encoded = cv2.imencode(".jpg", text_scene(480, 640, 5, np.random.default_rng(0)))
     picture = encoded.tobytes()
     detector = Detector(model, device="cpu", cpu=CpuConfig(num_threads=1))
-    small, some = 64, max(callers, requests // 100)
+    small, some = 128, max(callers, requests // 100)
     report: dict[str, Any] = {"model": model}
-    with serving(model, parallel, picture) as (server, ready_s):
-        report["ready_s"] = round(ready_s, 2)
+    options = ["--port", "0", "--num-threads", "1", "--parallel", str(parallel)]
+    with serving([sys.executable, "-m", "dbnet_trt", "serve", model, *options]) as server:
+        report["ready_s"] = round(server.ready_s, 2)
         answers = {}
         for side in (small, short_side):
             with server.connect() as connection:
-                status, body = server.ask(connection, side)
+                status, body = connection.ask(request_bytes(detect_path(side), picture))
             answers[side] = body
             found = Detections.from_json(body.decode())
             expected = detector.detect(picture, size=SizePolicy(side))
@@ -278,11 +234,13 @@ def main(
             if not np.allclose(found.quads, expected.quads, atol=0.01):
                 raise SystemExit("the server's outlines are not those of detect")
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "cost": lambda: cost(server, detector, small, max(2, some // 4)),
-            "throughput": lambda: throughput(server, detector, short_side, callers, some),
-            "latency": lambda: latency(server, short_side, LOAD * rate(), some * 2),
-            "overload": lambda: overload(server, short_side, 5 * callers),
-            "long_run": lambda: long_run(server, answers[small], small, requests),
+            "cost": lambda: cost(server, detector, picture, small, max(2, some // 4)),
+            "throughput": lambda: throughput(
+                server, detector, picture, short_side, callers, max(2, some // callers)
+            ),
+            "latency": lambda: latency(server, picture, short_side, LOAD * rate(), some * 2),
+            "overload": lambda: overload(server, picture, short_side, 5 * callers),
+            "long_run": lambda: long_run(server, picture, answers[small], small, requests),
         }
 
         def rate() -> float:
