@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
-import os
 import struct
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 from dbnet_trt import ImageError
-from dbnet_trt.images import decode, load
+from dbnet_trt.images import load
 from dbnet_trt.images.decode import HEADER_BYTES, MAX_PIXELS, check_file
 from dbnet_trt.images.load import image_size, load_image
 
@@ -207,37 +206,6 @@ def test_progressive_jpeg(photo: np.ndarray) -> None:
     assert load_image(data).shape == photo.shape
     with pytest.raises(ImageError, match="cut off"):
         load_image(data[:-40])
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp", ".bmp"])
-@pytest.mark.parametrize("share", [1, 0.99, 0.5])
-def test_large_images_are_decoded_alike(
-    suffix: str, share: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = encode(rng.integers(0, 256, (90, 70, 3), np.uint8), suffix)
-    data = data[: int(share * len(data))]
-    results = []
-    for limit in (1 << 40, 1):
-        monkeypatch.setattr(decode, "LARGE_PIXELS", limit)
-        try:
-            results.append(load_image(data).tobytes())
-        except ImageError as error:
-            results.append(str(error).encode())
-    assert results[0] == results[1]
-
-
-@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no files in memory")
-def test_large_images_are_in_memory_once() -> None:
-    def peak() -> int:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) << 10
-
-    data = encode(np.full((4000, 5000, 3), 255, np.uint8))
-    load_image(data)  # what OpenCV keeps
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
-    before = peak()
-    image = load_image(data)
-    assert peak() - before < 1.5 * image.nbytes
 
 
 def test_broken_pil_image(photo: np.ndarray) -> None:
