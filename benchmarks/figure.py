@@ -36,6 +36,7 @@ def draw_plot(path: Path, title: str, x_label: str, y_label: str) -> Iterator[An
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(visible=True, which="both", alpha=0.25)
     yield axes
-    axes.legend(fontsize="small")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")

@@ -183,14 +183,19 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    name = next(iter(rows[0]["f"]))
-    with draw_plot(path, f"F over time, {name}", "CPU seconds a photo, one thread", "F") as axes:
+    count = len(rows[0]["f"])
+    label = f"F, mean of {count} sets of photos" if count > 1 else "F"
+    x_label = f"CPU seconds of a detection, one thread, {machine()['cpu']}"
+    longest = max(row["cpu_seconds"] for row in rows)
+    with draw_plot(path, "How well, and how fast", x_label, label) as axes:
+        axes.set_xlim(0, 1.15 * longest)
+        axes.margins(y=0.12)
         for row in rows:
-            (point,) = axes.plot(row["cpu_seconds"], row["f"][name], "o", label=row["model"])
-            axes.annotate(
-                row["model"], (row["cpu_seconds"], row["f"][name]), (6, 4),
-                textcoords="offset points", fontsize="small", color=point.get_color(),
-            )  # fmt: skip
+            is_ours = "dbnet" in row["model"]
+            place = row["cpu_seconds"], float(np.mean(list(row["f"].values())))
+            axes.plot(*place, "o", color="tab:orange" if is_ours else "tab:gray")
+            offset = (0, 8 if is_ours else -16)
+            axes.annotate(row["model"], place, offset, textcoords="offset points", ha="center")
 
 
 if __name__ == "__main__":
