@@ -89,7 +89,7 @@ def test_output_is_checked_before_the_build(no_gpu: None, folder: Path) -> None:
     (folder / "file").touch()
     for output, message in [
         ("file/a.engine", "not a writable folder"),
-        (".", "is a folder; --output must"),
+        (".", "is a folder; name the file"),
     ]:
         with pytest.raises(BuildError, match=message):
             build_engine("never-looked-for", Path(output), config=SMALL)

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from dbnet_trt import BuildError, EngineError
 from dbnet_trt.building.build import MAX_DIFFERENCE, MIN_AGREEMENT
-from dbnet_trt.building.lowering import OnnxNetwork, halve_edges, lower, read_network
+from dbnet_trt.building.lowering import (
+    OnnxNetwork,
+    _combine_statistics,
+    halve_edges,
+    lower,
+    read_network,
+)
 from dbnet_trt.building.verify import compare, draw_samples
 from dbnet_trt.settings import SizePolicy
 from dbnet_trt.zoo import resolve_model
@@ -229,6 +236,30 @@ def test_variances_beyond_half(way: str, tmp_path: Path, rng: np.random.Generato
     batch = rng.random((1, 3, 32, 64), np.float32)
     expected = run(original, batch)
     np.testing.assert_allclose(run(lowered, batch), expected, rtol=2e-3, atol=2)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 5), (4, 4, 5), (2, 4, 5, 6), (2, 4, 3, 5, 6)])
+def test_statistics_of_any_rank(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    names = ["gain", "offset", "center", "variance"]
+    node = helper.make_node("BatchNormalization", ["hidden", *names], ["out"])
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["in"], ["hidden"]), node],
+        "normalization",
+        [info("in", TensorProto.FLOAT, shape)],
+        [info("out", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(rng.random(4, np.float32) + 0.5, name) for name in names],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    batch = {"in": rng.random(shape, np.float32)}
+    results = []
+    for _ in range(2):
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        results.append(session.run(None, batch)[0])
+        _combine_statistics(model)
+    assert "BatchNormalization" not in {each.op_type for each in model.graph.node}
+    before, after = results
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

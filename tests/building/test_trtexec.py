@@ -40,6 +40,42 @@ def test_model_itself_is_refused(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "says"),
+    [
+        ("g.plan", BuildConfig(), "must name an .onnx file"),
+        ("g.onnx", BuildConfig(rtx=True), "leave out --rtx"),
+        ("g.onnx", BuildConfig(compute_capability="8.9"), "leave out --rtx"),
+    ],
+)
+def test_what_trtexec_does_not_do(
+    name: str, config: BuildConfig, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        write_graph(make_model(tmp_path / "a.onnx"), tmp_path / name, config=config)
+    assert not (tmp_path / name).exists()
+
+
+def test_int8_is_not_converted_to_half(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    (scale,) = (each for each in model.graph.initializer if each.name == "weight")
+    model.graph.initializer.remove(scale)
+    model.graph.initializer.extend(
+        [
+            onnx.helper.make_tensor("stored", onnx.TensorProto.INT8, [1], [20]),
+            onnx.helper.make_tensor("step", onnx.TensorProto.FLOAT, [], [1.0]),
+        ]
+    )
+    dequantize = onnx.helper.make_node("DequantizeLinear", ["stored", "step"], ["weight"])
+    model.graph.node.insert(0, dequantize)
+    onnx.save(model, path)
+    with pytest.raises(BuildError, match="in int8 already"):
+        write_graph(path, tmp_path / "g.onnx")
+    write_graph(path, tmp_path / "g.onnx", config=BuildConfig("fp32"))
+    onnx.checker.check_model(onnx.load(tmp_path / "g.onnx"))
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, path = make_model(tmp_path / "a.onnx"), tmp_path / "g.onnx"
     assert main(["build", str(source), "--graph", str(path), "--precision", "fp32"]) == 0

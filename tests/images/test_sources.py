@@ -41,6 +41,14 @@ def test_what_is_named_twice_is_there_once(tmp_path: Path, monkeypatch: pytest.M
         (["0", "rtsp://x/y", "0", "rtsp://x/y"], ["0", "rtsp://x/y"]),
     ):
         assert list(find_sources(inputs)) == found
+    touch(tmp_path, "s/scan", "s/e.jpg.bak")
+    (tmp_path / "s" / "linked").symlink_to(tmp_path / "st")
+    unseen = ["s/scan", "s/e.jpg.bak", "s/linked/d.jpg", f"{tmp_path}/s/missing.jpg"]
+    for other in (*unseen, "7", "rtsp://x//y"):  # which the walk of a folder does not come to
+        assert list(find_sources(["s", other])) == ["s/b.jpg", "s/t/c.jpg", other]
+        assert other in find_sources([".", other])
+    assert len(list(find_sources(["rtsp://x/y", "rtsp://x//y", "rtsp://x/z/../y"]))) == 3
+    assert list(find_sources(["s", "s/linked"])) == ["s/b.jpg", "s/t/c.jpg", "s/linked/d.jpg"]
     (tmp_path / "link.jpg").symlink_to("a.jpg")  # another name is another image
     assert list(find_sources(["a.jpg", "link.jpg"])) == ["a.jpg", "link.jpg"]
 

@@ -327,7 +327,7 @@ def check_output(path: Path) -> None:
     """
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir():
-        raise BuildError(f"{path} is a folder; --output must name the .engine file")
+        raise BuildError(f"{path} is a folder; name the file to write")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise BuildError(f"{path} cannot be written: {folder} is not a writable folder")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..card import METADATA_KEY, ModelCard
 from ..engines import Engine
-from ..engines.onnx_model import flush_denormals, read_model, serialize
+from ..engines.onnx_model import flush_denormals, is_quantized, read_model, serialize
 from ..engines.onnxruntime import load_model
 from ..errors import BuildError
 from ..extras import needs_torch
@@ -105,6 +105,9 @@ def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
     Args:
         network: Network to convert; it is not changed.
         half: Convert weights, input and output to fp16.
+
+    Raises:
+        BuildError: A network in int8 is to be converted to fp16.
     """
     model = _copy(network.model)
     _keep_one_output(model, network.output_name)
@@ -115,6 +118,11 @@ def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
         else:
             logger.info("%s does not end in a sigmoid; its probabilities are kept", card.name)
     flush_denormals(model)
+    if half and is_quantized(model):
+        raise BuildError(
+            f'"{card.name}" is in int8 already; --precision fp32 builds it as it is, or give the '
+            "model that it was made of"
+        )
     if half:
         model = _to_half(model)
         halve_edges(model, network.input_name, network.output_name)
@@ -230,12 +238,15 @@ def _combine_statistics(model: onnx.ModelProto) -> None:
     Variances of PP-OCRv4's reach 10^8, which fp16 does not hold; the factors made of them it does.
     """
     import numpy as np
+    import onnx
     from onnx import helper, numpy_helper
 
     graph = model.graph
+    known = onnx.shape_inference.infer_shapes(model).graph.value_info
+    ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in known}
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         elif node.op_type == "Identity" and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
@@ -244,10 +255,11 @@ def _combine_statistics(model: onnx.ModelProto) -> None:
             continue
         scale, shift, mean, variance = (values[name].astype(np.float64) for name in node.input[1:])
         epsilon = next((each.f for each in node.attribute if each.name == "epsilon"), 1e-5)
+        rank = ranks.get(node.input[0], 4)
         factor = scale / np.sqrt(variance + epsilon)
         name = node.output[0]
         for suffix, vector in (("factor", factor), ("summand", shift - mean * factor)):
-            column = vector.astype(np.float32).reshape(-1, 1, 1)
+            column = vector.astype(np.float32).reshape(-1, *[1] * (rank - 2))
             graph.initializer.append(numpy_helper.from_array(column, f"{name}_{suffix}"))
         product = helper.make_node("Mul", [node.input[0], f"{name}_factor"], [f"{name}_product"])
         total = helper.make_node("Add", [f"{name}_product", f"{name}_summand"], [name])

@@ -38,14 +38,25 @@ def write_graph(
         EngineError: The model is missing.
         BuildError: The model cannot be converted, or the file not be written.
         ImageError: A calibration image is broken, or the folder has none.
-        ValueError: There is no such model or project.
+        ValueError: There is no such model or project, the file has another suffix, or the settings
+            are for TensorRT-RTX.
     """
     config = config or BuildConfig()
+    if path.suffix != ".onnx":
+        raise ValueError(f"--graph must name an .onnx file, got {path}")
+    if config.rtx or config.capabilities:
+        raise ValueError("--graph is for TensorRT's trtexec; leave out --rtx and its options")
     check_output(path)
     source, own_card = find_source(model, card)
     if path.resolve() == source.resolve():
         raise BuildError(f"{path} is the model itself, and would be overwritten; name another file")
     network = lower_model(source, own_card, config)
+    try:
+        onnx.checker.check_model(network.model)
+    except onnx.checker.ValidationError as error:
+        raise BuildError(
+            f"the graph of {model} is not valid in {config.precision}: {error}"
+        ) from None
     try:
         write_atomically(path, lambda temporary: onnx.save(network.model, temporary))
     except OSError as error:

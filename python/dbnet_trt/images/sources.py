@@ -84,20 +84,33 @@ def find_sources(inputs: Iterable[str], outputs: Outputs | None = None) -> Itera
 def _once(parts: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
     """Yield what each input stands for, without what one before it named.
 
-    The files of a folder are not kept: a file was there if it lies in one of the folders.
+    The files of a folder are not kept: a file was there if the folder's walk comes to it.
     """
-    files, folders = set[str](), list[str]()
+    listed, folders = set[str](), list[str]()
     for given, found in parts:
-        is_listed = not isinstance(found, Iterator)
+        is_walk = isinstance(found, Iterator)
         for path in found:
-            real = os.path.abspath(path) if is_listed or files or folders else path
-            if real in files or any(real.startswith(folder) for folder in folders):
+            name = path  # of a camera, a stream or a missing file it stays that
+            if (listed or folders) if is_walk else is_file(Path(path)):
+                name = os.path.abspath(path)
+                if any(_walk_has(folder, name) for folder in folders):
+                    continue
+            if name in listed:
                 continue
-            if is_listed:
-                files.add(real)
+            if not is_walk:
+                listed.add(name)
             yield path
-        if not is_listed:
-            folders.append(os.path.join(os.path.abspath(given), ""))
+        if is_walk:
+            folders.append(os.path.abspath(given))
+
+
+def _walk_has(folder: str, file: str) -> bool:
+    """Whether the walk of a folder comes to a file: of a known kind, and not by way of a link."""
+    if not file.startswith(os.path.join(folder, "")) or not is_known(file):
+        return False
+    parent = os.path.dirname(file)
+    below = os.path.relpath(parent, folder)
+    return real_path(parent) == os.path.normpath(os.path.join(real_path(folder), below))
 
 
 def is_glob(given: str) -> bool:
