@@ -14,7 +14,7 @@ from fastapi import Request
 from rapidocr import RapidOCR
 
 
-class DetectApi(litserve.LitAPI):
+class DetectApi(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
     """Detection of one image."""
 
     def setup(self, device: str) -> None:
