@@ -68,6 +68,14 @@ def test_openvino_keeps_shapes_that_come_again(tmp_path: Path, rng: np.random.Ge
     assert live() == [11, 12]
 
 
+def test_processes_do_not_share_a_core(tmp_path: Path, rng: np.random.Generator) -> None:
+    """OpenVINO pins threads to the first cores, the same ones in each process."""
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    engine(rng.random((1, 3, 32, 32), np.float32))
+    (pool,) = engine._compiled.values()
+    assert pool._compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_openvino_forgets_before_it_compiles(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

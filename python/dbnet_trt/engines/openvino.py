@@ -91,6 +91,7 @@ class OpenVinoEngine:
         self._properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "ENABLE_CPU_PINNING": False,  # every process would take the same first cores
         }
         if config.num_threads:
             self._properties["INFERENCE_NUM_THREADS"] = config.num_threads
