@@ -101,7 +101,7 @@ def _free_port() -> int:
 
 @dataclass
 class Load:
-    """What one server did under load, over all rounds."""
+    """Results of one server under load, over all rounds."""
 
     seconds: float = 0.0
     cpu_ms: float = 0.0

@@ -105,7 +105,7 @@ def _once(parts: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
 
 
 def _walk_has(folder: str, file: str) -> bool:
-    """Whether the walk of a folder comes to a file: of a known kind, and not by way of a link."""
+    """Tell whether a folder's walk comes to a file: of a known kind, not by way of a link."""
     if not file.startswith(os.path.join(folder, "")) or not is_known(file):
         return False
     parent = os.path.dirname(file)

@@ -24,7 +24,7 @@ Results = tuple[list[Detections], Exception | None]
 
 
 class HasImage(Protocol):
-    """What a caller knows of an image, and the image."""
+    """An image with what its caller knows of it."""
 
     @property
     def image(self) -> Image:

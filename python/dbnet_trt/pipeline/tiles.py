@@ -49,7 +49,7 @@ and long screenshots."""
 
 
 class TileRunner(Protocol):
-    """What the join in main memory needs of a runner."""
+    """The part of a runner that the join in main memory calls."""
 
     limit: TextLimit
 
