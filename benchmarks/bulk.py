@@ -206,7 +206,7 @@ def main(
     part: Annotated[tuple[Part, ...], Parameter(negative="")] = (
         *("pdf", "photos", "paths", "shapes"),
     ),
-    model: str = "dbnet-mobile",
+    model: str = "dbnet-lines",
     num_threads: int = 0,
     pages: int = 500,
     num_photos: int = 40,

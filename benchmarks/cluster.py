@@ -236,7 +236,7 @@ def main(
     part: Annotated[tuple[Part, ...], Parameter(negative="")] = (
         *("node", "driver", "overhead", "plan"),
     ),
-    model: str = "dbnet-mobile",
+    model: str = "dbnet-lines",
     images: int = 96,
     files: int = 1_000_000,
     rounds: int = 20,

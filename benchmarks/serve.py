@@ -188,7 +188,7 @@ def long_run(
 
 @app.default
 def main(
-    model: str = "dbnet-mobile",
+    model: str = "dbnet-lines",
     /,
     *,
     short_side: int = 320,

@@ -9,7 +9,6 @@ import argparse
 from pathlib import Path
 
 from dbnet_trt import Detector
-from dbnet_trt.network.config import ModelConfig
 from dbnet_trt.network.export import export_checkpoint
 from dbnet_trt.training.augment import AugmentConfig
 from dbnet_trt.training.config import OFFICIAL_LOSS, TrainConfig
@@ -17,13 +16,12 @@ from dbnet_trt.training.train import train
 
 
 def finetune(data: str, output: Path, steps: int, crop_size: int = 320, workers: int = 1) -> Path:
-    """Train dbnet-mobile on a data set, and return the ONNX file of the result."""
+    """Train dbnet-lines on a data set, and return the ONNX file of the result."""
     config = TrainConfig(
         data=(f"{data}#train",),
         validation=(f"{data}#val",),
         output=output,
-        init=Path("dbnet-mobile"),  # the weights that this package ships, by name
-        model=ModelConfig("mobilenetv2", inner_channels=64),  # what they were trained for
+        init=Path("dbnet-lines"),  # the weights that this package ships, by name
         loss=OFFICIAL_LOSS,
         augmentation=AugmentConfig(crop_size=crop_size, scale=(1.0, 3.0)),
         steps=steps,

@@ -86,8 +86,8 @@ def test_auto_mentions_a_gpu_that_is_not_used(
     monkeypatch.setattr(opening, "gpus_of_machine", lambda: ["NVIDIA L4"])
     opening._mention_gpu.cache_clear()
     for _ in range(2):
-        opening.open_model("dbnet-mobile", "auto", None, None)
-    opening.open_model("dbnet-mobile", "cpu", None, None)
+        opening.open_model("dbnet-lines", "auto", None, None)
+    opening.open_model("dbnet-lines", "cpu", None, None)
     opening._mention_gpu.cache_clear()
     (message,) = [each.getMessage() for each in caplog.records if "NVIDIA L4" in each.getMessage()]
     assert "ONNX files run on the CPU" in message

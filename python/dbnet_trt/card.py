@@ -194,7 +194,7 @@ class ModelCard:
         if not isinstance(fields, dict) or "name" not in fields:
             raise ValueError('a model card must be a JSON object with at least a "name"')
         fields = dict(fields)
-        if "finds" in fields:  # inside the weights of dbnet-mobile*, dbnet-r18
+        if "finds" in fields:  # inside older weights
             fields["text_level"] = str(fields.pop("finds")).removesuffix("s")
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:

@@ -31,8 +31,8 @@ class PackagedModel:
 DEFAULT_MODEL = "dbnet-lines"
 """Name of the model that a `Detector` opens by default."""
 
-OWN_MODELS = (DEFAULT_MODEL, "dbnet-words", "dbnet-mobile")
-"""Models shipped with this package: the default for lines, one for words, and a light one."""
+OWN_MODELS = (DEFAULT_MODEL, "dbnet-words")
+"""Models shipped with this package: the default for lines, and one for words."""
 
 LARGE_MODELS = ("dbnet-r18",)
 """Models trained here whose weights are in dbnet-trt-models, the folder models/ of a clone."""

@@ -263,7 +263,7 @@ def test_statistics_of_any_rank(shape: tuple[int, ...], rng: np.random.Generator
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dbnet-lines", "dbnet-words", "dbnet-mobile"])
+@pytest.mark.parametrize("name", ["dbnet-lines", "dbnet-words"])
 def test_shipped_models_compute_in_half(name: str) -> None:
     path, card = resolve_model(name, (".onnx",))
     original = read_network(path, card, half=True)

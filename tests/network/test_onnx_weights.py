@@ -22,6 +22,9 @@ from .test_export import CARD, lively
 
 pytestmark = pytest.mark.slow
 
+R18 = ModelConfig("resnet18", 128)
+"""Network of dbnet-r18."""
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -76,8 +79,8 @@ def test_fp16_weights_are_read_as_fp32(tmp_path: Path) -> None:
 
 def test_training_mode_equals_the_exported_network() -> None:
     """Without `rebase_norms` it would use other statistics, and so be another network."""
-    path, _ = find_model("dbnet-mobile")
-    model = DBNet(ModelConfig("mobilenetv2", 64)).eval()
+    path, _ = find_model("dbnet-r18")
+    model = DBNet(R18).eval()
     load_weights(model, path)
     images = torch.randn(4, 3, 96, 96)
     with torch.inference_mode():
@@ -95,14 +98,15 @@ def test_initial_weights_of_a_named_model(data: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ["--preset", "quick", "--steps", "1", "--batch-size", "4", "--workers", "0"]
     more = ["--augmentation.crop-size", "128", "--device", "cpu", "--learning-rate", "0"]
-    start = ["--data", data, "--output", str(run), "--init", "dbnet-mobile"]
-    assert main(["train", *options, *more, *start]) == 0
-    assert json.loads((run / "config.json").read_text())["init"] == "dbnet-mobile"
+    start = ["--data", data, "--output", str(run), "--init", "dbnet-r18"]
+    network = ["--model.backbone", R18.backbone, "--model.inner-channels", str(R18.inner_channels)]
+    assert main(["train", *options, *more, *start, *network]) == 0
+    assert json.loads((run / "config.json").read_text())["init"] == "dbnet-r18"
     trained, card = load_model(run / "last.safetensors")
-    path, own_card = find_model("dbnet-mobile")
+    path, own_card = find_model("dbnet-r18")
     assert card.postprocess_params == own_card.postprocess_params
     assert card.size_policy == own_card.size_policy
-    assert (card.name, card.text_level) == ("dbnet-mobile-tuned", "line")
+    assert (card.name, card.text_level) == ("dbnet-r18-tuned", "line")
     shipped = DBNet(trained.config).eval()
     load_weights(shipped, path)
     images = torch.randn(2, 3, 96, 96)
@@ -114,9 +118,9 @@ def test_a_file_takes_precedence_over_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_weights(Path("dbnet-mobile")).name == "dbnet-mobile.onnx"
-    Path("dbnet-mobile").touch()
-    assert find_weights(Path("dbnet-mobile")) == Path("dbnet-mobile")
+    assert find_weights(Path("dbnet-lines")).name == "dbnet-lines.onnx"
+    Path("dbnet-lines").touch()
+    assert find_weights(Path("dbnet-lines")) == Path("dbnet-lines")
 
 
 def test_weights_that_cannot_be_recovered(tmp_path: Path) -> None:

@@ -190,9 +190,9 @@ def test_command(
     ("arguments", "message"),
     [
         (["no-model", "--data", "jsonl:none"], 'there is no model "no-model"'),
-        (["dbnet-mobile", "--data", "jsonl:none"], "there is no none"),
-        (["dbnet-mobile", "--data", "x", "--outlines", "mine"], "mine"),
-        (["dbnet-mobile", "--data", "x", "--ignore-threshold", "0.9"], "ignore_threshold"),
+        (["dbnet-lines", "--data", "jsonl:none"], "there is no none"),
+        (["dbnet-lines", "--data", "x", "--outlines", "mine"], "mine"),
+        (["dbnet-lines", "--data", "x", "--ignore-threshold", "0.9"], "ignore_threshold"),
     ],
 )
 def test_errors_are_one_line(
