@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,25 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     raw = parquet.read_table(tmp_path / "out" / plan.sources[0].file)["path"].to_pylist()
     assert raw == [b"/caf\xe9.jpg", b"/last.jpg"]
     assert extend(plan, found, tmp_path / "out").sources == plan.sources
+
+
+def test_names_of_any_bytes_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    path = folder / os.fsdecode(b"th\xe9.jpg")
+    path.touch()
+    assert find(tmp_path) == find(folder) == find(path) == [str(path)]
+
+
+def test_a_uri_of_a_local_file_is_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.touch()
+    plan = extend(Plan(), find(path.as_uri(), path), tmp_path / "out")
+    assert (plan.num_images, plan.num_duplicates) == (1, 1)
+    assert listed(plan, tmp_path / "out") == [str(path)]
 
 
 def test_counting_writes_nothing(tmp_path: Path) -> None:

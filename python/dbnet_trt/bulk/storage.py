@@ -8,7 +8,7 @@ import posixpath
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Storage:
 
     def absolute(self, path: str) -> str:
         """Return a path that means the same file on every machine that has it."""
-        return path if self._given is not None or is_uri(path) else os.path.abspath(path)
+        return path if self._given is not None else self.local_path(path) or path
 
     def local_path(self, path: str) -> str | None:
         """Return the absolute path of a file on this machine; None if it is elsewhere."""
@@ -181,6 +181,11 @@ class Storage:
         """List the names of the files in a folder; none if there is no such folder."""
         from pyarrow.fs import FileSelector, FileType
 
+        local = self.local_path(folder)
+        if local is not None:  # pyarrow ends on names that are no UTF-8
+            with suppress(FileNotFoundError), os.scandir(local) as entries:
+                return [each.name for each in entries if each.is_file()]
+            return []
         with self.reaching(folder):
             filesystem, inside = self.resolve(folder)
             found = filesystem.get_file_info(FileSelector(inside, allow_not_found=True))
@@ -188,20 +193,18 @@ class Storage:
 
     def is_folder(self, path: str) -> bool:
         """Whether a path is a folder."""
-        from pyarrow.fs import FileType
-
-        return bool(self._type(path) == FileType.Directory)
+        local = self.local_path(path)
+        return os.path.isdir(local) if local is not None else self._type(path) == "Directory"
 
     def exists(self, path: str) -> bool:
         """Whether there is a file."""
-        from pyarrow.fs import FileType
+        local = self.local_path(path)
+        return os.path.isfile(local) if local is not None else self._type(path) == "File"
 
-        return bool(self._type(path) == FileType.File)
-
-    def _type(self, path: str) -> Any:
+    def _type(self, path: str) -> str:
         with self.reaching(path):
             filesystem, inside = self.resolve(path)
-            return filesystem.get_file_info([inside])[0].type
+            return str(filesystem.get_file_info([inside])[0].type.name)
 
     def walk(self, folder: str) -> Iterator[str]:
         """Yield the paths of all files below a folder, sorted, one folder at a time."""
