@@ -217,13 +217,14 @@ def join_maps(runner: TileRunner, image: Any, plan: TilePlan, batch_size: int) -
     Returns:
         (h, w) uint8 of size `plan.resized`: the probability times 255.
     """
+    import cv2
+
     joined = np.zeros(plan.resized, np.uint8)
     cut, parts = itertools.tee(cut_tiles(image, plan, batch_size))
     maps_of = runner.tile_maps((tiles for tiles, _ in cut), plan.padded)
     for maps, (_, places) in zip(maps_of, parts, strict=True):
         for values, (y, x, height, width, to_y, to_x) in zip(maps, places, strict=True):
-            part = values[y : y + height, x : x + width]
-            as_bytes = np.rint(part * np.float32(255)).astype(np.uint8)
+            as_bytes = cv2.convertScaleAbs(values[y : y + height, x : x + width], alpha=255)
             has_text = as_bytes.any(axis=1)  # untouched zeros take no memory
             joined[to_y : to_y + height, to_x : to_x + width][has_text] = as_bytes[has_text]
     return joined
