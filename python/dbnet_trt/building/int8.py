@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..card import ModelCard
+from ..data.open import without_folders
 from ..data.samples import Sample
 from ..detections import Detections
 from ..detector import Detector
@@ -299,7 +300,7 @@ def _make_card(
     rest = f", {len(left_out)} layers in floating point ({', '.join(left_out)})" if left_out else ""
     check = "" if checked == "no" else f"; {checked}"
     made = f"int8 by NNCF {nncf.__version__}, weights by channel, symmetric{rest}{check}"
-    data = f"int8 calibrated on {count} photos of {_without_folders(photos)}"
+    data = f"int8 calibrated on {count} photos of {without_folders(photos)}"
     return dataclasses.replace(
         card,
         source=f"{card.source}. {made}" if card.source else made,
@@ -308,10 +309,3 @@ def _make_card(
         output_name=network.output_name,
         sha256="",
     )
-
-
-def _without_folders(name: str) -> str:
-    """Name calibration photos without this machine's folders, as in "td500:train#val"."""
-    form, colon, path = name.rpartition(":")
-    parts = Path(path).parts[-2:]
-    return f"{form}{colon}{'/'.join(part for part in parts if part != '/')}"

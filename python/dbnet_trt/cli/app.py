@@ -39,6 +39,8 @@ COMMANDS = {  # name: (function, help, example)
                "dbnet export runs/first/best.safetensors first.onnx"),
     "eval": ("evaluate:evaluate", "Score a detector on a data set.",
              "dbnet eval first.onnx --data icdar2015:data/ic15"),
+    "tune": ("tune:tune", "Choose thresholds on photos with ground truth.",
+             "dbnet tune mine.onnx --data icdar2015:data/ic15#val --output tuned.onnx"),
     "score": ("evaluate:score", "Score existing results.",
               "dbnet score gt.zip results.zip --protocol icdar2015"),
     "build": ("build:build", "Build a TensorRT engine.",

@@ -71,15 +71,15 @@ def evaluate(
     options = dataclasses.replace(options, model=model or options.model)
     form, path, *_ = split_name(data)
     labels = path.glob("*.jsonl") if form == "jsonl" else ()
-    _check_outputs([json, submission, report], path, *labels, Path(options.model or ""))
+    check_outputs([json, submission, report], path, *labels, Path(options.model or ""))
     samples = read_dataset(data).samples
     scoring = choose_scoring([form], samples, protocol)
     detector = options.open_detector(polygons=scoring.polygons)
     size = options.size(detector.card)
     evaluation = evaluate_samples(
-        detector, _with_progress(samples), scoring.protocol, size=size, curve=report is not None
+        detector, with_progress(samples), scoring.protocol, size=size, curve=report is not None
     )
-    with _writing():
+    with writing():
         if json is not None:
             write_atomically(json, lambda path: write_jsonl(path, evaluation))
         if submission is not None:
@@ -136,7 +136,7 @@ def score(
     from ..evaluation.evaluate import write_jsonl
     from ..evaluation.submissions import score_submission
 
-    _check_outputs([json, report], gt, pred)
+    check_outputs([json, report], gt, pred)
     if max_unpacked_mb < 1:
         raise ValueError(f"expected --max-unpacked-mb of 1 or more, got {max_unpacked_mb}")
     evaluation = score_submission(
@@ -148,7 +148,7 @@ def score(
         max_bytes=max_unpacked_mb << 20,
     )
     if json is not None:
-        with _writing():
+        with writing():
             write_atomically(json, lambda path: write_jsonl(path, evaluation))
     _conclude(evaluation, {"ground truth": str(gt), "results": str(pred)}, report, None)
 
@@ -161,7 +161,7 @@ def _conclude(
 
     if report is not None:
         page = render_report(evaluation, facts, threshold)
-        with _writing():
+        with writing():
             write_atomically(report, lambda path: path.write_text(page, encoding="utf-8"))
     if evaluation.score.num_truths == 0:
         logger.warning("there is no text to find: all is ignored, or there is none")
@@ -170,7 +170,7 @@ def _conclude(
     out.print(str(evaluation.score), markup=False, soft_wrap=True)
 
 
-def _check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
+def check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
     """Check before the work that the outputs can be written and are not among the inputs."""
     read = {path.resolve() for path in inputs}
     for path in outputs:
@@ -186,16 +186,18 @@ def _check_outputs(outputs: list[Path | None], *inputs: Path) -> None:
                 f"{path} exists, in a folder that is read, and would be overwritten; name a file "
                 "elsewhere"
             )
-        with _writing():
+        with writing():
             path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _with_progress(samples: list[Sample]) -> Iterable[Sample]:
+def with_progress(samples: list[Sample]) -> Iterable[Sample]:
+    """Iterate over samples with a progress bar on standard error, if that is a terminal."""
     return track(samples, "detecting", console=err, transient=True, disable=not err.is_terminal)
 
 
 @contextlib.contextmanager
-def _writing() -> Iterator[None]:
+def writing() -> Iterator[None]:
+    """Turn errors of writing a file into the package's own."""
     try:
         yield
     except OSError as error:

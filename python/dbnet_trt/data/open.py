@@ -226,3 +226,10 @@ def _rank(key: str) -> int:
     return int.from_bytes(
         hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     )
+
+
+def without_folders(name: str) -> str:
+    """Shorten FORMAT:PATH for a card to the last two folders, as in "td500:td500/train#val"."""
+    form, colon, path = name.rpartition(":")
+    parts = Path(path).parts[-2:]
+    return f"{form}{colon}{'/'.join(part for part in parts if part != '/')}"
