@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dbnet_trt import Detector, EngineError, SizePolicy, Tiles
 from dbnet_trt.pipeline.cpu import CpuRunner
-from dbnet_trt.pipeline.tiles import join_maps, must_tile, plan_tiles
+from dbnet_trt.pipeline.tiles import _copy_text, join_maps, must_tile, plan_tiles
 from dbnet_trt.settings import check_tiles
 from fakes.engines import CARD, GreenOnCpu, photo
 from fakes.tiny_model import make_model
@@ -270,3 +270,11 @@ def test_network_that_gives_nan_is_an_error() -> None:
 
     with pytest.raises(EngineError, match="NaN"):
         Detector(Broken(), tiles=SMALL).detect(np.zeros((250, 400, 3), np.uint8))
+
+
+@pytest.mark.parametrize("density", [0, 1e-4, 1e-3, 0.1, 1])
+def test_what_is_not_zero_is_copied(density: float, rng: np.random.Generator) -> None:
+    values = np.where(rng.random((200, 300)) < density, 7, 0).astype(np.uint8)
+    target = np.zeros_like(values)
+    _copy_text(values, target)
+    np.testing.assert_array_equal(target, values)

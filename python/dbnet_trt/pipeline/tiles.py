@@ -225,9 +225,19 @@ def join_maps(runner: TileRunner, image: Any, plan: TilePlan, batch_size: int) -
     for maps, (_, places) in zip(maps_of, parts, strict=True):
         for values, (y, x, height, width, to_y, to_x) in zip(maps, places, strict=True):
             as_bytes = cv2.convertScaleAbs(values[y : y + height, x : x + width], alpha=255)
-            has_text = as_bytes.any(axis=1)  # untouched zeros take no memory
-            joined[to_y : to_y + height, to_x : to_x + width][has_text] = as_bytes[has_text]
+            _copy_text(as_bytes, joined[to_y : to_y + height, to_x : to_x + width])
     return joined
+
+
+def _copy_text(values: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Copy what is not 0 into zeros, with as little around it as is simple: untouched zeros take
+    no memory."""
+    has_text = values.any(axis=1)
+    bands = np.flatnonzero(np.diff(has_text, prepend=False, append=False)).reshape(-1, 2)
+    for top, bottom in bands.tolist():
+        columns = np.flatnonzero(values[top:bottom].any(axis=0))
+        band = np.s_[top:bottom, columns[0] : columns[-1] + 1]
+        target[band] = values[band]
 
 
 Part = tuple[int, int, int, int, int, int]
