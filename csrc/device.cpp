@@ -72,10 +72,12 @@ void push_context(int device) {
     static std::mutex mutex;
     static std::map<int, Context> contexts;  // retained as long as the process lives
     const std::lock_guard lock(mutex);
-    Context& context = contexts[device];
-    if (context == nullptr)
+    if (!contexts.contains(device)) {
+        Context context;
         driver_check(driver().retain(&context, device), "cuDevicePrimaryCtxRetain");
-    driver_check(driver().push(context), "cuCtxPushCurrent");
+        contexts[device] = context;
+    }
+    driver_check(driver().push(contexts[device]), "cuCtxPushCurrent");
 }
 
 void pop_context() noexcept {
