@@ -6,7 +6,8 @@ whether the emulator finds it.
 
 Of each kernel's PTX every barrier and fence is left out, every volatile access made plain and every
 atomic torn into a load and a store. A mutant is found if a map gives other results, a race, an
-error or no end. Kernels for half precision are left out: they differ in how they read pixels.
+error or no end. Kernels for maps of float and of half order their threads by the same instructions,
+as test_mutants.py holds; both are weakened.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ from ptx.translate import weakenable
 
 Work = Callable[[], bytes]
 KERNELS = [
-    "tile_kernel",
+    "tile_kernel<float>",
+    "tile_kernel<half>",
     "border_kernel",
     "resolve_kernel",
-    "boxes_kernel",
-    "scores_kernel",
+    "boxes_kernel<float>",
+    "boxes_kernel<half>",
+    "scores_kernel<float>",
+    "scores_kernel<half>",
     "ranking_kernel",
 ]
 SECONDS = 120  # that a mutant may run
@@ -59,22 +63,24 @@ PARAMS = _core.PostprocessParams(
 def make_work(emulator: Emulator, kernel: str) -> list[Work]:
     """List calls that run a kernel, the quickest first; each returns its results."""
     rng = np.random.default_rng(20261121)
+    name, _, kind = kernel.partition("<")
+    dtype = np.float16 if kind == "half>" else np.float32
 
     def components(maps: np.ndarray) -> bytes:
-        found = emulator.components(maps)
+        found = emulator.components(maps.astype(dtype))
         return b"".join([found.labels.tobytes(), *(each.tobytes() for each in found.firsts)])
 
     def boxes(maps: np.ndarray) -> bytes:
-        found = emulator.box_finder(maps.shape)(maps, PARAMS, label=False)
+        found = emulator.box_finder(maps.shape)(maps.astype(dtype), PARAMS, label=False)
         return b"".join(each.tobytes() for each in found.found)
 
     small, large = rings(64)[None], rings(140)[None]
-    if kernel == "scores_kernel":
+    if name == "scores_kernel":
         return [lambda: boxes(large)]
-    if kernel in ("boxes_kernel", "ranking_kernel"):
+    if name in ("boxes_kernel", "ranking_kernel"):
         crowded = (crowded_map()[None] * rng.uniform(0.4, 1, (1, 312, 144))).astype(np.float32)
         return [lambda: boxes(small), lambda: boxes(large), lambda: boxes(crowded)]
-    if kernel == "tile_kernel":
+    if name == "tile_kernel":
         tiles = noise(33, 80, 0.407, rng)[None]
         return [lambda: components(tiles)]
     joined = np.stack([noise(97, 130, 0.407, rng), np.pad(spiral(97), ((0, 0), (0, 33)))])
@@ -147,7 +153,7 @@ def judge_mutants(
         raise SystemExit(f"{name}: faulty without being weakened: {fault}")
     num_barriers = 0
     for number, (kernel, instruction) in enumerate(weakenable(modules)):
-        if kernel.name.removesuffix("<float>") == name:
+        if kernel.name == name:
             kernels.weaken(number)
             yield Mutant(name, instruction, num_barriers, judge())
             num_barriers += instruction.name == "bar"
@@ -158,19 +164,20 @@ def table(kernel: str, mutants: list[Mutant], seeds: int) -> str:
     """Table of a kernel's mutants, with the reason of each that was not found."""
     known = tomllib.loads(REASONS.read_text(encoding="utf-8"))["mutant"]
     reasons = {(each["kernel"], each["barriers"], each["opcode"]): each["reason"] for each in known}
+    name = kernel.partition("<")[0]
     num_found = sum(bool(each.found) for each in mutants)
     lines = [
         f"## {kernel}: {num_found} of {len(mutants)} found",
         "",
-        f"`python tests/ptx/mutants.py {kernel} --seeds {seeds}`. Place: number of barriers before",
-        "the instruction in the kernel, and lines of the source.",
+        f"`python tests/ptx/mutants.py '{kernel}' --seeds {seeds}`. Place: number of barriers",
+        "before the instruction in the kernel, and lines of the source.",
         "",
         "| place | weakened | result |",
         "|---|---|---|",
     ]
     for each in mutants:
         opcode = each.instruction.opcode
-        reason = reasons.get((kernel, each.barriers, opcode), "no reason is known")
+        reason = reasons.get((name, each.barriers, opcode), "no reason is known")
         place = f"{each.barriers}: {' in '.join(each.instruction.places)}"
         lines.append(f"| {place} | `{opcode}` | {each.found or f'**not found**: {reason}'} |")
     return "\n".join([*lines, ""])

@@ -11,7 +11,7 @@ from fakes.emulator import ROOT, Emulator
 from ptx.compiled import CompiledKernels
 from ptx.mutants import KERNELS, in_child, make_work, what_is_found
 from ptx.nvrtc import compile_kernels
-from ptx.syntax import read_kernels
+from ptx.syntax import Instruction, Kernel, read_kernels
 from ptx.translate import weakenable
 
 TABLE = ROOT / "benchmarks" / "results" / "emulator" / "mutants.md"
@@ -20,7 +20,9 @@ MUTANTS = [  # one of each kind; `python tests/ptx/mutants.py` tries all
     ("boxes_kernel<float>", "atom.global.add.u32", 1),
     ("scores_kernel<float>", "atom.global.add.u64", 0),
     ("ranking_kernel", "bar.sync", 0),
+    ("boxes_kernel<half>", "bar.sync", 4),
     ("tile_kernel<float>", "bar.red.or.pred", 0),
+    ("tile_kernel<half>", "bar.sync", 0),
     ("tile_kernel<float>", "ld.volatile.shared.u32", 0),
     ("tile_kernel<float>", "atom.shared.or.b32", 0),
     ("border_kernel", "ld.volatile.global.u32", 0),
@@ -29,11 +31,19 @@ MUTANTS = [  # one of each kind; `python tests/ptx/mutants.py` tries all
 
 
 @pytest.fixture(scope="module")
-def numbers() -> dict[tuple[str, str], list[int]]:
+def instructions() -> list[tuple[Kernel, Instruction]]:
+    """The weakenable instructions, by their numbers."""
+    texts = compile_kernels("compute_75").values()
+    return weakenable([read_kernels(text) for text in texts])
+
+
+@pytest.fixture(scope="module")
+def numbers(
+    instructions: list[tuple[Kernel, Instruction]],
+) -> dict[tuple[str, str], list[int]]:
     """Numbers of the weakenable instructions, by kernel and opcode."""
-    modules = [read_kernels(text) for text in compile_kernels("compute_75").values()]
     found: dict[tuple[str, str], list[int]] = {}
-    for number, (kernel, instruction) in enumerate(weakenable(modules)):
+    for number, (kernel, instruction) in enumerate(instructions):
         found.setdefault((kernel.name, instruction.opcode), []).append(number)
     return found
 
@@ -62,7 +72,7 @@ def test_mutants_are_found(
     index: int,
 ) -> None:
     number = numbers[kernel, opcode][index]
-    assert find(emulator, kernels, kernel.removesuffix("<float>"), number) != ""
+    assert find(emulator, kernels, kernel, number) != ""
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -70,6 +80,18 @@ def test_kernels_as_they_are_have_no_fault(
     emulator: Emulator, kernels: CompiledKernels, kernel: str
 ) -> None:
     assert find(emulator, kernels, kernel, -1) == ""
+
+
+@pytest.mark.parametrize("name", ["tile_kernel", "boxes_kernel", "scores_kernel"])
+def test_maps_of_half_are_worked_on_in_the_order_of_maps_of_float(
+    instructions: list[tuple[Kernel, Instruction]], name: str
+) -> None:
+    """The same instructions of the same lines order the threads."""
+    order: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for kernel, instruction in instructions:
+        order.setdefault(kernel.name, []).append((instruction.opcode, instruction.places))
+    assert len(order[f"{name}<half>"]) > 5
+    assert order[f"{name}<half>"] == order[f"{name}<float>"]
 
 
 def test_what_is_not_found_has_a_reason() -> None:
