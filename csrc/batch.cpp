@@ -82,10 +82,10 @@ void write_upload(std::span<const BatchImage> images, const PostprocessParams& p
         params.max_candidates,
         params.logits};
     for (std::size_t i = 0; i < images.size(); ++i) {
-        const auto& [view, resized, already_on_device, chroma, chroma_pitch] = images[i];
+        const auto& [view, resized, already_on_device, chroma, chroma_pitch, colors] = images[i];
         DeviceImage& image = header.images[i];
-        image = {view.data, chroma,  view.pitch,     chroma_pitch,
-                 nullptr,   nullptr, resized.height, resized.width};
+        image = {view.data, chroma,         view.pitch,    chroma_pitch, nullptr,
+                 nullptr,   resized.height, resized.width, colors};
         image.column_taps = on_device(write_taps(resized.width, view.width, Axis::kColumns, arena));
         image.row_taps = on_device(write_taps(resized.height, view.height, Axis::kRows, arena));
         if (!already_on_device) {

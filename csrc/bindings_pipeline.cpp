@@ -16,6 +16,7 @@
 
 #include "csrc/cuda_status.hpp"
 #include "csrc/errors.hpp"
+#include "csrc/frame_memory.hpp"
 #include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
 
@@ -26,11 +27,12 @@ namespace dbnet {
 namespace {
 
 using Bytes = py::array_t<std::uint8_t>;
-using Nv12Planes = std::pair<Bytes, Bytes>;
+using Colors = std::array<std::int32_t, 6>;  // YuvColors
+using Nv12Planes = std::tuple<Bytes, Bytes, Colors>;
 // An image on the device: address and pitch of the pixels, of the chroma plane or 0, 0; height,
-// width.
+// width; colours of NV12.
 using DeviceAddress =
-    std::tuple<std::uintptr_t, std::ptrdiff_t, std::uintptr_t, std::ptrdiff_t, int, int>;
+    std::tuple<std::uintptr_t, std::ptrdiff_t, std::uintptr_t, std::ptrdiff_t, int, int, Colors>;
 using ImageAndSize = std::pair<std::variant<Bytes, Nv12Planes, DeviceAddress>, std::pair<int, int>>;
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
@@ -62,6 +64,10 @@ ImageView to_view(const Bytes& array) {
             array.strides(0)};
 }
 
+YuvColors to_colors(const Colors& colors) {
+    return {colors[0], colors[1], colors[2], colors[3], colors[4], colors[5]};
+}
+
 BatchImage to_batch_image(const Bytes& bgr, Size resized) {
     if (bgr.ndim() != 3 || bgr.shape(2) != 3 || bgr.size() == 0 || bgr.strides(2) != 1 ||
         bgr.strides(1) != 3) {
@@ -71,7 +77,7 @@ BatchImage to_batch_image(const Bytes& bgr, Size resized) {
 }
 
 BatchImage to_batch_image(const Nv12Planes& planes, Size resized) {
-    const auto& [luma, chroma] = planes;
+    const auto& [luma, chroma, colors] = planes;
     const auto is_plane = [](const Bytes& array) {
         return array.ndim() == 2 && array.size() > 0 && array.strides(1) == 1;
     };
@@ -80,16 +86,17 @@ BatchImage to_batch_image(const Nv12Planes& planes, Size resized) {
         throw py::value_error(
             "NV12 must be (H, W) and (H / 2, W) uint8 of even sides with contiguous rows");
     }
-    return {to_view(luma), resized, false, chroma.data(), chroma.strides(0)};
+    return {to_view(luma), resized, false, chroma.data(), chroma.strides(0), to_colors(colors)};
 }
 
 BatchImage to_batch_image(const DeviceAddress& address, Size resized) {
-    const auto [pixels, pitch, chroma, chroma_pitch, height, width] = address;
+    const auto [pixels, pitch, chroma, chroma_pitch, height, width, colors] = address;
     return {{reinterpret_cast<const std::uint8_t*>(pixels), height, width, pitch},
             resized,
             true,
             reinterpret_cast<const std::uint8_t*>(chroma),
-            chroma_pitch};
+            chroma_pitch,
+            to_colors(colors)};
 }
 
 std::vector<BatchImage> to_batch_images(const std::vector<ImageAndSize>& items) {
@@ -111,7 +118,7 @@ void check_sizes(const std::vector<BatchImage>& images, Size padded) {
             "the network's input must have sides that are multiples of 32, 32 to 8192, got (" +
             std::to_string(padded.height) + ", " + std::to_string(padded.width) + ")");
     }
-    for (const auto& [view, resized, on_device, chroma, chroma_pitch] : images) {
+    for (const auto& [view, resized, on_device, chroma, chroma_pitch, colors] : images) {
         if (resized.height < 1 || resized.width < 1 || resized.height > padded.height ||
             resized.width > padded.width) {
             throw py::value_error("an image must be resized to fit the network's input");
@@ -269,6 +276,31 @@ void bind_kernels(py::module_ m) {
         "maps"_a, "workspace"_a, "labels"_a, "stream"_a);
 }
 
+// A frame's copy, whose memory is used again once it is gone.
+struct CopiedFrame {
+    std::shared_ptr<std::byte> memory;
+};
+
+void bind_frame_memory(py::module_& m) {
+    using Plane = std::pair<std::uintptr_t, std::ptrdiff_t>;
+    py::class_<CopiedFrame>(m, "CopiedFrame", py::module_local())
+        .def_property_readonly(
+            "address", [](const CopiedFrame& frame) { return address_of(frame.memory.get()); });
+    py::class_<FrameMemory>(m, "FrameMemory", py::module_local())
+        .def(py::init<int>(), "device"_a)
+        .def_property_readonly("stream", &FrameMemory::stream)
+        .def(
+            "copy",
+            [](FrameMemory& memory, const Plane& luma, const Plane& chroma,
+               std::pair<int, int> size) {
+                const py::gil_scoped_release release;
+                return CopiedFrame{memory.copy({luma.first, luma.second},
+                                               {chroma.first, chroma.second}, size.first,
+                                               size.second)};
+            },
+            "luma"_a, "chroma"_a, "size"_a);
+}
+
 void bind_config(py::module_& m) {
     py::class_<PipelineConfig>(m, "PipelineConfig", py::module_local())
         .def(py::init([](int device, bool input_is_half, bool output_is_half, bool captures,
@@ -342,6 +374,7 @@ void bind_pipeline(py::module_& m) {
     bind_kernels(m.def_submodule("kernels"));
 
     bind_config(m);
+    bind_frame_memory(m);
     py::class_<Ticket>(m, "Ticket", py::module_local());
     py::class_<JoinedMap>(m, "JoinedMap", py::module_local());
     py::class_<Pipeline>(m, "Pipeline", py::module_local())

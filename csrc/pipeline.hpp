@@ -14,6 +14,7 @@
 
 #include "csrc/postprocess.hpp"
 #include "csrc/preprocess.hpp"
+#include "kernels/yuv_colors.hpp"
 
 namespace dbnet {
 
@@ -57,6 +58,7 @@ struct BatchImage {
     bool on_device;
     const std::uint8_t* chroma = nullptr;  // (view.height / 2, view.width) uint8
     std::ptrdiff_t chroma_pitch = 0;       // bytes per row
+    YuvColors colors{};                    // of NV12
 };
 
 struct ReadyShape;

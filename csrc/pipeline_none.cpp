@@ -3,6 +3,7 @@
 // The pipeline and the kernel calls of a build without CUDA: they throw.
 #include "csrc/cuda_status.hpp"
 #include "csrc/errors.hpp"
+#include "csrc/frame_memory.hpp"
 #include "csrc/kernel_calls.hpp"
 #include "csrc/pipeline.hpp"
 
@@ -21,6 +22,12 @@ namespace {
 }  // namespace
 
 std::unique_ptr<Pipeline> make_pipeline(const PipelineConfig&, NetworkCallbacks) { refuse(); }
+
+FrameMemory::FrameMemory(int) { refuse(); }
+std::uintptr_t FrameMemory::stream() const { refuse(); }
+std::shared_ptr<std::byte> FrameMemory::copy(const FramePlane&, const FramePlane&, int, int) {
+    refuse();
+}
 
 namespace kernel_calls {
 

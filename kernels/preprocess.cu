@@ -30,18 +30,17 @@ __device__ __forceinline__ Pixel read_bgr(const DeviceImage& image, int x, int y
     return {{p[0], p[1], p[2]}};
 }
 
-// BT.601 limited range in 20-bit fixed point, with the constants of OpenCV's COLOR_YUV2BGR_NV12.
+// In 20-bit fixed point, as OpenCV's COLOR_YUV2BGR_NV12.
 __device__ __forceinline__ Pixel read_nv12(const DeviceImage& image, int x, int y) {
     constexpr int kShift = 20, kHalf = 1 << (kShift - 1);
-    constexpr int kLuma = 1220542, kBlueU = 2116026, kGreenU = -409993, kGreenV = -852492,
-                  kRedV = 1673527;
+    const YuvColors& colors = image.colors;
     const std::uint8_t* chroma = image.chroma + (y / 2) * image.chroma_pitch + (x & ~1);
     const int u = chroma[0] - 128, v = chroma[1] - 128;
-    const int luma = image.pixels[y * image.pitch + x] - 16;
-    const int base = (luma > 0 ? luma : 0) * kLuma + kHalf;
-    return {{to_byte((base + kBlueU * u) >> kShift),
-             to_byte((base + kGreenV * v + kGreenU * u) >> kShift),
-             to_byte((base + kRedV * v) >> kShift)}};
+    const int luma = image.pixels[y * image.pitch + x] - colors.black;
+    const int base = (luma > 0 ? luma : 0) * colors.luma + kHalf;
+    return {{to_byte((base + colors.blue_u * u) >> kShift),
+             to_byte((base + colors.green_v * v + colors.green_u * u) >> kShift),
+             to_byte((base + colors.red_v * v) >> kShift)}};
 }
 
 template <bool kNv12>

@@ -6,11 +6,12 @@
 
 #include "kernels/resize_taps.hpp"
 #include "kernels/stream.hpp"
+#include "kernels/yuv_colors.hpp"
 
 namespace dbnet {
 
 /// An image on the device: BGR, (height, width, 3) uint8, or NV12 if `chroma` is set: a luma plane,
-/// (height, width), and interleaved U and V, (height / 2, width), in BT.601 limited range.
+/// (height, width), and interleaved U and V, (height / 2, width).
 struct DeviceImage {
     const std::uint8_t* pixels;
     const std::uint8_t* chroma;          // nullptr for BGR
@@ -18,6 +19,7 @@ struct DeviceImage {
     const ResizeTap* column_taps;        // (resized_width) on the device, from make_taps
     const ResizeTap* row_taps;           // (resized_height) on the device
     std::int32_t resized_height, resized_width;
+    YuvColors colors;  // of NV12
 };
 
 /// Parameters of preprocess: out[c] = pixel[c'] * scale[c] + bias[c] for the resized image in the

@@ -147,7 +147,33 @@ class JoinedMap:
     """A map on the GPU in which the maps of tiles are joined."""
 
 _Bytes = NDArray[np.uint8]
-_PipelineImage = _Bytes | tuple[_Bytes, _Bytes] | tuple[int, int, int, int, int, int]
+_Colors = tuple[int, int, int, int, int, int]
+_PipelineImage = (
+    _Bytes | tuple[_Bytes, _Bytes, _Colors] | tuple[int, int, int, int, int, int, _Colors]
+)
+
+class FrameMemory:
+    """Copies of a video decoder's frames in GPU memory, which the decoder overwrites."""
+
+    def __init__(self, device: int) -> None: ...
+    @property
+    def stream(self) -> int:
+        """Handle of the stream on which the decoder writes and frames are copied."""
+
+    def copy(
+        self, luma: tuple[int, int], chroma: tuple[int, int], size: tuple[int, int]
+    ) -> CopiedFrame:
+        """Copy an NV12 frame of size (height, width), and wait until it is done.
+
+        Planes are address and bytes per row.
+        """
+
+class CopiedFrame:
+    """A frame of `FrameMemory`, which uses its memory again when this object is gone."""
+
+    @property
+    def address(self) -> int:
+        """Address of the (height * 3 / 2, width) bytes, luma and then chroma."""
 
 class Pipeline:
     """Detection on the GPU: images in, quads out. Releases the GIL while it waits."""
@@ -165,7 +191,8 @@ class Pipeline:
         """Enqueue a batch of images, each with its (height, width) within the padded size.
 
         An image is BGR, (H, W, 3) uint8; or NV12, (H, W) and (H / 2, W) uint8; or on the device:
-        address and bytes per row of the pixels, of the chroma plane or 0, 0, height, width.
+        address and bytes per row of the pixels, of the chroma plane or 0, 0, height, width. Colours
+        of NV12 are those of `images/nv12.py`.
         """
 
     def join(self, size: tuple[int, int]) -> JoinedMap | None:

@@ -129,6 +129,11 @@ class Detector:
         return isinstance(self._runner, GpuRunner)
 
     @property
+    def gpu_number(self) -> int | None:
+        """Number of the GPU on which images are detected, from 0; None on the CPU."""
+        return self._runner.gpu_number if isinstance(self._runner, GpuRunner) else None
+
+    @property
     def gpu_usage(self) -> GpuUsage:
         """Memory held for the GPU without that of the network; all 0 on the CPU."""
         return self._runner.usage() if isinstance(self._runner, GpuRunner) else GpuUsage()

@@ -14,6 +14,7 @@ EXTRAS = {
     "pypdfium2": "pdf",
     "pyarrow": "parquet",
     "av": "video",
+    "PyNvVideoCodec": "nvdec",
     "ray": "ray",
     "supervision": "supervision",
     "pycuda": "pycuda",

@@ -91,8 +91,8 @@ class Register:
 def test_a_camera_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for detector in (FakeDetector("cuda"), FakeDetector("cpu", 4)):
         frames = ((number, None, np.zeros((4, 4, 3), np.uint8)) for number in range(2))
-        monkeypatch.setattr(video, "read_timed_frames", lambda source, frames=frames: frames)
-        read = _read_video("0", Register(), every_frame=True)  # type: ignore[arg-type]
+        monkeypatch.setattr(video, "read_timed_frames", lambda source, gpu, frames=frames: frames)
+        read = _read_video("0", Register(), every_frame=True, gpu=None)  # type: ignore[arg-type]
         results = _detect_in_order(detector, read, None, is_video=True)  # type: ignore[arg-type]
         assert [each.label.frame for each, _ in results] == [0, 1]
         assert detector.events == [("submit", 1), ("collect", 1)] * 2

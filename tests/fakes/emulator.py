@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from dbnet_trt import settings
 from dbnet_trt._core import PostprocessParams
+from dbnet_trt.images.nv12 import BT601_LIMITED, NO_COLORS, Colors
 from dbnet_trt.pipeline import gpu
 from dbnet_trt.pipeline.postprocess import core_params
 
@@ -36,6 +37,7 @@ CORE = [
     "batch",
     "kernel_calls",
     "device",
+    "frame_memory",
     "cuda_status",
     "postprocess",
     "components",
@@ -91,7 +93,7 @@ class BoxFinder:
         sizes = [self._shape[1:]] * len(maps) if sizes is None else sizes
         kernels = self._core.kernels
         images = [
-            ((0, 0, 0, 0, *image), size)
+            ((0, 0, 0, 0, *image, NO_COLORS), size)
             for image, size in zip(image_sizes or sizes, sizes, strict=True)
         ]
         upload = write_upload(self._core, images, params)
@@ -244,6 +246,7 @@ class Emulator:
         swap_red_blue: bool = False,
         dtype: type = np.float32,
         chroma: np.ndarray | None = None,
+        colors: Colors = BT601_LIMITED,
     ) -> np.ndarray:
         """Run the preprocess kernel for sizes (resized, padded); returns (3, h, w)."""
         resized, padded = sizes
@@ -253,6 +256,7 @@ class Emulator:
             chroma.ctypes.data if chroma is not None else 0,
             chroma.strides[0] if chroma is not None else 0,
             *image.shape[:2],
+            colors,
         )
         params = core_params(settings.PostprocessParams(), logits=False)  # not read by the kernel
         upload = write_upload(self._core, [(address, resized)], params)

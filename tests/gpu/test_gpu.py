@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dbnet_trt import Detections, Detector, EngineError, Nv12Frame, SizePolicy
+from dbnet_trt.images.video import read_frames
 from fakes.engines import CARD, GreenOnCpu, nv12_photo, photo
+from fakes.nvdec import to_nv12, write_clip
 from maps import ADVERSARIAL, noise, text_map
 
 pytestmark = pytest.mark.gpu
@@ -170,6 +173,24 @@ def test_frames_of_decoders(on_gpu: Detector, on_cpu: Detector, rng: np.random.G
             Nv12Frame(there[:height], chroma),
         ] * 2:
             assert_agrees(on_gpu.detect(given), expected)
+
+
+def test_video_is_decoded_on_the_gpu(
+    on_gpu: Detector, on_cpu: Detector, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """H.264 is decoded to the same bits everywhere."""
+    pytest.importorskip("PyNvVideoCodec")
+    av = pytest.importorskip("av")
+    gray = [np.repeat(photo(720, 1280, rng)[:, :, 1:2], 3, axis=2) for _ in range(20)]
+    path = write_clip(tmp_path / "clip.mp4", gray, colorspace=1)
+    with av.open(path) as file:
+        expected = [Nv12Frame(to_nv12(frame), None, "bt709") for frame in file.decode(video=0)]
+    frames = (frame for _, frame in read_frames(path, gpu=on_gpu.gpu_number))
+    for (frame, found), other in zip(on_gpu.stream(frames, batch_size=4), expected, strict=True):
+        assert isinstance(frame, Nv12Frame)
+        there = torch.as_tensor(frame.luma, device="cuda").cpu().numpy()
+        np.testing.assert_array_equal(there, other.luma)
+        assert_agrees(found, on_cpu.detect(other))
 
 
 def test_cupy(on_gpu: Detector, on_cpu: Detector, rng: np.random.Generator) -> None:

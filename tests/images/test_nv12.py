@@ -49,6 +49,34 @@ def test_frame_is_its_bgr_image(
         assert_same(detector.detect(way), detector.detect(bgr))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"), [("bt601", 0.299, 0.114), ("bt709", 0.2126, 0.0722)]
+)
+@pytest.mark.parametrize("full_range", [False, True])
+def test_colours_are_those_of_the_standards(
+    matrix: Any, red: float, blue: float, full_range: bool, rng: np.random.Generator
+) -> None:
+    """Within rounding of the definitions in ITU-R BT.601 and BT.709."""
+    frame = rng.integers(0, 256, (36, 32), dtype=np.uint8)
+    luma, chroma = frame[:24].astype(float), frame[24:].reshape(12, 16, 2).astype(float) - 128
+    chroma = chroma.repeat(2, axis=0).repeat(2, axis=1)
+    if not full_range:
+        luma, chroma = np.maximum(luma - 16, 0) * 255 / 219, chroma * 255 / 224
+    u, v = chroma[:, :, 0], chroma[:, :, 1]
+    b, r = luma + 2 * (1 - blue) * u, luma + 2 * (1 - red) * v
+    g = (luma - red * r - blue * b) / (1 - red - blue)
+    found = load_image(Nv12Frame(frame, None, matrix, full_range))
+    expected = np.stack([b, g, r], axis=2).clip(0, 255)
+    limit = 0.51 if (matrix, full_range) != ("bt601", False) else 0.8  # OpenCV rounds its factors
+    assert np.abs(found - expected).max() <= limit
+
+
+def test_unknown_matrix(detector: Detector, rng: np.random.Generator) -> None:
+    frame = Nv12Frame(nv12_photo(48, 64, rng), None, "bt2020")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match='must be "bt601" or "bt709", got \'bt2020\''):
+        detector.detect(frame)
+
+
 def test_frames_in_batches_and_pictures(
     detector: Detector, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -101,6 +129,7 @@ def test_frame_in_gpu_memory_is_refused_on_the_cpu(detector: Detector) -> None:
     class OnDevice:
         __cuda_array_interface__: dict[str, Any] = {}  # noqa: RUF012
 
-    for planes in [(OnDevice(),), (zeros(32, 64), OnDevice())]:
+    several: list[tuple[Any, ...]] = [(OnDevice(),), (zeros(32, 64), OnDevice())]
+    for planes in several:
         with pytest.raises(ImageError, match='device="cuda"'):
             detector.detect(Nv12Frame(*planes))

@@ -3,6 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import _core
+from dbnet_trt.images.nv12 import Nv12Image, find_colors
 from fakes.emulator import Emulator
 
 SCALE = (1 / 255 / np.array([0.229, 0.224, 0.225])).astype(np.float32)
@@ -11,9 +12,10 @@ BIAS = (-np.array([0.485, 0.456, 0.406]) / np.array([0.229, 0.224, 0.225])).asty
 Sizes = tuple[tuple[int, int], tuple[int, int]]
 
 SIZES: list[tuple[tuple[int, int], Sizes]] = [
-    ((1, 1), ((1, 1), (1, 1))),
+    ((1, 1), ((1, 1), (1, 2))),
     ((1, 1), ((32, 32), (32, 32))),
     ((33, 97), ((64, 188), (64, 192))),
+    ((33, 97), ((31, 93), (33, 98))),
     ((97, 33), ((94, 32), (96, 32))),
     ((120, 200), ((60, 100), (64, 128))),
     ((50, 3), ((50, 3), (64, 32))),
@@ -64,6 +66,18 @@ def test_nv12_equals_opencv(emulator: Emulator, sizes: Sizes, rng: np.random.Gen
     bgr = np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), np.uint8)
     out = emulator.preprocess(frame[:height], sizes, SCALE, BIAS, chroma=frame[height:])
     np.testing.assert_array_equal(out, on_cpu(bgr, sizes))
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_nv12_of_every_standard_equals_the_cpu(
+    emulator: Emulator, matrix: str, full_range: bool, rng: np.random.Generator
+) -> None:
+    frame = rng.integers(0, 256, (48, 32), dtype=np.uint8)
+    luma, chroma, colors = frame[:32], frame[32:], find_colors(matrix, full_range)
+    sizes = ((48, 48), (64, 64))
+    out = emulator.preprocess(luma, sizes, SCALE, BIAS, chroma=chroma, colors=colors)
+    np.testing.assert_array_equal(out, on_cpu(Nv12Image(luma, chroma, colors).to_bgr(), sizes))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -6,11 +6,11 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import Parameter
 
@@ -123,7 +123,10 @@ def detect(
         _read_ahead(itertools.chain(first, sources), page_options, outputs, detector) as ahead,
         _Progress(inputs, targets.outputs, ahead, is_shown=not is_one) as progress,
     ):
-        images = _flatten(ahead, outputs, totals, every_frame=every_frame, only_videos=track)
+        # Drawing, reading and comparing need the pixels in main memory.
+        gpu = None if save or text or skip_same else detector.gpu_number
+        read_video = partial(_read_video, outputs=outputs, every_frame=every_frame, gpu=gpu)
+        images = _flatten(ahead, read_video, totals, only_videos=track)
         is_printed = save is None and not targets.named
         for name, items in _by_video(images):
             results = _detect_in_order(
@@ -211,10 +214,9 @@ class _Item:
 
 def _flatten(
     ahead: ReadAhead,
-    outputs: ResultWriter,
+    read_video: Callable[[str], Iterator[_Item | None]],
     totals: _Totals,
     *,
-    every_frame: bool,
     only_videos: bool,
 ) -> Iterator[_Item | None]:
     """Yield all images and frames; None where there is no memory until one is released."""
@@ -230,19 +232,22 @@ def _flatten(
             yield _Item(Label(read.name, read.page), read)
         else:
             try:
-                yield from _read_video(read.name, outputs, every_frame=every_frame)
+                yield from read_video(read.name)
             except ImageError as error:
                 totals.fail(error)
 
 
-def _read_video(source: str, outputs: ResultWriter, *, every_frame: bool) -> Iterator[_Item | None]:
+def _read_video(
+    source: str, outputs: ResultWriter, *, every_frame: bool, gpu: int | None
+) -> Iterator[_Item | None]:
     """Yield the frames; after each of a live source None, as its result is wanted at once."""
     is_live = video.is_live(source)
-    frames = video.read_timed_frames(source)
+    frames = video.read_timed_frames(source, gpu=gpu)
     for frame, time, image in video.newest(frames) if is_live and not every_frame else frames:
         picture = outputs.reserve(source, None, frame)
         if not outputs.is_done(source, None, frame):
-            read = ReadImage(source, picture=picture, image=image)
+            # Of a frame in GPU memory nothing is asked but its shape: see `gpu` in `detect`.
+            read = ReadImage(source, picture=picture, image=cast(Image, image))
             yield _Item(Label(source, None, frame, time), read)
             if is_live:
                 yield None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ImageError
-from .nv12 import Nv12Frame, frame_size
+from .nv12 import NO_COLORS, Colors, Nv12Frame, frame_size
 
 CUDA_DEVICE_TYPE = 2  # of DLPack
 LEGACY_STREAM = 1
@@ -39,6 +39,9 @@ class DeviceImage:
 
     owner: Any
     """Object that keeps the memory alive."""
+
+    colors: Colors = NO_COLORS
+    """How values of NV12 become BGR."""
 
     def cut(self, y: int, x: int, height: int, width: int) -> DeviceImage:
         """Return a part of the image, in the same memory; all numbers are even for NV12."""
@@ -75,8 +78,8 @@ def read_device_image(
         ordinal: Number of the GPU that will read it.
 
     Raises:
-        ImageError: The image is neither (H, W, 3) uint8 nor NV12, its rows are not contiguous, or
-            it is on another GPU.
+        ImageError: The image is neither (H, W, 3) uint8 nor NV12, its rows are not contiguous, its
+            matrix is not known, or it is on another GPU.
     """
     for array in source.planes if isinstance(source, Nv12Frame) else (source,):
         _check_gpu(array, ordinal)
@@ -98,9 +101,12 @@ def read_device_image(
 def _check_gpu(source: Any, ordinal: int) -> None:
     """Check that an image lies on GPU number `ordinal`, where DLPack tells its GPU."""
     device = getattr(source, "__dlpack_device__", None)
-    if device is None:
+    if isinstance(source, ReadyArray):
+        kind, number = CUDA_DEVICE_TYPE, source.ordinal
+    elif device is None:
         return
-    kind, number = map(int, device())
+    else:
+        kind, number = map(int, device())
     if kind == CUDA_DEVICE_TYPE and number != ordinal:
         raise ImageError(
             f"the image is in the memory of cuda:{number} and the detector runs on cuda:{ordinal}; "
@@ -127,7 +133,29 @@ def _read_nv12(frame: Nv12Frame, stream: int | None, reader: int) -> DeviceImage
         (height, width, 3),
         tuple({stream for plane in planes for stream in plane.streams}),
         [plane.owner for plane in planes],
+        frame.colors,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyArray:
+    """Bytes in CUDA memory that no stream writes any more."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    """Shape of the array, whose values are dense."""
+
+    ordinal: int
+    """Number of the GPU."""
+
+    owner: Any
+    """Object that keeps the memory alive."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Description for other libraries."""
+        data = (self.pointer, False)
+        return {"version": 3, "shape": self.shape, "typestr": "|u1", "data": data, "stream": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +207,8 @@ def _read_array(source: Any, stream: int | None, reader: int) -> _Array:
     if stream is None:
         stream = interface.get("stream") or LEGACY_STREAM
     is_bytes = interface["typestr"] == "|u1"
-    return _Array(interface["data"][0], shape, strides, is_bytes, (stream,), source)
+    written_by = () if isinstance(source, ReadyArray) else (stream,)
+    return _Array(interface["data"][0], shape, strides, is_bytes, written_by, source)
 
 
 def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

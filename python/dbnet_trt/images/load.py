@@ -17,6 +17,7 @@ from ..files import write_atomically
 from .alpha import flatten
 from .decode import MAX_PIXELS, check_num_pixels, decode, read_file, read_file_header
 from .depth import to_8_bits
+from .gpu_memory import is_on_device
 from .nv12 import Nv12Frame, read_nv12
 
 logger = logging.getLogger("dbnet_trt")
@@ -59,6 +60,11 @@ def load_image(source: ImageSource, *, upright: bool = True, max_pixels: int = M
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Nv12Frame):
+        if is_on_device(source):
+            raise ImageError(
+                "the frame is in GPU memory and is needed in main memory, to draw or to read it; "
+                "read the video without gpu=…"
+            )
         return read_nv12(source).to_bgr()
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = "the bytes given"

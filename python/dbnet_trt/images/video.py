@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 from collections import deque
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 
 from ..errors import ImageError
-from . import pyav
+from . import nvdec, pyav
 from .decode import MAX_PIXELS, check_num_pixels
 from .load import VIDEO_SUFFIXES, Image
+from .nv12 import Nv12Frame
+
+logger = logging.getLogger("dbnet_trt")
 
 WRITTEN_SUFFIXES = {".mp4": "mp4v", ".avi": "MJPG"}
 """Suffixes of video files that can be written, with the code (FourCC) of their codec."""
@@ -77,34 +82,81 @@ def _read_header(source: str, field: int) -> float:
     return value
 
 
-def read_frames(source: str) -> Generator[tuple[int, Image], None, None]:
+@overload
+def read_frames(source: str) -> Generator[tuple[int, Image], None, None]: ...
+@overload
+def read_frames(
+    source: str, *, gpu: int | None
+) -> Generator[tuple[int, Image | Nv12Frame], None, None]: ...
+def read_frames(
+    source: str, *, gpu: int | None = None
+) -> Generator[tuple[int, Image | Nv12Frame], None, None]:
     """Read the frames of a video file, or of a camera or stream until it ends.
+
+    Args:
+        source: Path of a file, number of a camera, or address of a stream.
+        gpu: Number of the GPU that decodes a file, as in `read_timed_frames`.
 
     Yields:
         Number of the frame, from 0, and the frame, (H, W, 3) uint8 BGR.
 
     Raises:
         ImageError: See `read_timed_frames`.
+        EngineError: See `read_timed_frames`.
     """
-    for number, _, frame in read_timed_frames(source):
+    for number, _, frame in read_timed_frames(source, gpu=gpu):
         yield number, frame
 
 
-def read_timed_frames(source: str) -> Generator[tuple[int, float | None, Image], None, None]:
+@overload
+def read_timed_frames(source: str) -> Generator[tuple[int, float | None, Image], None, None]: ...
+@overload
+def read_timed_frames(
+    source: str, *, gpu: int | None
+) -> Generator[tuple[int, float | None, Image | Nv12Frame], None, None]: ...
+def read_timed_frames(
+    source: str, *, gpu: int | None = None
+) -> Generator[tuple[int, float | None, Image | Nv12Frame], None, None]:
     """Read the frames of a video with their times, which PyAV tells where it is installed.
+
+    Args:
+        source: Path of a file, number of a camera, or address of a stream.
+        gpu: Number of the GPU that decodes a file, where PyNvVideoCodec is installed and the GPU
+            can; otherwise the CPU does, and a warning says why, once for each reason. None decodes
+            on the CPU, as cameras and streams always are.
 
     Yields:
         Number of the frame, from 0; its time in seconds, or None; and the frame, (H, W, 3) uint8
-        BGR.
+        BGR, or what the GPU decodes as an `Nv12Frame` in its memory.
 
     Raises:
         ImageError: The source cannot be opened, its frames are too large, or it has none. Raised
             after the last frame if there were far fewer than the header promises.
+        EngineError: The GPU is missing, or this build has no CUDA.
     """
-    import cv2
-
     if not is_live(source) and not Path(source).is_file():
         raise ImageError(f"there is no file {source}")
+    if gpu is not None and not is_live(source):
+        try:
+            may_be_cut = Path(source).suffix.lower() not in COUNTING_SUFFIXES
+            on_gpu = nvdec.open_video(source, gpu, max_pixels=MAX_PIXELS, may_be_cut=may_be_cut)
+        except nvdec.NotOnGpuError as reason:
+            _say_on_cpu(str(reason))
+        else:
+            yield from on_gpu
+            return
+    yield from _read_on_cpu(source)
+
+
+@cache
+def _say_on_cpu(reason: str) -> None:
+    """Say once that the GPU decodes no video of this kind."""
+    logger.warning("the video is decoded on the CPU: %s (said once)", reason)
+
+
+def _read_on_cpu(source: str) -> Generator[tuple[int, float | None, Image], None, None]:
+    import cv2
+
     if not is_live(source) and pyav.import_av() is not None:
         may_be_cut = Path(source).suffix.lower() not in COUNTING_SUFFIXES
         yield from pyav.read_timed_frames(source, max_pixels=MAX_PIXELS, may_be_cut=may_be_cut)

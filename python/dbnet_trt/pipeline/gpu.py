@@ -105,7 +105,7 @@ class GpuRunner:
         card = engine.card
         self._is_half = engine.output_is_half
         self._logits = card.output == "logit"
-        self._ordinal = device
+        self.gpu_number = device
         self._name = card.name
         self.limit = TextLimit()
         normalization = card.normalization
@@ -138,7 +138,7 @@ class GpuRunner:
             TypeError: `source` is not an image.
         """
         if is_on_device(source):
-            return read_device_image(source, stream, self._pipeline.import_stream, self._ordinal)
+            return read_device_image(source, stream, self._pipeline.import_stream, self.gpu_number)
         if isinstance(source, Nv12Frame):
             return read_nv12(source)
         return load_image(source, max_pixels=max_pixels)
@@ -295,5 +295,5 @@ def _streams(images: Sequence[LoadedImage]) -> list[int]:
 def _to_core(image: LoadedImage) -> _core._PipelineImage:
     if isinstance(image, DeviceImage):
         planes = image.pixels, image.pitch, image.chroma, image.chroma_pitch
-        return (*planes, *image.shape[:2])
-    return (image.luma, image.chroma) if isinstance(image, Nv12Image) else image
+        return (*planes, *image.shape[:2], image.colors)
+    return (image.luma, image.chroma, image.colors) if isinstance(image, Nv12Image) else image
