@@ -11,8 +11,9 @@
 namespace dbnet {
 
 /// An image on the device: BGR, (height, width, 3) uint8, or NV12 if `chroma` is set: a luma plane,
-/// (height, width), and interleaved U and V, (height / 2, width).
-struct DeviceImage {
+/// (height, width), and interleaved U and V, (height / 2, width). Aligned so that few reads fetch
+/// it.
+struct alignas(16) DeviceImage {
     const std::uint8_t* pixels;
     const std::uint8_t* chroma;          // nullptr for BGR
     std::ptrdiff_t pitch, chroma_pitch;  // bytes per row
@@ -31,8 +32,9 @@ struct PreprocessParams {
 };
 
 /// Resize, normalise and pad a batch of images. `out`: (num_images, 3, padded_height, padded_width)
-/// float or half on the device. `images` is on the device as well, so that a captured graph takes
-/// images of any size. Resizing is bit-exact with OpenCV's INTER_LINEAR. Asynchronous on `stream`.
+/// float or half on the device; the width is even. `images` is on the device as well, so that a
+/// captured graph takes images of any size. Resizing is bit-exact with OpenCV's INTER_LINEAR.
+/// Asynchronous on `stream`.
 void preprocess(const DeviceImage* images, const PreprocessParams& params, void* out,
                 Stream stream);
 
