@@ -142,16 +142,19 @@ def _decode(
         cudastream=memory.stream,
         usedevicememory=True,
     )
-    for packet in demuxer:  # the last one is empty and asks for the frames that are left
-        frames = decoder.Decode(packet)
-        if frames:
-            decoder.WaitOnCUStream(memory.stream)
-        for frame in frames:
-            if frame.format != nvc.Pixel_Format.NV12:
-                raise RuntimeError(f"a frame is {frame.format.name}, not NV12")
-            copy = _copy(memory, frame, gpu)
-            matrix, full_range = stream.matrix, stream.full_range
-            yield float(frame.getPTS() * second), Nv12Frame(copy, None, matrix, full_range)
+    try:
+        for packet in demuxer:  # the last one is empty and asks for the frames that are left
+            frames = decoder.Decode(packet)
+            if frames:
+                decoder.WaitOnCUStream(memory.stream)
+            for frame in frames:
+                if frame.format != nvc.Pixel_Format.NV12:
+                    raise RuntimeError(f"a frame is {frame.format.name}, not NV12")
+                copy = _copy(memory, frame, gpu)
+                matrix, full_range = stream.matrix, stream.full_range
+                yield float(frame.getPTS() * second), Nv12Frame(copy, None, matrix, full_range)
+    finally:
+        frames = frame = decoder = None  # before the stream that they use
 
 
 def _copy(memory: _core.FrameMemory, frame: Any, gpu: int) -> ReadyArray:
