@@ -97,8 +97,6 @@ class Decoder:
     def __init__(self, fake: FakeNvdec, stream: int) -> None:
         self._fake, self._stream = fake, stream
         self._surfaces: list[np.ndarray] = []
-        self._written: list[np.ndarray] = []  # kept, as copies may run later
-        self._is_ready = True
         self._num_packets = 0
 
     def Decode(self, packet: Any) -> list[DecodedFrame]:
@@ -114,7 +112,7 @@ class Decoder:
             if i == len(self._surfaces) or self._surfaces[i].shape != (len(nv12), pitch):
                 self._surfaces[i:] = [np.full((len(nv12), pitch), 200, np.uint8)]
             wide = np.pad(nv12, ((0, 0), (0, PADDING)))
-            self._written.append(wide)
+            self._fake.memory += [wide, self._surfaces[i]]
             at = self._surfaces[i].ctypes.data
             self._fake.cuda.copy(at, wide.ctypes.data, wide.nbytes, self._stream)
             kind = self._fake.kind
@@ -141,6 +139,7 @@ class FakeNvdec(types.ModuleType):
         self.kind = PixelFormat.NV12
         self.fails_at = -1  # number of the packet that cannot be decoded
         self.is_ready = True
+        self.memory: list[np.ndarray] = []  # kept, as copies may run after a decoder is gone
 
     def CreateDemuxer(self, filename: str) -> Demuxer:
         return Demuxer(filename)

@@ -77,6 +77,7 @@ def test_frames_stay_on_the_gpu(
     path = clip(tmp_path, rng, colorspace=colorspace, color_range=color_range)
     pair = make_pair(fake.cuda)
     frames = list(read_timed_frames(path, gpu=pair.gpu.gpu_number))  # all at once
+    assert fake.is_ready  # the copies waited for the decoder
     assert [number for number, _, _ in frames] == list(range(9))
     assert [time for _, time, _ in frames] == pytest.approx([0.04 * i for i in range(9)])
     expected = expected_frames(path)
