@@ -15,7 +15,7 @@ from dbnet_trt.network.onnx_graph import OnnxGraph
 from dbnet_trt.zoo import find_model
 from onnx import TensorProto, helper, numpy_helper
 
-from .graphs import make_detector, make_graph, run_onnx
+from .graphs import make_detector, make_graph, quantize, run_onnx
 
 
 def images(*shape: int) -> torch.Tensor:
@@ -155,3 +155,56 @@ def test_features_of_another_size() -> None:
     model = make_graph(nodes, {"w": np.ones((1, 6, 1, 1), np.float32)}, "map")
     with pytest.raises(EngineError, match=r"quarter .* these are \(64, 64\) and \(64, 64\)"):
         OnnxDBNet(model)
+
+
+def test_a_graph_in_int8_comes_back_as_it_was() -> None:
+    model = quantize(make_detector())
+    graph = OnnxGraph(model, ("map",))
+    assert graph.to_onnx() == model
+    x = images(1, 3, 64, 96)
+    (found,) = graph(x)
+    np.testing.assert_allclose(run_onnx(model, x.numpy()), found.detach(), rtol=0, atol=1e-3)
+
+
+def test_int8_weights_are_rounded_within_their_range() -> None:
+    """7 bits stay 7 bits; the weight itself is in real units."""
+    graph = OnnxGraph(quantize(make_detector()), ("map",))
+    weight = graph.get_parameter("head/q")
+    with torch.no_grad():
+        weight.mul_(1.5)
+    changed = graph.to_onnx()
+    (levels,) = (numpy_helper.to_array(t) for t in changed.graph.initializer if t.name == "head.q")
+    assert levels.dtype == np.int8
+    assert np.abs(levels).max() == 63
+    x = images(1, 3, 64, 96)
+    (found,) = graph(x)
+    np.testing.assert_allclose(run_onnx(changed, x.numpy()), found.detach(), rtol=0, atol=1e-3)
+    found.sum().backward()
+    assert weight.grad is not None
+    assert bool((weight.grad != 0).any())
+    scale = numpy_helper.to_array(
+        next(t for t in changed.graph.initializer if t.name == "head.scale")
+    )
+    too_large = np.abs(weight.detach().numpy()) > 63.001 * scale[:, None, None, None]
+    assert too_large.any()
+    assert bool((weight.grad[torch.from_numpy(too_large)] == 0).all())
+
+
+def test_the_structure_of_a_graph_in_int8_makes_the_same_module() -> None:
+    graph = OnnxGraph(quantize(make_detector()), ("map",))
+    again = OnnxGraph(graph.structure, ("map",))
+    again.load_state_dict(graph.state_dict())
+    assert again.to_onnx() == graph.to_onnx()
+
+
+@pytest.mark.parametrize("change", ["uint8", "zero point"])
+def test_weights_quantized_otherwise_are_refused(change: str) -> None:
+    model = quantize(make_detector())
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    new = {
+        "uint8": numpy_helper.from_array(np.zeros((4, 16, 3, 3), np.uint8), "head.q"),
+        "zero point": numpy_helper.from_array(np.full(4, 3, np.int8), "head.zero"),
+    }[change]
+    tensors[new.name].CopyFrom(new)
+    with pytest.raises(EngineError, match=r"weight head\.q is quantized .* with zero"):
+        OnnxGraph(model, ("map",))

@@ -59,6 +59,7 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], int]] = [
     ("HardSwish", (), {}, 14),
     ("Identity", (), {}, 13),
     ("LeakyRelu", (), {"alpha": 0.1}, 13),
+    ("Max", (F(0.3),), {}, 13),
     ("MaxPool", (), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 13),
     ("MaxPool", (), {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}, 13),
     ("MaxPool", (), {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, 13),
@@ -108,6 +109,45 @@ def test_concat() -> None:
     np.testing.assert_array_equal(found.numpy(), run_onnx(model, x))
 
 
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "attributes"),
+    [
+        (F(0.02), np.int8(0), {}),
+        (F(0.02), np.uint8(100), {}),
+        (F(0.02), None, {}),
+        (np.array([0.01, 0.02, 0.03, 0.04], F), np.array([0, 5, -7, 0], np.int8), {}),
+        (np.linspace(0.01, 0.03, 7, dtype=F), np.zeros(7, np.int8), {"axis": 2}),
+    ],
+)
+def test_quantization(scale: Any, zero_point: Any, attributes: dict[str, Any]) -> None:
+    """The same whole numbers, halves and values beyond the limits included."""
+    constants = {"scale": scale} | ({} if zero_point is None else {"zero": zero_point})
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *constants], ["q"], **attributes),
+        helper.make_node("DequantizeLinear", ["q", *constants], ["y"], **attributes),
+    ]
+    model = make_graph(nodes, constants, "y")
+    x = rng.normal(size=(2, 4, 7, 9)).astype(F)
+    x[0, :, :, 0] = F(0.02) * F(2.5)
+    assert np.abs(x).max() > 128 * np.min(scale)
+    with torch.inference_mode():
+        (found,) = OnnxGraph(model, ("y",))(torch.from_numpy(x))
+    np.testing.assert_allclose(found.numpy(), run_onnx(model, x), rtol=0, atol=1e-6)
+
+
+def test_gradients_pass_rounding_but_not_the_limits() -> None:
+    constants = {"scale": F(0.1), "zero": np.int8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *constants], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", *constants], ["y"]),
+    ]
+    graph = OnnxGraph(make_graph(nodes, constants, "y"), ("y",))
+    x = torch.tensor([[[[-20.0, -1.234, 0.06, 20.0]]]], requires_grad=True)
+    graph(x)[0].sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad.flatten(), torch.tensor([0.0, 1.0, 1.0, 0.0]))
+
+
 class Pyramid(nn.Module):
     """Enlarges to the size of another map, as FPNs of mmocr do, which exporters trace to shapes."""
 
@@ -140,5 +180,5 @@ def test_shapes(mode: str) -> None:
 
 
 def test_all_are_tested() -> None:
-    more = {"Concat", "Shape", "Gather", "Slice"}
+    more = {"Concat", "Shape", "Gather", "Slice", "QuantizeLinear", "DequantizeLinear"}
     assert {case[0] for case in CASES} | more == OPERATIONS.keys()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import EngineError
 from .onnx_ops import ARITHMETIC, OPERATIONS
+from .onnx_quantization import dequantize_linear, quantize_weight
 
 Array = NDArray[Any]
 
@@ -46,6 +47,10 @@ class OnnxGraph(nn.Module):
     the 6 of a hard swish, stay fixed. So do the statistics of batch normalisations: exporters fold
     most of these into convolutions, and the few left then behave in training as the folded ones
     do. A graph in fp16 is computed in fp32.
+
+    In a graph with Q/DQ nodes the scales stay fixed. An int8 weight is a parameter in real units
+    that is rounded to its scale wherever it is used, within the range that the file uses: files
+    for CPUs keep to 7 bits.
     """
 
     def __init__(self, model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
@@ -72,25 +77,48 @@ class OnnxGraph(nn.Module):
         """Constants that are numbers or lists."""
         self._keys: dict[str, str] = {}
         """Names in this module of the constants that are parameters or buffers."""
+        self._quantized = _quantized_weights(nodes, tensors)
+        """Names of the scales and the axes of int8 weights, by the names of these."""
+        scales = {name: _read(tensors[name]) for name, _ in self._quantized.values()}
         for name, role in _roles(nodes, tensors).items():
             value = _read(tensors[name])
             if role == "number":
                 self._plain[name] = value.item()
             elif role == "argument":
                 self._plain[name] = value.tolist()
+            elif role == "zero point":
+                self._plain[name] = value
             else:
+                if name in self._quantized:
+                    value = self._to_real(name, value, scales)
                 self._register(name, value, role == "weight")
                 _remove_values(tensors[name])
         self._steps = tuple(_make_steps(nodes, keep={*tensors, *outputs, ""}))
 
     def _register(self, name: str, value: Array, is_trained: bool) -> None:
-        key = name.replace(".", "/")  # PyTorch allows no dot in a name
+        key = _key(name)
         tensor = torch.from_numpy(value.astype(np.float32))
         if is_trained:
             self.register_parameter(key, nn.Parameter(tensor))
         else:
             self.register_buffer(key, tensor)
         self._keys[name] = key
+
+    def _to_real(self, name: str, value: Array, scales: dict[str, Array]) -> Array:
+        """Multiply an int8 weight by its scale, and keep the range that it used."""
+        quantized = torch.from_numpy(value.astype(np.float32))
+        limit = quantized.abs().max().clamp(max=127)
+        self.register_buffer(f"{_key(name)}/limit", limit)
+        scale, axis = self._quantized[name]
+        factors = torch.from_numpy(scales[scale].astype(np.float32))
+        return dequantize_linear(quantized, factors, axis=axis).numpy()
+
+    def _quantize(self, name: str) -> Tensor:
+        """Round an int8 weight to whole numbers, kept as float32."""
+        scale, axis = self._quantized[name]
+        key, scale_key = self._keys[name], self._keys[scale]
+        limit = getattr(self, f"{key}/limit")
+        return quantize_weight(getattr(self, key), getattr(self, scale_key), limit, axis)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the graph.
@@ -106,6 +134,7 @@ class OnnxGraph(nn.Module):
         """
         values: dict[str, Any] = {**self._plain, self._input: images}
         values |= {name: getattr(self, key) for name, key in self._keys.items()}
+        values |= {name: self._quantize(name) for name in self._quantized}
         for step in self._steps:
             try:
                 values[step.output] = step.run(*(values[name] for name in step.inputs))
@@ -125,8 +154,9 @@ class OnnxGraph(nn.Module):
         tensors, state = _constants(model.graph), self.state_dict()
         for name, key in self._keys.items():
             kind = onnx.helper.tensor_dtype_to_np_dtype(tensors[name].data_type)
-            value = state[key].float().cpu().numpy().astype(kind)
-            tensors[name].CopyFrom(numpy_helper.from_array(value, tensors[name].name))
+            value = self._quantize(name).detach() if name in self._quantized else state[key]
+            array = value.float().cpu().numpy().astype(kind)
+            tensors[name].CopyFrom(numpy_helper.from_array(array, tensors[name].name))
         return model
 
 
@@ -205,7 +235,34 @@ def _remove_values(tensor: onnx.TensorProto) -> None:
     )
 
 
-Role = Literal["weight", "statistic", "number", "argument"]
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # PyTorch allows no dot in a name
+
+
+def _quantized_weights(
+    nodes: list[_Node], tensors: dict[str, onnx.TensorProto]
+) -> dict[str, tuple[str, int]]:
+    """Names of the scales and the axes of int8 weights, by the names of these.
+
+    Raises:
+        EngineError: A weight is quantized in another way than to int8 around 0.
+    """
+    found = {}
+    for node in nodes:
+        if node.operation != "DequantizeLinear" or node.inputs[0] not in tensors:
+            continue
+        weight, scale, *zero_point = node.inputs
+        is_int8 = tensors[weight].data_type == onnx.TensorProto.INT8
+        if not is_int8 or any(_read(tensors[name]).any() for name in zero_point if name):
+            raise EngineError(
+                f"the weight {weight} is quantized in a way that training does not support; "
+                "expected int8 with zero points of 0, as dbnet-build --target cpu writes it"
+            )
+        found[weight] = (scale, int(node.attributes.get("axis", 1)))
+    return found
+
+
+Role = Literal["weight", "statistic", "number", "argument", "zero point"]
 
 
 def _roles(nodes: list[_Node], tensors: dict[str, onnx.TensorProto]) -> dict[str, Role]:
@@ -223,6 +280,9 @@ def _role(operation: str, index: int, tensor: onnx.TensorProto) -> Role:
         return "weight"
     if operation == "BatchNormalization":
         return "weight" if index < 3 else "statistic"
+    if operation in ("QuantizeLinear", "DequantizeLinear"):
+        roles: tuple[Role, ...] = ("weight", "statistic", "zero point")
+        return roles[index]
     if operation not in ARITHMETIC:
         return "argument"
     is_number = math.prod(tensor.dims) == 1 and len(tensor.dims) < 2

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .onnx_quantization import dequantize_linear, quantize_linear
+
 Operation = Callable[..., Any]
 
 
@@ -76,6 +78,13 @@ def batch_normalization(
     if training_mode or not spatial:
         raise NotImplementedError("statistics other than those in the file")
     return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=epsilon)
+
+
+def maximum(x: Tensor, limit: float) -> Tensor:
+    """Replace values below a number by it."""
+    if not isinstance(limit, float):
+        raise NotImplementedError("of two tensors")
+    return x.clamp(min=limit)
 
 
 def max_pool(
@@ -309,6 +318,7 @@ OPERATIONS: dict[str, Operation] = {
     "Concat": concat,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DequantizeLinear": dequantize_linear,
     "Div": torch.div,
     "Dropout": dropout,
     "Erf": torch.erf,
@@ -319,8 +329,10 @@ OPERATIONS: dict[str, Operation] = {
     "HardSwish": functional.hardswish,
     "Identity": lambda x: x,
     "LeakyRelu": leaky_relu,
+    "Max": maximum,
     "MaxPool": max_pool,
     "Mul": torch.mul,
+    "QuantizeLinear": quantize_linear,
     "ReduceMean": reduce_mean,
     "Relu": torch.relu,
     "Resize": resize,
