@@ -15,10 +15,18 @@ from dbnet_trt.building.compile import Target, compile_network
 from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.int8 import quantize_for_cpu
 from dbnet_trt.building.lowering import read_network
-from dbnet_trt.building.quantized_graph import list_layers, make_signed, restore, to_fp32
+from dbnet_trt.building.quantized_graph import (
+    list_layers,
+    make_signed,
+    restore,
+    suit_openvino,
+    to_fp32,
+)
 from dbnet_trt.cli.app import main
+from dbnet_trt.engines.openvino import OpenVinoEngine
 from dbnet_trt.images.load import write_image
 from fakes.tiny_model import make_conv_model, make_model, scene
+from network.graphs import CARD, make_detector, quantize
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -84,6 +92,31 @@ def test_restored_layer_is_exact(rng: np.random.Generator) -> None:
         run(restore(model, fp32, "layer"), batch), run(fp32, batch), atol=1e-6
     )
     assert np.abs(run(model, batch) - run(fp32, batch)).max() > 1e-3  # a copy was changed
+
+
+def test_a_graph_for_openvino(rng: np.random.Generator) -> None:
+    """Biases and a Max behind the Concat change nothing; in int8 OpenVINO gives the same map."""
+    fp32 = to_fp32(make_detector())
+    batch = rng.normal(size=(1, 3, 64, 96)).astype(np.float32)
+    expected = run(fp32, batch)
+    suit_openvino(fp32)
+    kinds = {node.name: node.op_type for node in fp32.graph.node}
+    assert [name for name in kinds if kinds[name] == "Max"] == ["Conv_13_limit_max"]
+    convs = {n.input[1]: len(n.input) for n in fp32.graph.node if n.op_type == "Conv"}
+    assert convs == {
+        "stem.w": 3,
+        "down.w": 2,
+        "deep.w": 3,
+        "head.w": 2,
+    }
+    np.testing.assert_allclose(run(fp32, batch), expected, atol=1e-5)
+    int8_graph = quantize(fp32)
+    cpu = CpuConfig("openvino", "int8", num_threads=1)
+    engine = OpenVinoEngine(int8_graph.SerializeToString(), CARD, cpu, "x", "map")
+    engine.keep_nothing()
+    found = run(int8_graph, batch)
+    np.testing.assert_allclose(engine(batch), found[:, 0], atol=1e-4)
+    assert np.abs(found - expected).max() > 1e-4
 
 
 def test_graphs_in_fp16_and_of_old_operators(tmp_path: Path, rng: np.random.Generator) -> None:

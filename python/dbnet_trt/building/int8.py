@@ -2,7 +2,8 @@
 """Quantization to int8 for CPUs with NNCF, as one ONNX file with Q/DQ nodes.
 
 OpenVINO, ONNX Runtime and TensorRT's explicit quantization read the same file: int8 with zero
-points of 0, weights by channel.
+points of 0, weights by channel. Weights take 7 bits only: without VNNI a CPU adds two products in
+16 bits, which 255 x 127 x 2 would overflow.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ from .calibration import find_photos, load_photo, network_input
 from .compile import Progress
 from .config import BuildConfig
 from .lowering import OnnxNetwork, read_network, write_network
-from .quantized_graph import list_layers, make_signed, restore, to_fp32
+from .quantized_graph import (
+    is_depthwise,
+    list_layers,
+    make_signed,
+    restore,
+    suit_openvino,
+    to_fp32,
+)
 from .verify import count_same
 
 if TYPE_CHECKING:
@@ -58,6 +66,10 @@ Below it layers are left in floating point."""
 NUM_RANKED_ON = 3
 """Maximum number of photos on which layers are ranked; they are of one size, so that OpenVINO
 compiles each graph once."""
+
+QUANTIZED = frozenset(("Conv", "Gemm", "MatMul"))
+"""Operators that are quantized; of convolutions not the depthwise ones, which are no faster in int8
+and lose more. Sums and products gain nothing either."""
 
 ENGINES = ("openvino", "onnxruntime")
 """Libraries in which a file is compared, if they are installed."""
@@ -146,6 +158,16 @@ class _Quantizer:
     def __init__(self, network: OnnxNetwork, photos: Sequence[Sample], progress: Progress) -> None:
         self._network, self._photos, self._progress = network, photos, progress
         self._fp32 = to_fp32(network.model)
+        suit_openvino(self._fp32)
+        graph = self._fp32.graph
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        self._depthwise = [
+            node.name
+            for node in graph.node
+            if node.op_type == "Conv" and node.input[1] in weights
+            if is_depthwise(node, weights[node.input[1]])
+        ]
+        self._other_types = sorted({node.op_type for node in graph.node} - QUANTIZED)
 
     def quantize(self, check: _Check | None) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         """Return the quantized graph and the layers left out."""
@@ -191,7 +213,12 @@ class _Quantizer:
                     nncf.Dataset(list(self._photos), load),
                     preset=nncf.QuantizationPreset.PERFORMANCE,  # zero points of 0
                     subset_size=len(self._photos),
-                    ignored_scope=nncf.IgnoredScope(names=list(left_out)) if left_out else None,
+                    ignored_scope=nncf.IgnoredScope(
+                        names=[*left_out, *self._depthwise], types=self._other_types
+                    ),
+                    advanced_parameters=nncf.AdvancedQuantizationParameters(
+                        overflow_fix=nncf.OverflowFix.ENABLE  # weights of 7 bits
+                    ),
                 )
         except (nncf.ValidationError, RuntimeError, ValueError) as error:
             raise BuildError(f"NNCF cannot quantize the network: {error}") from error

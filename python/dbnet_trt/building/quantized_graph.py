@@ -6,7 +6,7 @@ A quantized tensor goes through a pair of nodes, QuantizeLinear and DequantizeLi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 OPSET = 13
 """First version of ONNX's operators in which each channel of a weight may have its own scale."""
+
+SMALL = np.float32(1e-6)
+"""Bias of convolutions that have none: OpenVINO removes one of 0."""
 
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 """Operators with quantized weights."""
@@ -83,6 +86,49 @@ def _find_floats(model: onnx.ModelProto) -> dict[str, bool]:
     }
     half_or_single = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     return {name: kind in half_or_single for name, kind in types.items()}
+
+
+def suit_openvino(model: onnx.ModelProto) -> None:
+    """Change a graph in fp32, in place, so that OpenVINO computes it rightly once it is quantized.
+
+    OpenVINO (2026.4, AVX2) shifts int8 to uint8 and takes the shift back within a convolution. It
+    forgets that in convolutions without a bias, and in those behind a Concat, before which it
+    moves the quantization. So each convolution gets a bias of `SMALL`, unless a batch
+    normalisation follows that becomes one; and between a Concat and a convolution comes a Max that
+    changes nothing.
+    """
+    import onnx
+
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    made = {name: node.op_type for node in graph.node for name in node.output}
+    normalized = {each.input[0] for each in graph.node if each.op_type == "BatchNormalization"}
+
+    def add_weight(name: str, value: Any) -> str:
+        tensor = onnx.numpy_helper.from_array(np.asarray(value, np.float32), name)
+        graph.initializer.append(tensor)
+        return name
+
+    for node in [node for node in graph.node if node.op_type == "Conv"]:
+        joined, weight = node.input[0], weights.get(node.input[1])
+        if weight is None or is_depthwise(node, weight):
+            continue
+        if len(node.input) == 2 and node.output[0] not in normalized:
+            node.input.append(add_weight(f"{node.name}_bias", np.full(weight.dims[0], SMALL)))
+        if made.get(joined) == "Concat":
+            node.input[0] = f"{node.name}_input"
+            limit = add_weight(f"{node.name}_limit", np.finfo(np.float32).min)
+            between = onnx.helper.make_node("Max", [joined, limit], [node.input[0]], f"{limit}_max")
+            graph.node.insert(list(graph.node).index(node), between)
+
+
+def is_depthwise(node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
+    """Tell whether a convolution takes each channel by itself."""
+    return bool(weight.dims[1] == 1 and _groups(node) > 1)
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((int(each.i) for each in node.attribute if each.name == "group"), 1)
 
 
 def list_layers(model: onnx.ModelProto) -> list[str]:
