@@ -121,7 +121,9 @@ def test_concat() -> None:
 )
 def test_quantization(scale: Any, zero_point: Any, attributes: dict[str, Any]) -> None:
     """The same whole numbers, halves and values beyond the limits included."""
-    constants = {"scale": scale} | ({} if zero_point is None else {"zero": zero_point})
+    constants: dict[str, Any] = {"scale": scale}
+    if zero_point is not None:
+        constants["zero"] = zero_point
     nodes = [
         helper.make_node("QuantizeLinear", ["x", *constants], ["q"], **attributes),
         helper.make_node("DequantizeLinear", ["q", *constants], ["y"], **attributes),
@@ -136,7 +138,7 @@ def test_quantization(scale: Any, zero_point: Any, attributes: dict[str, Any]) -
 
 
 def test_gradients_pass_rounding_but_not_the_limits() -> None:
-    constants = {"scale": F(0.1), "zero": np.int8(0)}
+    constants: dict[str, Any] = {"scale": F(0.1), "zero": np.int8(0)}
     nodes = [
         helper.make_node("QuantizeLinear", ["x", *constants], ["q"]),
         helper.make_node("DequantizeLinear", ["q", *constants], ["y"]),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from dbnet_trt import Detector, EngineError
+from dbnet_trt import CpuConfig, Detector, EngineError
 from dbnet_trt.building.lowering import lower, read_network
 from dbnet_trt.card import ModelCard
 from dbnet_trt.cli.app import main
@@ -25,7 +25,7 @@ from onnx import TensorProto
 from training.runs import StopError, assert_same_weights, losses, stop_after
 from training.scenes import draw_scenes, tiny_run
 
-from .graphs import CARD, make_detector, run_onnx
+from .graphs import CARD, make_detector, quantize, run_onnx
 
 FULL, BARE = ModelConfig(), ModelConfig(db=False)
 
@@ -158,6 +158,35 @@ def test_half_precision(data: str, foreign: Path, tmp_path: Path) -> None:
     assert {weight.dtype for weight in again.parameters()} == {torch.float32}
     network = lower(read_network(last, half=True), half=True)  # for an engine
     assert network.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+
+
+def test_a_file_in_int8(data: str, foreign: Path, tmp_path: Path) -> None:
+    """Quantization-aware training: the same nodes and scales come back, with other int8 weights."""
+    before = quantize(onnx.load(foreign))
+    onnx.save(before, foreign)
+    last = train(run_from(foreign, data, tmp_path / "run", steps=20, learning_rate=0.01))
+    exported = export_checkpoint(last)
+    after = onnx.load(exported)
+    assert after.graph.node == before.graph.node
+    old, new = ({t.name: t for t in model.graph.initializer} for model in (before, after))
+    assert {name: t.data_type for name, t in old.items()} == {
+        name: t.data_type for name, t in new.items()
+    }
+    fixed = ("head.scale", "head.zero", "step", "zero_point")
+    assert all(old[name] == new[name] for name in fixed)
+    assert old["head.q"] != new["head.q"]
+    network, card = load_model(last)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected = network(x).sigmoid().numpy()
+    np.testing.assert_allclose(run_onnx(after, x.numpy())[:, 0], expected, rtol=0, atol=0.01)
+    assert card.name == "small-tuned"
+    cpu = CpuConfig("onnxruntime", "int8")
+    assert "int8" in repr(Detector(exported, cpu=cpu))
+    half = onnx.load(export_checkpoint(last, tmp_path / "half.onnx", precision="fp16"))
+    types = {t.name: t.data_type for t in half.graph.initializer}
+    assert types["head.q"] == TensorProto.INT8
+    assert types["head.scale"] == TensorProto.FLOAT
 
 
 def test_the_command(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..card import METADATA_KEY, ModelCard
-from ..engines.onnx_model import flush_denormals
+from ..engines.onnx_model import flush_denormals, is_quantized
 from ..errors import BuildError
 from ..files import write_atomically
 from .checkpoints import load_model
@@ -38,10 +38,10 @@ DeformableExport = Literal["gridsample", "plugin"]
 """Form of deformable convolutions: samplings and convolutions, which every runtime has
 ("gridsample"), or one DeformConv node each, for which TensorRT has a plugin ("plugin")."""
 
-TOLERANCE = {"fp32": 1e-3, "fp16": 0.5}
+TOLERANCE = {"fp32": 1e-3, "fp16": 0.5, "int8": 0.05}
 """Largest allowed difference of a logit between PyTorch's fp32 and the exported file. fp32 differs
-by 2e-4 in a network of few steps, whose activations are large; fp16 by about 0.01; a broken export
-by several units."""
+by 2e-4 in a network of few steps, whose activations are large; fp16 by about 0.01; int8, where a
+value may round to the next whole number, by 0.003; a broken export by several units."""
 
 
 def export_checkpoint(
@@ -113,13 +113,19 @@ def write_graph(
         logits: Tensor = model.eval()(images)
         return logits.sigmoid() if model.ends_in_sigmoid else logits
 
-    _check(data, run, "fp16" if is_half else "fp32", model.output_name)
+    kind = "int8" if is_quantized(graph) else "fp16" if is_half else "fp32"
+    _check(data, run, kind, model.output_name)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def _halve_weights(graph: onnx.GraphProto) -> None:
-    """Store the larger fp32 tensors in fp16, each with a Cast to fp32 behind it."""
+    """Store the larger fp32 tensors in fp16, each with a Cast to fp32 behind it.
+
+    Scales of Q/DQ nodes stay, since engines expect constants there.
+    """
     nodes, casts = [], []
+    kinds = ("QuantizeLinear", "DequantizeLinear")
+    scales = {node.input[1] for node in graph.node if node.op_type in kinds}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             graph.initializer.add(name=node.output[0]).MergeFrom(node.attribute[0].t)
@@ -127,7 +133,8 @@ def _halve_weights(graph: onnx.GraphProto) -> None:
         else:
             nodes.append(node)
     for tensor in graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= MIN_HALVED:
+        is_large = math.prod(tensor.dims) >= MIN_HALVED and tensor.name not in scales
+        if tensor.data_type == onnx.TensorProto.FLOAT and is_large:
             name, half = tensor.name, f"{tensor.name}_half"
             value = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(value, half))
@@ -242,7 +249,7 @@ def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
 def _check(
     data: bytes,
     run: Callable[[Tensor], Tensor],
-    precision: Literal["fp32", "fp16"],
+    precision: str,
     output: str = OUTPUT,
 ) -> None:
     """Compare ONNX Runtime with PyTorch, on other shapes than the traced one.
