@@ -14,10 +14,14 @@ INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")
 INT8_GAIN = {
     ("avx512_vnni", "openvino"): 1.21,
     ("avx512_vnni", "onnxruntime"): 0.77,
+    ("avx2", "openvino"): 1.0,
+    ("avx2", "onnxruntime"): 0.84,
 }
 """Time of a network in the precision that is taken otherwise (bf16 where the CPU has it, else fp32)
 over its time in int8, by instructions and library: PP-OCRv4 mobile at short sides 736 and 544, by
-benchmarks/int8.py (ppocrv6-small: 1.3 and 0.58). What is not listed was not measured."""
+benchmarks/int8.py (ppocrv6-small: 1.3 and 0.58), in files that dbnet-build made when it still
+quantized depthwise convolutions and sums; on AVX2 (Zen 1) dbnet-lines, in a file as it makes them
+now. What is not listed was not measured."""
 
 
 @functools.cache
