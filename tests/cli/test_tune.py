@@ -37,6 +37,7 @@ def test_a_copy_gets_the_thresholds(
 ) -> None:
     tuned = tmp_path / "tuned.onnx"
     options = ["--unclip-ratio", "0", "--score-threshold", "0.3", "--short-side", "160"]
+    options += ["--max-candidates", "7"]
     assert main(["tune", str(model), "--data", data, "--output", str(tuned), *options]) == 0
     printed = capsys.readouterr()
     assert "F before: 66.7" in printed.err
@@ -47,7 +48,7 @@ def test_a_copy_gets_the_thresholds(
         f"{card.score_threshold:g} --unclip-ratio 0\n"
     )
     assert card.score_threshold > 0.3
-    assert card.short_side == 160
+    assert (card.short_side, card.max_candidates) == (160, 7)
     assert card.scores == (
         "F 100.0 on jsonl:photos/samples.jsonl, which chose the thresholds (dbnet tune)"
     )
@@ -58,6 +59,24 @@ def test_nothing_to_gain_is_said(model: Path, data: str, caplog: pytest.LogCaptu
     options = ["--unclip-ratio", "0", "--score-threshold", "0.9"]
     assert main(["tune", str(model), "--data", data, *options]) == 0
     assert "nothing to gain; keep its own" in caplog.text
+
+
+def test_what_was_chosen_is_printed_if_it_cannot_be_written(
+    model: Path,
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fill_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dbnet_trt.building.lowering.write_atomically", fill_disk)
+    output = str(tmp_path / "tuned.onnx")
+    assert main(["tune", str(model), "--data", data, "--output", output]) != 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("--binary-threshold ")
+    assert "tuned.onnx cannot be written: No space left on device" in printed.err
 
 
 @pytest.mark.parametrize("name", ["tuned.json", "tiny.onnx", "tuned.safetensors"])

@@ -112,5 +112,12 @@ def test_each_half_is_judged_at_what_the_other_chooses(
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_images(samples: list[Sample], count: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"two images or more .* got {count}"):
+    expected = f"two images or more, .* got {count} with {count} such texts in data set 2 of 2"
+    with pytest.raises(ValueError, match=expected):
         tune(open_tiny(tmp_path), [samples, samples[:count]])
+
+
+def test_all_text_ignored(samples: list[Sample], tmp_path: Path) -> None:
+    ignored = [dataclasses.replace(each, texts=(Text(BARS[0], True),)) for each in samples]
+    with pytest.raises(ValueError, match="got 4 with 0 such texts in data set 1 of 1"):
+        tune(open_tiny(tmp_path), [ignored])

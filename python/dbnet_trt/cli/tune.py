@@ -64,10 +64,11 @@ def tune(
     size = options.size(detector.card)
     shown = [with_progress(samples) for samples in data_sets]
     tuning = choose(detector, shown, scoring.protocol, size=size)
+    # Before anything is written, since what minutes chose is not to be lost on a full disk.
+    _print(tuning, repr(detector), str(size or detector.size), data)
     if source is not None and output is not None:
         new = _make_card(card or detector.card, tuning, options.short_side, data)
         _write_copy(source, card, new, output)
-    _print(tuning, repr(detector), str(size or detector.size), data)
 
 
 def _print(tuning: Tuning, model: str, size: str, data: tuple[str, ...]) -> None:
@@ -121,6 +122,7 @@ def _make_card(
         binary_threshold=params.binary_threshold,
         score_threshold=params.score_threshold,
         unclip_ratio=params.unclip_ratio,
+        max_candidates=params.max_candidates,
         short_side=short_side or card.short_side,
         long_side_limit=max(card.long_side_limit, short_side or 0),
         scores=chosen,

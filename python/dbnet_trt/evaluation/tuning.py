@@ -72,12 +72,10 @@ def tune(
         DBNetError: shapely is not installed, or an image cannot be read.
     """
     own, grid = detector.params, _Grid.around(detector.params)
-    counts = [_count(detector, samples, protocol, grid, size) for samples in data_sets]
-    for each in counts:
-        if len(each) < 2 or not each[..., 1].any():
-            raise ValueError(
-                f"expected two images or more with text that is not ignored, got {len(each)}"
-            )
+    counts = []
+    for samples in data_sets:
+        counts.append(_count(detector, samples, protocol, grid, size))
+        _check_enough(counts[-1], f"data set {len(counts)} of {len(data_sets)}")
     before = grid.index(own)
     chosen = _best(counts, before)
     halves = [[each[first::2] for each in counts] for first in (0, 1)]
@@ -146,6 +144,20 @@ def _count(
             for image in [stretched(load_sample_image(sample), sample.stretch)]
         ]
     )
+
+
+def _check_enough(counts: Array, name: str) -> None:
+    """Check that a data set, in numbers from `_count`, can choose.
+
+    Raises:
+        ValueError: It has fewer than two images, or no text that counts.
+    """
+    num_texts = int(counts[:, 0, 0, 0, 1].sum()) if len(counts) else 0
+    if len(counts) < 2 or not num_texts:
+        raise ValueError(
+            f"expected two images or more, with text that is not ignored, got {len(counts)} with "
+            f"{num_texts} such texts in {name}"
+        )
 
 
 def _count_image(
