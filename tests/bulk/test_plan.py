@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import pyarrow
 import pytest
-from dbnet_trt import ImageError
+from dbnet_trt import DBNetError, ImageError
 from dbnet_trt.bulk.inputs import Encoded, find_inputs
 from dbnet_trt.bulk.plan import Plan, check_run, count_images, extend_plan, read_plan
 from dbnet_trt.bulk.storage import Storage
@@ -94,6 +94,29 @@ def test_a_uri_of_a_local_file_is_its_path(tmp_path: Path) -> None:
     plan = extend(Plan(), find(path.as_uri(), path), tmp_path / "out")
     assert (plan.num_images, plan.num_duplicates) == (1, 1)
     assert listed(plan, tmp_path / "out") == [str(path)]
+
+
+def test_a_uri_names_no_other_machine(tmp_path: Path) -> None:
+    """file://scans/a.jpg is not /a.jpg: it is an error, of this one image where a list names it."""
+    storage, path = Storage(), tmp_path / "a.jpg"
+    path.touch()
+    assert storage.local_path(f"file://localhost{tmp_path}/b/../a.jpg") == str(path)
+    other = f"file://scans{path}"
+    with pytest.raises(DBNetError, match=r"expected file:///PATH, .* names the machine scans"):
+        find(other)
+    with pytest.raises(ImageError, match="names the machine scans"):
+        storage.read(other)
+    (tmp_path / "list.txt").write_text(f"{other}\n{path}\n", encoding="utf-8")
+    assert find(tmp_path / "list.txt") == [other, str(path)]
+
+
+def test_links_that_lead_nowhere_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    for name, target in (("loop", "loop"), ("broken", "nothing")):
+        (tmp_path / name).symlink_to(target)
+    assert sorted(Storage().names(str(tmp_path))) == ["a.jpg", "link.jpg"]
+    assert find(tmp_path)[0] == str(tmp_path / "a.jpg")
 
 
 def test_counting_writes_nothing(tmp_path: Path) -> None:

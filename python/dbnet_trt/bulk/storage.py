@@ -20,6 +20,9 @@ OBJECT_STORES = ("s3", "gcs", "abfs")
 """Kinds of file systems without folders, in which a file is there when it is complete, and not
 before."""
 
+THIS_MACHINE = ("", "localhost")
+"""Hosts in file://HOST/PATH."""
+
 S3_HINT = (
     "; check the bucket, the keys (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and the address "
     "(AWS_ENDPOINT_URL, or ?endpoint_override=HOST:PORT&scheme=http after the path)"
@@ -72,7 +75,12 @@ class Storage:
             return _local(), os.path.abspath(path)
         scheme, host, inside = _split(path)
         if scheme == "file":
-            return _local(), inside
+            if host not in THIS_MACHINE:
+                raise DBNetError(
+                    f"expected file:///PATH, the whole path on this machine, got {path}, which "
+                    f"names the machine {host}"
+                )
+            return _local(), os.path.abspath(inside or "/")
         known = self._connections.get(f"{scheme}://{host}") or self._connections.get(scheme)
         keys, options = known or ("", "")
         filesystem, root = _connect(f"{scheme}://{keys}{host}", options)
@@ -84,8 +92,10 @@ class Storage:
 
     def local_path(self, path: str) -> str | None:
         """Return the absolute path of a file on this machine; None if it is elsewhere."""
-        if self._given is None and is_uri(path) and not path.startswith("file://"):
-            return None
+        if self._given is None and is_uri(path):
+            scheme, host, _ = _split(path)
+            if scheme != "file" or host not in THIS_MACHINE:
+                return None
         filesystem, inside = self.resolve(path)
         return inside if filesystem.type_name == "local" else None
 
@@ -184,7 +194,7 @@ class Storage:
         local = self.local_path(folder)
         if local is not None:  # pyarrow ends on names that are no UTF-8
             with suppress(FileNotFoundError), os.scandir(local) as entries:
-                return [each.name for each in entries if each.is_file()]
+                return [each.name for each in entries if os.path.isfile(each)]  # links, too
             return []
         with self.reaching(folder):
             filesystem, inside = self.resolve(folder)
