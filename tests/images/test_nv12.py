@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from dbnet_trt import Detector, ImageError, Nv12Frame
 from dbnet_trt.images.load import load_image
+from dbnet_trt.images.nv12 import find_colors
 from fakes.engines import GreenOnCpu, assert_same, nv12_photo
 
 SIZES = [(2, 2), (2, 64), (64, 2), (48, 66), (90, 128)]
@@ -116,6 +117,10 @@ def test_wrong_frames(detector: Detector, planes: tuple[Any, ...], message: str)
         detector.detect(Nv12Frame(*planes))
     with pytest.raises(ImageError, match=f"image 1 of the batch: .*{message}"):
         detector.detect_batch([zeros(9, 9), Nv12Frame(*planes)])
+
+
+def test_limited_range_by_any_word_for_no() -> None:
+    assert find_colors("bt601", None) == find_colors("bt601", False)  # type: ignore[arg-type]
 
 
 def test_planes_that_are_not_arrays(detector: Detector) -> None:

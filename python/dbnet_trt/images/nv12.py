@@ -88,7 +88,7 @@ def find_colors(matrix: str, full_range: bool) -> Colors:
             f'the matrix of an Nv12Frame must be "bt601" or "bt709", got {matrix!r}; convert '
             "frames of other standards to BGR"
         )
-    if (matrix, full_range) == ("bt601", False):
+    if matrix == "bt601" and not full_range:
         return BT601_LIMITED
     red, blue = LUMA_WEIGHTS[matrix]
     green = 1 - red - blue
