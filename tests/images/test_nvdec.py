@@ -125,3 +125,9 @@ def test_a_build_without_cuda_is_an_error(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", PICTURES)
     with pytest.raises(EngineError, match="no CUDA code"):
         read(path)
+
+
+@pytest.mark.parametrize("gpu", [-1, "0", True])
+def test_number_of_the_gpu_is_checked(gpu: Any) -> None:
+    with pytest.raises(ValueError, match="gpu must be the number of a GPU, 0 or more, or None"):
+        next(read_frames("clip.mp4", gpu=gpu))

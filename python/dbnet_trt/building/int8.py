@@ -334,5 +334,6 @@ def _make_card(
         training_data=f"{card.training_data}; {data}" if card.training_data else data,
         input_name=network.input_name,
         output_name=network.output_name,
+        scores="",  # those are of the network in floating point
         sha256="",
     )

@@ -133,7 +133,10 @@ def read_timed_frames(
         ImageError: The source cannot be opened, its frames are too large, or it has none. Raised
             after the last frame if there were far fewer than the header promises.
         EngineError: The GPU is missing, or this build has no CUDA.
+        ValueError: `gpu` is not the number of a GPU.
     """
+    if gpu is not None and (isinstance(gpu, bool) or not isinstance(gpu, int) or gpu < 0):
+        raise ValueError(f"gpu must be the number of a GPU, 0 or more, or None, got {gpu!r}")
     if not is_live(source) and not Path(source).is_file():
         raise ImageError(f"there is no file {source}")
     if gpu is not None and not is_live(source):
