@@ -19,6 +19,7 @@ from .scores import ImageScore, Polygon, Score
 
 if TYPE_CHECKING:
     from ..data.samples import Sample
+    from ..detections import Detections
     from ..detector import Detector
     from ..settings import SizePolicy
 
@@ -186,21 +187,24 @@ def evaluate_samples(
     for sample in samples:
         image = stretched(load_sample_image(sample), sample.stretch)
         found = detector.detect(image, size=size, score_threshold=lowest)
-        images.append(
-            score_image(
-                protocol,
-                sample.image.name,
-                [text.polygon * np.array(sample.stretch) for text in sample.texts],
-                [text.ignore for text in sample.texts],
-                [np.rint(outline) for outline in found.outlines()],
-                found.scores.tolist(),
-                sample=sample,
-            )
-        )
+        images.append(score_detections(protocol, sample, found))
     if not curve:
         return Evaluation(protocol, tuple(images))
     kept = tuple(rescored(image, protocol, own) for image in images)
     return Evaluation(protocol, kept, score_curve(images, protocol))
+
+
+def score_detections(protocol: str, sample: Sample, found: Detections) -> ScoredImage:
+    """Score what was found in a sample's image, after its stretch, in whole pixels."""
+    return score_image(
+        protocol,
+        sample.image.name,
+        [text.polygon * np.array(sample.stretch) for text in sample.texts],
+        [text.ignore for text in sample.texts],
+        [np.rint(outline) for outline in found.outlines()],
+        found.scores.tolist(),
+        sample=sample,
+    )
 
 
 def score_image(

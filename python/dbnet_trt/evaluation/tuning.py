@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..pipeline.postprocess import postprocess
 from ..settings import MAX_UNCLIP_RATIO, PostprocessParams, ResizePlan
-from .evaluate import ScoredImage, rescored, score_image, stretched
+from .evaluate import ScoredImage, rescored, score_detections, stretched
 
 if TYPE_CHECKING:
     from ..data.samples import Sample
@@ -181,15 +181,7 @@ def _count_image(
             score_threshold=grid.score[0],
         )
         (found,) = postprocess(prob_map[None], [plan], params, logits=False)
-        scored = score_image(
-            protocol,
-            sample.image.name,
-            [text.polygon * np.array(sample.stretch) for text in sample.texts],
-            [text.ignore for text in sample.texts],
-            [np.rint(outline) for outline in found.outlines()],
-            found.scores.tolist(),
-        )
-        return _score_above(scored, protocol, grid.score)
+        return _score_above(score_detections(protocol, sample, found), protocol, grid.score)
 
     return [[score_all(binary, unclip) for unclip in grid.unclip] for binary in grid.binary]
 
