@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from cyclopts import App
 from dbnet_trt import ModelCard, SizePolicy, _core, cuda_available
+from dbnet_trt.images.nv12 import NO_COLORS
 from dbnet_trt.pipeline.postprocess import core_params, postprocess
 from dbnet_trt.pipeline.preprocess import preprocess
 from dbnet_trt.settings import PostprocessParams, ResizePlan
@@ -128,7 +129,8 @@ def boxes_rows(name: str, prob_map: NDArray[np.float32], repeats: int) -> list[d
     on_host = values.float().cpu().numpy()
     shape = (1, *prob_map.shape)
     params = PostprocessParams(max_candidates=CAPACITY)
-    whole = ((0, 0, 0, 0, *prob_map.shape), prob_map.shape)  # no pixels: the map is the image
+    pixels = (0, 0, 0, 0, *prob_map.shape, NO_COLORS)  # none: the map is the image
+    whole = (pixels, prob_map.shape)
     upload = write_upload([whole], params)
     workspace = torch.empty(_core.kernels.workspace_bytes(shape), dtype=torch.uint8, device="cuda")
     text_box = _core.kernels.TEXT_BOX
