@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,27 @@ def test_openvino_keeps_shapes_that_come_again(tmp_path: Path, rng: np.random.Ge
     assert live() == [12]
     run(11, 12)
     assert live() == [11, 12]
+
+
+def test_shapes_that_come_seldom_leave_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    engine: Any = load_onnx(make_model(tmp_path / "a.onnx"), config=CpuConfig("openvino"))
+    kept = []
+    for columns in (1, 2, 3, 4, 1, 2, 3, 4):
+        engine(rng.random((1, 3, 32, 32 * columns), np.float32))
+        kept.append([shape[3] // 32 for shape in engine._compiled])
+    assert kept[-3:] == [[1, 2], [1, 2, 3], [2, 3, 4]]  # one waits beside the last one
+
+
+def test_onednn_keeps_few_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    # A second core in this process would break its signals: see `open_core`.
+    monkeypatch.setattr(openvino_engine, "import_backend", lambda _: SimpleNamespace(Core=object))
+    for given, expected in ((None, openvino_engine.MAX_KEPT_LAYERS), ("7", "7")):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+        openvino_engine.open_core.__wrapped__()
+        assert os.environ[name] == expected
 
 
 def test_processes_do_not_share_a_core(tmp_path: Path, rng: np.random.Generator) -> None:
