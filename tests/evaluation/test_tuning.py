@@ -98,7 +98,7 @@ def test_a_single_peak_is_not_chosen() -> None:
 def test_each_half_is_judged_at_what_the_other_chooses(
     samples: list[Sample], tmp_path: Path
 ) -> None:
-    """Where halves want opposite thresholds, the choice is worth nothing on new images."""
+    """A choice is worth nothing on new images where halves want opposite thresholds."""
     pale = []
     for index, sample in enumerate(samples):
         text = BARS[0] if index % 2 else BARS[1]

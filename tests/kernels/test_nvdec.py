@@ -168,7 +168,7 @@ def test_the_command_decodes_on_the_gpu(
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where frames are drawn, the CPU decodes."""
+    """The CPU decodes where frames are drawn."""
     decoded = []
     copy = nvdec._copy
 

@@ -41,7 +41,7 @@ class DeviceImage:
     """Object that keeps the memory alive."""
 
     colors: Colors = NO_COLORS
-    """How values of NV12 become BGR."""
+    """Conversion from NV12 to BGR."""
 
     def cut(self, y: int, x: int, height: int, width: int) -> DeviceImage:
         """Return a part of the image, in the same memory; all numbers are even for NV12."""

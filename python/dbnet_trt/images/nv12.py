@@ -69,7 +69,7 @@ class Nv12Frame:
 
     @property
     def colors(self) -> Colors:
-        """How its values become BGR.
+        """Conversion of its values to BGR.
 
         Raises:
             ImageError: The matrix is not known.

@@ -36,7 +36,7 @@ class NotOnGpuError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """What PyAV tells of a video; the demuxer of PyNvVideoCodec reads the container alone."""
+    """Facts of a video, by PyAV: the demuxer of PyNvVideoCodec reads the container alone."""
 
     size: tuple[int, int]
     matrix: Matrix
