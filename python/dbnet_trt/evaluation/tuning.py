@@ -79,10 +79,10 @@ def tune(
     before = grid.index(own)
     chosen = _best(counts, before)
     halves = [[each[first::2] for each in counts] for first in (0, 1)]
-    judged = [
-        [each.sum(axis=0)[_best(half, before)] for each in others]
-        for half, others in zip(halves, halves[::-1], strict=True)
-    ]
+    judged = []
+    for half, others in zip(halves, halves[::-1], strict=True):
+        best = _best(half, before)
+        judged.append([each.sum(axis=0)[best] for each in others])
     pairs = [first + second for first, second in zip(*judged, strict=True)]
     return Tuning(
         grid.params(own, chosen),
@@ -135,15 +135,7 @@ def _count(
     size: SizePolicy | None,
 ) -> Array:
     """Count hits and texts: (image, binary, unclip, score, number of `Score`)."""
-    from ..data.samples import load_sample_image
-
-    return np.array(
-        [
-            _count_image(detector, sample, image, protocol, grid, size)
-            for sample in samples
-            for image in [stretched(load_sample_image(sample), sample.stretch)]
-        ]
-    )
+    return np.array([_count_image(detector, each, protocol, grid, size) for each in samples])
 
 
 def _check_enough(counts: Array, name: str) -> None:
@@ -163,11 +155,13 @@ def _check_enough(counts: Array, name: str) -> None:
 def _count_image(
     detector: Detector,
     sample: Sample,
-    image: NDArray[np.uint8],
     protocol: str,
     grid: _Grid,
     size: SizePolicy | None,
 ) -> list[list[list[tuple[Any, ...]]]]:
+    from ..data.samples import load_sample_image
+
+    image = stretched(load_sample_image(sample), sample.stretch)
     prob_map = detector.detect(image, size=size, prob_map=True).prob_map
     assert prob_map is not None
     rows, columns = prob_map.shape
