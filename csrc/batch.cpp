@@ -27,9 +27,15 @@ std::uint8_t* write_rows(const std::uint8_t* from, std::ptrdiff_t pitch, std::si
     return rows;
 }
 
+// Taps are read in pairs: a copy of the last follows an odd number of them.
+ResizeTap* allocate_taps(int target, Arena& arena) {
+    return arena.allocate<ResizeTap>(target + target % 2);
+}
+
 ResizeTap* write_taps(int target, int source, Axis axis, Arena& arena) {
-    const std::vector<ResizeTap> taps = make_taps(target, source, axis);
-    ResizeTap* const written = arena.allocate<ResizeTap>(taps.size());
+    std::vector<ResizeTap> taps = make_taps(target, source, axis);
+    if (target % 2 == 1) taps.push_back(taps.back());
+    ResizeTap* const written = allocate_taps(target, arena);
     std::copy(taps.begin(), taps.end(), written);
     return written;
 }
@@ -56,8 +62,8 @@ std::size_t upload_bytes(std::span<const BatchImage> images) {
     Arena arena(nullptr);
     UploadHeader(arena, static_cast<int>(images.size()));
     for (const BatchImage& image : images) {
-        arena.allocate<ResizeTap>(image.resized.width);
-        arena.allocate<ResizeTap>(image.resized.height);
+        allocate_taps(image.resized.width, arena);
+        allocate_taps(image.resized.height, arena);
         if (image.on_device) continue;
         arena.allocate<std::uint8_t>(row_bytes(image) * image.view.height);
         arena.allocate<std::uint8_t>(row_bytes(image) * num_chroma_rows(image));
@@ -84,14 +90,19 @@ void write_upload(std::span<const BatchImage> images, const PostprocessParams& p
     for (std::size_t i = 0; i < images.size(); ++i) {
         const auto& [view, resized, already_on_device, chroma, chroma_pitch, colors] = images[i];
         DeviceImage& image = header.images[i];
-        image = {view.data, chroma,         view.pitch,    chroma_pitch, nullptr,
-                 nullptr,   resized.height, resized.width, colors};
-        image.column_taps = on_device(write_taps(resized.width, view.width, Axis::kColumns, arena));
-        image.row_taps = on_device(write_taps(resized.height, view.height, Axis::kRows, arena));
+        image = {view.data,
+                 chroma,
+                 on_device(write_taps(resized.width, view.width, Axis::kColumns, arena)),
+                 on_device(write_taps(resized.height, view.height, Axis::kRows, arena)),
+                 static_cast<std::int32_t>(view.pitch),
+                 static_cast<std::int32_t>(chroma_pitch),
+                 resized.height,
+                 resized.width,
+                 colors};
         if (!already_on_device) {
             const std::size_t bytes = row_bytes(images[i]);
             image.pixels = on_device(write_rows(view.data, view.pitch, bytes, view.height, arena));
-            image.pitch = static_cast<std::ptrdiff_t>(bytes);
+            image.pitch = static_cast<std::int32_t>(bytes);
         }
         if (!already_on_device && chroma != nullptr) {
             const int num_rows = num_chroma_rows(images[i]);

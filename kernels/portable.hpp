@@ -53,6 +53,14 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) {
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(Half value) { return __half2float(value); }
 
+/// Tell the compiler that an address, itself read from memory, is one of global memory: it need not
+/// choose the kind of memory at each access.
+template <class T>
+__device__ __forceinline__ const T* to_global(const T* address) {
+    __builtin_assume(__isGlobal(address));
+    return address;
+}
+
 /// Accesses that race by design, as in a union-find forest: never cached, torn or moved by the
 /// compiler.
 template <class T>
@@ -96,6 +104,11 @@ inline float multiply_add(float a, float b, float c) { return a * b + c; }
 
 inline float to_float(float value) { return value; }
 inline float to_float(Half value) { return static_cast<float>(value); }
+
+template <class T>
+const T* to_global(const T* address) {
+    return address;
+}
 
 template <class T>
 T read_relaxed(const T* address) {

@@ -2,8 +2,9 @@
 //
 // Resize, normalise and pad a batch in one launch. One thread computes two neighbouring pixels of a
 // row of the network's input, all three channels; threads are independent. For a pixel it writes 12
-// or 6 bytes and reads four source pixels, mostly from the cache. Instruction counts, some 125 per
-// pixel, suggest that it is bound by instruction issue rather than memory; not measured on a GPU.
+// or 6 bytes and reads four source pixels, mostly from the cache. Instruction counts, 98 of PTX per
+// pixel (tests/ptx/counts.py), suggest that it is bound by instruction issue rather than memory;
+// not measured on a GPU.
 #include "kernels/portable.hpp"
 #include "kernels/preprocess.hpp"
 
@@ -26,50 +27,68 @@ __device__ __forceinline__ int to_byte(int value) {
     return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-/// A row of the source.
-struct SourceRow {
-    const std::uint8_t *pixels, *chroma;
+/// A pixel of a BGR image in memory.
+struct Bgr {
+    std::uint8_t blue, green, red;
 };
 
-// Offsets fit into 32 bits by themselves; their product would be several instructions of 64 bits.
-template <bool kNv12>
-__device__ __forceinline__ SourceRow row_at(const DeviceImage& image, int y) {
-    const auto offset = [](int row, std::ptrdiff_t pitch) {
-        return static_cast<std::ptrdiff_t>(row) * static_cast<int>(pitch);
-    };
-    return {image.pixels + offset(y, image.pitch),
-            kNv12 ? image.chroma + offset(y / 2, image.chroma_pitch) : nullptr};
+/// The chroma of two pixels of an NV12 image in memory.
+struct Chroma {
+    std::uint8_t u, v;
+};
+
+template <class T>
+__device__ __forceinline__ const T* row_at(const std::uint8_t* plane, int pitch, int y) {
+    return reinterpret_cast<const T*>(to_global(plane) + static_cast<std::ptrdiff_t>(y) * pitch);
 }
 
-__device__ __forceinline__ Pixel read_bgr(const SourceRow& row, int x) {
-    const std::uint8_t* p = row.pixels + 3 * x;
-    return {{p[0], p[1], p[2]}};
-}
+/// A row of a BGR image.
+struct BgrRow {
+    const Bgr* pixels;
 
-// In 20-bit fixed point, as OpenCV's COLOR_YUV2BGR_NV12.
-__device__ __forceinline__ Pixel read_nv12(const SourceRow& row, int x, const YuvColors& colors) {
-    constexpr int kShift = 20, kHalf = 1 << (kShift - 1);
-    const std::uint8_t* chroma = row.chroma + (x & ~1);
-    const int u = chroma[0] - 128, v = chroma[1] - 128;
-    const int luma = row.pixels[x] - colors.black;
-    const int base = (luma > 0 ? luma : 0) * colors.luma + kHalf;
-    return {{to_byte((base + colors.blue_u * u) >> kShift),
-             to_byte((base + colors.green_v * v + colors.green_u * u) >> kShift),
-             to_byte((base + colors.red_v * v) >> kShift)}};
-}
+    __device__ __forceinline__ BgrRow(const DeviceImage& image, int y)
+        : pixels(row_at<Bgr>(image.pixels, image.pitch, y)) {}
 
-template <bool kNv12>
-__device__ __forceinline__ Pixel read_pixel(const SourceRow& row, int x, const YuvColors& colors) {
-    return kNv12 ? read_nv12(row, x, colors) : read_bgr(row, x);
-}
+    __device__ __forceinline__ Pixel at(int x) const {
+        const auto& [blue, green, red] = pixels[x];
+        return {{blue, green, red}};
+    }
+};
 
-// OpenCV's rounding: 11-bit weights across, keeping 15 bits, then down to 8. Weights are not
+/// A row of an NV12 image.
+struct Nv12Row {
+    const std::uint8_t* luma;
+    const Chroma* chroma;
+    const YuvColors& colors;
+
+    __device__ __forceinline__ Nv12Row(const DeviceImage& image, int y)
+        : luma(row_at<std::uint8_t>(image.pixels, image.pitch, y)),
+          chroma(row_at<Chroma>(image.chroma, image.chroma_pitch, y >> 1)),
+          colors(image.colors) {}
+
+    // In 20-bit fixed point, as OpenCV's COLOR_YUV2BGR_NV12.
+    __device__ __forceinline__ Pixel at(int x) const {
+        constexpr int kShift = 20, kHalf = 1 << (kShift - 1);
+        const int u = chroma[x >> 1].u - 128, v = chroma[x >> 1].v - 128;
+        const int above_black = luma[x] - colors.black;
+        const int base = (above_black > 0 ? above_black : 0) * colors.luma + kHalf;
+        return {{to_byte((base + colors.blue_u * u) >> kShift),
+                 to_byte((base + colors.green_v * v + colors.green_u * u) >> kShift),
+                 to_byte((base + colors.red_v * v) >> kShift)}};
+    }
+};
+
+// OpenCV's rounding: 11-bit weights across, keeping 15 bits, then down to 8. With the two products
+// a and b that is ((a >> 16) + (b >> 16) + 2) >> 2, here in fewer instructions: where the lower
+// half of a is zero, that of b carries nothing, and the last shift drops it. Weights are not
 // negative and add up to 2048, or by rounding to 2049 at most: the result is a byte.
 __device__ __forceinline__ int blend(int p00, int p01, int p10, int p11, const ResizeTap& column,
                                      const ResizeTap& row) {
+    constexpr int kLowerHalf = 0xFFFF;
     const int upper = (p00 * column.first_weight + p01 * column.second_weight) >> 4;
     const int lower = (p10 * column.first_weight + p11 * column.second_weight) >> 4;
-    return (((upper * row.first_weight) >> 16) + ((lower * row.second_weight) >> 16) + 2) >> 2;
+    const int a = (upper * row.first_weight + (2 << 16)) & ~kLowerHalf;
+    return (a + lower * row.second_weight) >> 18;
 }
 
 /// Values of neighbouring pixels, which are written at once.
@@ -78,52 +97,71 @@ struct alignas(kPixelsPerThread * sizeof(T)) Pack {
     T values[kPixelsPerThread];
 };
 
-// Resizes and normalises the pixels of a row from column x on, for each channel.
-template <bool kNv12, class T>
-__device__ __forceinline__ void set_pixels(const DeviceImage& image, const PreprocessParams& params,
-                                           int x, int y, Pack<T> (&channels)[3]) {
-    const ResizeTap row = image.row_taps[y];
-    const SourceRow upper = row_at<kNv12>(image, row.first);
-    const SourceRow lower = row_at<kNv12>(image, row.second);
-    const YuvColors colors = kNv12 ? image.colors : YuvColors{};
+/// The network's input.
+template <class T>
+struct Output {
+    /// What becomes of a channel of the source, and where it goes.
+    struct Channel {
+        float scale, bias;
+        T* plane;  // of the first image
+    };
+    Channel channels[3];
+    std::ptrdiff_t image_stride;  // in values
+    int height, width;
+};
+
+// Resizes and normalises the pixels of a row from column x on, for each channel. The taps of an odd
+// number of columns have a spare one.
+template <class Row, class T>
+__device__ __forceinline__ void set_pixels(const DeviceImage& image, int x, int y,
+                                           const Output<T>& out, Pack<T> (&channels)[3]) {
+    const ResizeTap row = to_global(image.row_taps)[y];
+    const Row upper(image, row.first), lower(image, row.second);
     for (int k = 0; k < kPixelsPerThread; ++k) {
-        const bool is_inside = x + k < image.resized_width;
-        const ResizeTap column = image.column_taps[is_inside ? x + k : x];
-        const Pixel p00 = read_pixel<kNv12>(upper, column.first, colors);
-        const Pixel p01 = read_pixel<kNv12>(upper, column.second, colors);
-        const Pixel p10 = read_pixel<kNv12>(lower, column.first, colors);
-        const Pixel p11 = read_pixel<kNv12>(lower, column.second, colors);
+        const ResizeTap column = to_global(image.column_taps)[x + k];
+        const Pixel p00 = upper.at(column.first), p01 = upper.at(column.second);
+        const Pixel p10 = lower.at(column.first), p11 = lower.at(column.second);
         for (int c = 0; c < 3; ++c) {
             const int value =
                 blend(p00.channel[c], p01.channel[c], p10.channel[c], p11.channel[c], column, row);
-            const float normalized =
-                multiply_add(static_cast<float>(value), params.scale[c], params.bias[c]);
-            channels[c].values[k] = from_float<T>(is_inside ? normalized : 0.f);
+            const auto& [scale, bias, plane] = out.channels[c];
+            channels[c].values[k] =
+                from_float<T>(multiply_add(static_cast<float>(value), scale, bias));
         }
     }
 }
 
-// `params` has scale and bias in the order of the source's channels. A block works on one image.
 template <class T>
-__global__ void preprocess_kernel(const DeviceImage* images, PreprocessParams params, T* out) {
+__device__ __forceinline__ void write_pixels(const Output<T>& out, int x, int y,
+                                             const Pack<T> (&channels)[3]) {
+    const std::ptrdiff_t at =
+        blockIdx.z * out.image_stride + static_cast<std::ptrdiff_t>(y) * out.width + x;
+    for (int c = 0; c < 3; ++c) {
+        *reinterpret_cast<Pack<T>*>(out.channels[c].plane + at) = channels[c];
+    }
+}
+
+// A block works on one image.
+template <class T>
+__global__ void preprocess_kernel(const DeviceImage* images, Output<T> out) {
     const int x = static_cast<int>(blockIdx.x * kBlockWidth + threadIdx.x) * kPixelsPerThread;
     const int y = static_cast<int>(blockIdx.y * kBlockHeight + threadIdx.y);
-    if (x >= params.padded_width || y >= params.padded_height) return;
-    const DeviceImage& image = images[blockIdx.z];
+    if (x >= out.width || y >= out.height) return;
+    const DeviceImage image = images[blockIdx.z];  // a copy, which few reads fetch at once
     Pack<T> channels[3] = {};
-    if (y < image.resized_height && x < image.resized_width) {
-        if (image.chroma == nullptr) {
-            set_pixels<false>(image, params, x, y, channels);
-        } else {
-            set_pixels<true>(image, params, x, y, channels);
-        }
+    if (y >= image.resized_height || x >= image.resized_width) {
+        write_pixels(out, x, y, channels);
+        return;
     }
-    const std::ptrdiff_t width = params.padded_width, plane = params.padded_height * width;
-    T* const at = out + (3 * plane * blockIdx.z + y * width + x);
-    const std::ptrdiff_t last = 2 * plane;
-    *reinterpret_cast<Pack<T>*>(at + (params.swap_red_blue ? last : 0)) = channels[0];
-    *reinterpret_cast<Pack<T>*>(at + plane) = channels[1];
-    *reinterpret_cast<Pack<T>*>(at + (params.swap_red_blue ? 0 : last)) = channels[2];
+    if (image.chroma == nullptr) {
+        set_pixels<BgrRow>(image, x, y, out, channels);
+    } else {
+        set_pixels<Nv12Row>(image, x, y, out, channels);
+    }
+    if (x + 1 == image.resized_width) {  // the second pixel is outside
+        for (Pack<T>& channel : channels) channel.values[1] = from_float<T>(0.f);
+    }
+    write_pixels(out, x, y, channels);
 }
 
 template <class T>
@@ -131,12 +169,14 @@ void launch(const DeviceImage* images, const PreprocessParams& params, T* out, S
     const dim3 grid(ceil_div(params.padded_width, kBlockWidth * kPixelsPerThread),
                     ceil_div(params.padded_height, kBlockHeight), params.num_images);
     const dim3 block(kBlockWidth, kBlockHeight);
-    PreprocessParams ordered = params;
-    for (int c = 0; c < 3 && params.swap_red_blue; ++c) {
-        ordered.scale[c] = params.scale[2 - c];
-        ordered.bias[c] = params.bias[2 - c];
+    const std::ptrdiff_t plane =
+        static_cast<std::ptrdiff_t>(params.padded_height) * params.padded_width;
+    Output<T> output{{}, 3 * plane, params.padded_height, params.padded_width};
+    for (int c = 0; c < 3; ++c) {
+        const int channel = params.swap_red_blue ? 2 - c : c;
+        output.channels[c] = {params.scale[channel], params.bias[channel], out + channel * plane};
     }
-    DBNET_LAUNCH(preprocess_kernel<T>, grid, block, stream, images, ordered, out);
+    DBNET_LAUNCH(preprocess_kernel<T>, grid, block, stream, images, output);
 }
 
 }  // namespace

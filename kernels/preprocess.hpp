@@ -15,10 +15,10 @@ namespace dbnet {
 /// it.
 struct alignas(16) DeviceImage {
     const std::uint8_t* pixels;
-    const std::uint8_t* chroma;          // nullptr for BGR
-    std::ptrdiff_t pitch, chroma_pitch;  // bytes per row
-    const ResizeTap* column_taps;        // (resized_width) on the device, from make_taps
-    const ResizeTap* row_taps;           // (resized_height) on the device
+    const std::uint8_t* chroma;        // nullptr for BGR
+    const ResizeTap* column_taps;      // (resized_width, made even by a spare tap) on the device
+    const ResizeTap* row_taps;         // (resized_height) on the device, from make_taps
+    std::int32_t pitch, chroma_pitch;  // bytes per row
     std::int32_t resized_height, resized_width;
     YuvColors colors;  // of NV12
 };

@@ -50,6 +50,19 @@ def test_half_precision_is_the_rounded_float(emulator: Emulator, rng: np.random.
     np.testing.assert_array_equal(out, on_cpu(image, sizes).astype(np.float16))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_images_of_any_size_equal_the_cpu(
+    emulator: Emulator, dtype: type, rng: np.random.Generator
+) -> None:
+    """One and two pixels, odd and even numbers, larger and smaller."""
+    for _ in range(40):
+        height, width, *resized = rng.choice([1, 2, 3, 8, 17, 40], 4).tolist()
+        sizes = (resized[0], resized[1]), (resized[0] + 1, resized[1] + 2 + resized[1] % 2)
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        out = emulator.preprocess(image, sizes, SCALE, BIAS, dtype=dtype)
+        np.testing.assert_array_equal(out, on_cpu(image, sizes).astype(dtype))
+
+
 def test_rows_may_be_padded(emulator: Emulator, rng: np.random.Generator) -> None:
     whole = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
     window = whole[10:50, 7:77]
@@ -58,7 +71,9 @@ def test_rows_may_be_padded(emulator: Emulator, rng: np.random.Generator) -> Non
     np.testing.assert_array_equal(out, on_cpu(window, sizes))
 
 
-@pytest.mark.parametrize("sizes", [((48, 64), (64, 64)), ((96, 128), (96, 128))])
+@pytest.mark.parametrize(
+    "sizes", [((48, 64), (64, 64)), ((96, 128), (96, 128)), ((31, 45), (32, 46))]
+)
 def test_nv12_equals_opencv(emulator: Emulator, sizes: Sizes, rng: np.random.Generator) -> None:
     """Frames of a video decoder are converted and resized as OpenCV does."""
     height, width = 48, 64
