@@ -6,11 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, zoo
+from dbnet_trt.building.config import BuildConfig
+from dbnet_trt.building.trtexec import write_graph
 from dbnet_trt.cli.app import main
 from dbnet_trt.engines import cpu_features
 from dbnet_trt.engines.cpu_features import INT8_FEATURES, int8_feature, int8_is_faster
+from dbnet_trt.engines.onnx_model import is_quantized
 from dbnet_trt.opening import choose_backend, load_onnx
 from fakes.tiny_model import CARD, make_int8_model, make_model, scene
 
@@ -58,7 +62,7 @@ def test_auto_takes_the_file_where_it_is_faster(
     assert "int8" not in precision_of(CpuConfig(precision="fp32"))
     assert main(["models"]) == 0
     assert "tiny.int8.onnx  in int8" in capsys.readouterr().out.replace("\n", "")
-    monkeypatch.setattr(cpu_features, "INT8_GAIN", {("avx2", "openvino"): 0.9})
+    monkeypatch.setattr(cpu_features, "INT8_GAIN", {("avx2", "openvino"): 1.05})
     assert "int8" not in precision_of(CpuConfig())
     assert "int8" in precision_of(CpuConfig(precision="int8"))
 
@@ -67,6 +71,17 @@ def test_card_beside_the_file(folder: Path) -> None:
     make_int8_model(folder / "tiny.int8.onnx", card=None)
     (folder / "tiny.int8.json").write_text(CARD.to_json(), encoding="utf-8")
     assert "int8" in precision_of(CpuConfig(precision="int8"))
+
+
+def test_engine_in_int8_is_built_from_the_file(folder: Path) -> None:
+    """Without calibration; its card is the file's own."""
+    with pytest.raises(ValueError, match='"tiny" does not come in int8'):
+        write_graph("tiny", folder / "g.onnx", config=BuildConfig("int8"))
+    make_int8_model(folder / "tiny.int8.onnx")
+    write_graph("tiny", folder / "g.onnx", config=BuildConfig("int8"))
+    assert is_quantized(onnx.load(folder / "g.onnx"))
+    write_graph("tiny", folder / "g.onnx", config=BuildConfig("fp16"))
+    assert not is_quantized(onnx.load(folder / "g.onnx"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -169,8 +169,9 @@ def test_missing_library(no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"shapes": "32x32/64x64/96x100"}, "multiples of 32"),
         ({"shapes": "0x32/64x64/96x96"}, "multiples of 32"),
         ({"batch": 0}, "batch must be 1 or more"),
-        ({"precision": "int8"}, "calibration"),
+        ({"precision": "fp8"}, "calibration"),
         ({"precision": "fp16", "calibration": Path()}, "calibration"),
+        ({"distill_steps": 10}, "--distill-steps is for files for CPUs"),
         ({"compute_capability": "ampere"}, "75,86,89"),
     ],
 )

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from dbnet_trt import ImageError
-from dbnet_trt.building.calibration import find_photos, load_calibration, load_photo
+from dbnet_trt.building.calibration import load_calibration, load_photo, spread
+from dbnet_trt.data.open import read_photos
 from fakes.tiny_model import CARD
 
 
@@ -34,7 +35,7 @@ def test_photos_of_a_data_set(pictures: Path) -> None:
     texts = [{"polygon": [[1, 1], [30, 1], [30, 20], [1, 20]]}]
     lines = [json.dumps({"image": f"{i}/a.png", "texts": texts}) for i in range(3)]
     (pictures / "labels.jsonl").write_text("\n".join(lines))
-    photos = find_photos(f"jsonl:{pictures / 'labels.jsonl'}", 10)
+    photos = read_photos(f"jsonl:{pictures / 'labels.jsonl'}")
     assert [load_photo(photo).shape[:2] for photo in photos] == [(60, 200), (200, 60), (33, 47)]
-    with pytest.raises(ValueError, match="there is no"):
-        find_photos(str(pictures / "none"), 10)
+    assert spread(photos, 2) == [photos[0], photos[2]]
+    assert spread(photos, 3) == photos

@@ -208,6 +208,25 @@ class TestWithNncf:
         layers = dict(compile_network(read_network(made.path), target).layers)
         assert layers["quantize int8"] >= 3
 
+    def test_weights_are_distilled_from_fp32(
+        self,
+        photos: str,
+        tmp_path: Path,
+        rng: np.random.Generator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("dbnet_trt.building.distill_int8.CROP", 64)
+        path, options = make_conv_model(tmp_path / "a.onnx", rng), {"check": False}
+        plain = quantize_for_cpu(path, tmp_path / "0.onnx", config=config_of(photos, **options))
+        config = config_of(photos, distill_steps=8, **options)
+        taught = quantize_for_cpu(path, tmp_path / "8.onnx", config=config)
+        assert "distilled" not in plain.card.source
+        assert "distilled from fp32 in 8 steps" in taught.card.source
+        assert "calibrated on 8 and distilled on 8 photos of" in taught.card.training_data
+        assert plain.path.stat().st_size == pytest.approx(taught.path.stat().st_size, abs=200)
+        levels = [numpy_helper.to_array(each) for each in onnx.load(taught.path).graph.initializer]
+        assert max(np.abs(each).max() for each in levels if each.dtype == np.int8) < 65
+
     def test_layers_that_hurt_are_left_out_and_listed(
         self,
         photos: str,
@@ -278,6 +297,10 @@ class TestWithNncf:
     [
         ({"precision": "fp8", "target": "cpu", "calibration": "x"}, "fp8 is for engines of GPUs"),
         ({"precision": "int8", "target": "cpu"}, "need calibration images"),
+        (
+            {"precision": "int8", "target": "cpu", "calibration": "x", "distill_steps": -1},
+            "distill-steps must be 0 or more, got -1",
+        ),
         ({"precision": "int8", "target": "cpu", "rtx": True}, "--rtx is for engines of GPUs"),
         ({"precision": "int8", "target": "cpu", "compute_capability": "86"}, "--compute-capab"),
     ],

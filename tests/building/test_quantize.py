@@ -45,9 +45,23 @@ def test_network_too_small_to_quantize(pictures: Path, rng: np.random.Generator)
 
 
 def test_int8_engine_of_the_default_model(rtx: Any, no_gpu: None, folder: Path) -> None:
+    """It comes in int8; the rest of the engine is in fp16."""
+    config = BuildConfig("int8", "32x32/320x416/640x640", rtx=True, compute_capability="86")
+    built = build_engine("dbnet-lines", config=config)
+    layers = dict(built.layers)
+    assert layers["quantize int8"] > 20
+    assert layers["convolution half"] > 20
+    assert built.card.precision == "int8"
+    assert "int8 by NNCF" in built.card.model.source
+    same, _, expected = map(str.strip, built.checked.partition(": ")[2].split()[:3])
+    assert int(expected) > 10
+    assert int(same) >= 0.9 * int(expected)
+
+
+def test_int8_engine_that_is_calibrated(rtx: Any, no_gpu: None, folder: Path) -> None:
     """Calibrated on drawn pages, the engine finds the boxes of fp32 on other pages."""
     pytest.importorskip("modelopt.onnx.quantization", reason="nvidia-modelopt is not installed")
-    pytest.importorskip("rapidocr", reason="the default model is not installed")
+    pytest.importorskip("rapidocr", reason="rapidocr is not installed")
     for i, page in enumerate(draw_samples(12)[3:]):  # the build compares the first three
         write_image(folder / "pages" / f"{i}.png", page)
     shapes = "32x32/320x416/640x640"

@@ -2,13 +2,15 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from dbnet_trt import BuildError
 from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.trtexec import write_graph
 from dbnet_trt.cli.app import main
-from fakes.tiny_model import make_model
+from fakes.tiny_model import make_int8_model, make_model, scene
+from onnxruntime import InferenceSession
 
 
 def test_graph_and_command(tmp_path: Path) -> None:
@@ -56,23 +58,37 @@ def test_what_trtexec_does_not_do(
     assert not (tmp_path / name).exists()
 
 
-def test_int8_is_not_converted_to_half(tmp_path: Path) -> None:
-    path = make_model(tmp_path / "a.onnx")
-    model = onnx.load(path)
-    (scale,) = (each for each in model.graph.initializer if each.name == "weight")
-    model.graph.initializer.remove(scale)
-    model.graph.initializer.extend(
-        [
-            onnx.helper.make_tensor("stored", onnx.TensorProto.INT8, [1], [20]),
-            onnx.helper.make_tensor("step", onnx.TensorProto.FLOAT, [], [1.0]),
-        ]
+def test_a_file_in_int8_keeps_its_nodes_and_halves_the_rest(tmp_path: Path) -> None:
+    path, graph = make_int8_model(tmp_path / "a.onnx"), tmp_path / "g.onnx"
+    command = write_graph(path, graph, config=BuildConfig("int8"))
+    model = onnx.load(graph)
+    onnx.checker.check_model(model)
+    assert "--inputIOFormats=fp16:chw" in command
+    types = {each.name: each.data_type for each in model.graph.initializer}
+    half = onnx.TensorProto.FLOAT16
+    for kind in ("QuantizeLinear", "DequantizeLinear"):
+        (node,) = (node for node in model.graph.node if node.op_type == kind)
+        assert [types[name] for name in node.input[1:]] == [half, onnx.TensorProto.INT8]
+    image = scene()[:64, :96].astype(np.float32).transpose(2, 0, 1)[None] / 255
+    session = {name: InferenceSession(name) for name in (path, graph)}
+    before, after = (
+        each.run(None, {each.get_inputs()[0].name: image.astype(dtype)})[0]
+        for each, dtype in zip(session.values(), (np.float32, np.float16), strict=True)
     )
-    dequantize = onnx.helper.make_node("DequantizeLinear", ["stored", "step"], ["weight"])
-    model.graph.node.insert(0, dequantize)
-    onnx.save(model, path)
+    np.testing.assert_allclose(after.astype(np.float32), before, atol=0.01)
+    assert np.ptp(before) > 0.5
+
+
+def test_precision_of_a_file_in_int8(tmp_path: Path) -> None:
+    quantized, path = make_int8_model(tmp_path / "a.onnx"), make_model(tmp_path / "b.onnx")
+    with pytest.raises(BuildError, match="in int8 already: build it with --precision int8"):
+        write_graph(quantized, tmp_path / "g.onnx")
+    config = BuildConfig("int8", calibration=str(tmp_path))
     with pytest.raises(BuildError, match="in int8 already"):
-        write_graph(path, tmp_path / "g.onnx")
-    write_graph(path, tmp_path / "g.onnx", config=BuildConfig("fp32"))
+        write_graph(quantized, tmp_path / "g.onnx", config=config)
+    with pytest.raises(ValueError, match="does not come in int8.* --calibration FOLDER"):
+        write_graph(path, tmp_path / "g.onnx", config=BuildConfig("int8"))
+    write_graph(quantized, tmp_path / "g.onnx", config=BuildConfig("fp32"))
     onnx.checker.check_model(onnx.load(tmp_path / "g.onnx"))
 
 

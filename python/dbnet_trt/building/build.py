@@ -16,17 +16,18 @@ import numpy as np
 
 from ..cache import cache_folder, prune_cache
 from ..card import MAX_CARD_BYTES, ModelCard
+from ..data.open import read_photos
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import BACKENDS, EngineCard, card_path
-from ..engines.onnx_model import digest_file
+from ..engines.onnx_model import digest_file, is_quantized
 from ..engines.tensorrt import HostEngine, engine_from_bytes, load_library
 from ..errors import BuildError
 from ..files import read_json, write_atomically
 from ..gpu_status import read_cuda_status
 from ..images.load import Image
 from ..settings import SizePolicy
-from ..zoo import find_card, resolve_model
+from ..zoo import find_card, int8_file, resolve_model
 from .compile import Compiled, Progress, Target, compile_network, supported_compute_capabilities
 from .config import BuildConfig
 from .lowering import OnnxNetwork, lower, read_network
@@ -99,7 +100,7 @@ def build_engine(
     config = config or BuildConfig()
     if output is not None:
         check_output(output)
-    source, card = find_source(model, card)
+    source, card = find_source(model, card, config)
     if output is not None and output.resolve() == source.resolve():
         raise BuildError(
             f"{output} is the model itself, and would be overwritten; name another file"
@@ -177,8 +178,12 @@ def default_name(card: EngineCard) -> str:
     return f"{name}-{height}x{width}-{card.precision}-sm{arch}-{version}.engine"
 
 
-def find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, ModelCard | None]:
+def find_source(
+    model: str | Path, card: ModelCard | str | None, config: BuildConfig
+) -> tuple[Path, ModelCard | None]:
     """Find a model's file, and its card if it is given or has a name.
+
+    For int8 without calibration it is the file in int8 of a named model, with its own card.
 
     Raises:
         EngineError: The file is missing.
@@ -186,6 +191,10 @@ def find_source(model: str | Path, card: ModelCard | str | None) -> tuple[Path, 
     """
     given_card = find_card(card)
     path, named_card = resolve_model(model, (".onnx", ".safetensors"))
+    if named_card and config.precision == "int8" and config.calibration is None:
+        quantized = int8_file(path)
+        if quantized is not None:
+            return quantized, given_card
     return path, given_card or named_card
 
 
@@ -193,11 +202,25 @@ def lower_model(source: Path, card: ModelCard | None, config: BuildConfig) -> On
     """Read a model and convert it to the graph that is compiled.
 
     Raises:
-        BuildError: It cannot be converted.
+        BuildError: It cannot be converted, or is in int8 where it should not be.
         ImageError: A calibration image is broken, or the folder has none.
+        ValueError: int8 is asked for without calibration, and the model is not in int8.
     """
-    half = config.precision == "fp16"
-    network = lower(read_network(source, card, half=half, dcn=config.dcn), half=half)
+    uses_int8 = config.precision == "int8" and config.calibration is None
+    half = config.precision == "fp16" or uses_int8
+    network = read_network(source, card, half=half, dcn=config.dcn)
+    name, quantized = network.card.name, is_quantized(network.model)
+    if uses_int8 and not quantized:
+        raise ValueError(
+            f'"{name}" does not come in int8; to quantize it give calibration images: '
+            "--calibration FOLDER or FORMAT:PATH"
+        )
+    if quantized and not uses_int8 and config.precision != "fp32":
+        raise BuildError(
+            f'"{name}" is in int8 already: build it with --precision int8 and without '
+            "--calibration, or give the model that it was made of"
+        )
+    network = lower(network, half=half)
     if config.calibration is None:
         return network
     from .calibration import load_calibration
@@ -278,9 +301,10 @@ def _cache_entry(
         return None
     images = []
     if config.calibration is not None:
-        from .calibration import MAX_IMAGES, find_photos
+        from .calibration import MAX_IMAGES, spread
 
-        files = [photo.image for photo in find_photos(config.calibration, MAX_IMAGES)]
+        photos = spread(read_photos(config.calibration), MAX_IMAGES)
+        files = [photo.image for photo in photos]
         images = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = [
         CACHE_FORMAT,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +23,9 @@ MAX_IMAGES = 256
 """Maximum number of calibration images of an engine; they are spread evenly over what is given."""
 
 
-def find_photos(name: str, limit: int) -> list[Sample]:
-    """List at most `limit` photos, spread evenly over a folder or a data set.
-
-    Args:
-        name: Folder of images, searched with its subfolders, or a data set as FORMAT:PATH.
-        limit: Maximum number of photos.
-
-    Raises:
-        ImageError: The folder has no image.
-        ValueError: There is no such folder or data set.
-    """
-    found = read_photos(name)
-    return found[:: max(1, -(-len(found) // limit))]
+def spread(photos: Sequence[Sample], limit: int) -> Sequence[Sample]:
+    """Take at most `limit` photos, spread evenly over those given."""
+    return photos[:: max(1, -(-len(photos) // limit))]
 
 
 def load_photo(sample: Sample) -> Image:
@@ -66,7 +57,7 @@ def load_calibration(name: str, card: ModelCard, size: tuple[int, int]) -> NDArr
     """Load calibration images, normalised for a network of one size.
 
     Args:
-        name: Folder of images or data set, as in `find_photos`.
+        name: Folder of images, searched with its subfolders, or a data set as FORMAT:PATH.
         card: Card of the network.
         size: (height, width) in pixels; each image is scaled to fit into it, and padded.
 
@@ -77,7 +68,7 @@ def load_calibration(name: str, card: ModelCard, size: tuple[int, int]) -> NDArr
         ImageError: The folder has no image, or one is broken.
         ValueError: There is no such folder or data set.
     """
-    photos = find_photos(name, MAX_IMAGES)
+    photos = spread(read_photos(name), MAX_IMAGES)
     images = np.zeros((len(photos), 3, *size), np.float32)
     for photo, row in zip(photos, images, strict=True):
         image = load_photo(photo)

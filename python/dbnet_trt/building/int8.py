@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..card import ModelCard
-from ..data.open import without_folders
+from ..data.open import read_photos, without_folders
 from ..data.samples import Sample
 from ..detections import Detections
 from ..detector import Detector
@@ -34,7 +34,7 @@ from ..extras import install_hint
 from ..images.load import Image
 from ..settings import CpuConfig
 from ..zoo import find_card, resolve_model
-from .calibration import find_photos, load_photo, network_input
+from .calibration import load_photo, network_input, spread
 from .compile import Progress
 from .config import BuildConfig
 from .lowering import OnnxNetwork, read_network, write_network
@@ -102,21 +102,22 @@ def quantize_for_cpu(
 ) -> QuantizedModel:
     """Quantize a model to int8, and write it as NAME.int8.onnx.
 
-    Four photos in five calibrate; on the others the boxes are compared with those of fp32, in
-    OpenVINO and in ONNX Runtime. Where too few agree, the layers whose errors change the map most
-    are left in floating point, as few as suffice.
+    Of `MAX_PHOTOS` photos four in five calibrate; on the others the boxes are compared with those
+    of fp32, in OpenVINO and in ONNX Runtime. Where too few agree, the layers whose errors change
+    the map most are left in floating point, as few as suffice. With `config.distill_steps` the
+    weights are trained before, on all photos but those of the comparison.
 
     Args:
         model: Name of a model, or path of an .onnx file or a .safetensors checkpoint.
         output: ONNX file to write; by default NAME.int8.onnx in the working directory.
         card: Card of another project's ONNX file, its path, or the name of the project.
-        config: Calibration images, and whether to compare.
+        config: Calibration images, steps of distillation, and whether to compare.
         progress: Called with (phase, steps done, number of steps).
 
     Raises:
         EngineError: The model is missing or broken.
-        BuildError: NNCF is missing or cannot quantize the network, the model is quantized already,
-            too few boxes agree, or the file cannot be written.
+        BuildError: NNCF is missing or cannot quantize the network, PyTorch is missing, the model is
+            quantized already, too few boxes agree, or the file cannot be written.
         ImageError: A calibration image is broken, or the folder has none.
         ValueError: There is no such model, project or data set, too few photos, or another
             precision than int8.
@@ -135,19 +136,25 @@ def quantize_for_cpu(
     if target.suffix.lower() != ".onnx" or target.absolute() == path.absolute():
         raise ValueError(f"expected another .onnx file to write than {path}, got {target}")
     assert config.calibration is not None  # as the configuration checks
-    photos = find_photos(config.calibration, MAX_PHOTOS)
+    found = read_photos(config.calibration)
+    photos = spread(found, MAX_PHOTOS)
     if len(photos) < CHECK_EVERY:
         raise ValueError(
             f"expected {CHECK_EVERY} calibration photos or more, got {len(photos)} of "
             f"{config.calibration}; a hundred like those to be detected are best"
         )
-    kept = [index for index in range(len(photos)) if index % CHECK_EVERY == CHECK_EVERY - 1]
-    check = _Check(network, [load_photo(photos[index]) for index in kept]) if config.check else None
-    calibrating = [photo for index, photo in enumerate(photos) if index not in set(kept)]
-    quantizer = _Quantizer(network, calibrating, progress or (lambda *_: None))
+    kept = photos[CHECK_EVERY - 1 :: CHECK_EVERY]
+    check = _Check(network, [load_photo(photo) for photo in kept]) if config.check else None
+    names = {photo.image for photo in kept}
+    calibrating, teaching = (
+        [photo for photo in group if photo.image not in names] for group in (photos, found)
+    )
+    quantizer = _Quantizer(
+        network, calibrating, teaching, config.distill_steps, progress or _no_progress
+    )
     graph, left_out = quantizer.quantize(check)
     checked = "no" if check is None else check.verdict(check.agreements(graph))
-    new_card = _make_card(network, config.calibration, len(calibrating), left_out, checked)
+    new_card = _make_card(network, config, len(calibrating), len(teaching), left_out, checked)
     write_network(graph, new_card, target)
     return QuantizedModel(target, new_card, left_out, checked)
 
@@ -155,8 +162,16 @@ def quantize_for_cpu(
 class _Quantizer:
     """Quantization of one network, with more and more layers left out until the boxes agree."""
 
-    def __init__(self, network: OnnxNetwork, photos: Sequence[Sample], progress: Progress) -> None:
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        photos: Sequence[Sample],
+        teaching: Sequence[Sample],
+        distill_steps: int,
+        progress: Progress,
+    ) -> None:
         self._network, self._photos, self._progress = network, photos, progress
+        self._teaching, self._distill_steps = teaching, distill_steps
         self._fp32 = to_fp32(network.model)
         suit_openvino(self._fp32)
         graph = self._fp32.graph
@@ -171,7 +186,7 @@ class _Quantizer:
 
     def quantize(self, check: _Check | None) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         """Return the quantized graph and the layers left out."""
-        graph = self._insert_nodes(())
+        graph = self._make(())
         if check is None:
             return graph, ()
         agreements = check.agreements(graph)
@@ -181,7 +196,7 @@ class _Quantizer:
         ranked = self._rank(graph, check, min(agreements, key=lambda name: agreements[name]))
         count = 1
         while count <= len(ranked) // 2:
-            graph = self._insert_nodes(ranked[:count])
+            graph = self._make(ranked[:count])
             agreements = check.agreements(graph)
             logger.info("%d layers left out: %s", count, check.verdict(agreements))
             if min(agreements.values()) >= MIN_AGREEMENT:
@@ -190,8 +205,18 @@ class _Quantizer:
         raise BuildError(
             f'"{self._network.card.name}" finds other text in int8 than in fp32 even with half of '
             f"its layers left in floating point: {check.verdict(agreements)}; give more photos, "
-            "like those to be detected"
+            "like those to be detected, and --distill-steps"
         )
+
+    def _make(self, left_out: Collection[str]) -> onnx.ModelProto:
+        """Quantize the network without the layers left out, and train its weights."""
+        graph = self._insert_nodes(left_out)
+        if not self._distill_steps:
+            return graph
+        from .distill_int8 import distill
+
+        arguments = self._network, self._teaching, self._distill_steps, self._progress
+        return distill(graph, self._fp32, *arguments)
 
     def _insert_nodes(self, left_out: Collection[str]) -> onnx.ModelProto:
         """Let NNCF insert Q/DQ nodes, not around the layers left out."""
@@ -318,16 +343,30 @@ def _import_nncf() -> Any:
     return nncf
 
 
+def _no_progress(phase: str, step: int, num_steps: int) -> None:
+    """Show nothing."""
+
+
 def _make_card(
-    network: OnnxNetwork, photos: str, count: int, left_out: tuple[str, ...], checked: str
+    network: OnnxNetwork,
+    config: BuildConfig,
+    num_calibrating: int,
+    num_teaching: int,
+    left_out: tuple[str, ...],
+    checked: str,
 ) -> ModelCard:
     import nncf
+
+    assert config.calibration is not None
 
     card = network.card
     rest = f", {len(left_out)} layers in floating point ({', '.join(left_out)})" if left_out else ""
     check = "" if checked == "no" else f"; {checked}"
-    made = f"int8 by NNCF {nncf.__version__}, weights by channel, symmetric{rest}{check}"
-    data = f"int8 calibrated on {count} photos of {without_folders(photos)}"
+    steps = f", distilled from fp32 in {config.distill_steps} steps" if config.distill_steps else ""
+    made = f"int8 by NNCF {nncf.__version__}, weights by channel, symmetric{rest}{steps}{check}"
+    taught = f" and distilled on {num_teaching}" if config.distill_steps else ""
+    photos = without_folders(config.calibration)
+    data = f"int8 calibrated on {num_calibrating}{taught} photos of {photos}"
     return dataclasses.replace(
         card,
         source=f"{card.source}. {made}" if card.source else made,

@@ -31,6 +31,9 @@ logger = logging.getLogger("dbnet_trt")
 LAYOUT_ONLY = frozenset(("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose"))
 """Operators that may follow the last sigmoid, as they do not change the values of the map."""
 
+OPSET_OF_HALF_SCALES = 19
+"""First version of ONNX's operators in which the scales of Q/DQ nodes may be in fp16."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxNetwork:
@@ -104,10 +107,7 @@ def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
 
     Args:
         network: Network to convert; it is not changed.
-        half: Convert weights, input and output to fp16.
-
-    Raises:
-        BuildError: A network in int8 is to be converted to fp16.
+        half: Convert weights, input and output to fp16; of a network in int8 the rest of it.
     """
     model = _copy(network.model)
     _keep_one_output(model, network.output_name)
@@ -118,11 +118,6 @@ def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
         else:
             logger.info("%s does not end in a sigmoid; its probabilities are kept", card.name)
     flush_denormals(model)
-    if half and is_quantized(model):
-        raise BuildError(
-            f'"{card.name}" is in int8 already; --precision fp32 builds it as it is, or give the '
-            "model that it was made of"
-        )
     if half:
         model = _to_half(model)
         halve_edges(model, network.input_name, network.output_name)
@@ -206,6 +201,8 @@ def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         return model
     _combine_statistics(model)
+    if is_quantized(model):
+        model = onnx.version_converter.convert_version(model, OPSET_OF_HALF_SCALES)
     with warnings.catch_warnings():  # tiny weights underflow; the engine is compared later
         warnings.simplefilter("ignore")
         converted: onnx.ModelProto = convert_float_to_float16(

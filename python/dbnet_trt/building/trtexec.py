@@ -47,7 +47,7 @@ def write_graph(
     if config.rtx or config.capabilities:
         raise ValueError("--graph is for TensorRT's trtexec; leave out --rtx and its options")
     check_output(path)
-    source, own_card = find_source(model, card)
+    source, own_card = find_source(model, card, config)
     if path.resolve() == source.resolve():
         raise BuildError(f"{path} is the model itself, and would be overwritten; name another file")
     network = lower_model(source, own_card, config)
