@@ -192,13 +192,16 @@ class _Quantizer:
         agreements = check.agreements(graph)
         if min(agreements.values()) >= MIN_AGREEMENT:
             return graph, ()
-        logger.info("in int8 too few boxes agree with fp32: %s", check.verdict(agreements))
+        logger.warning(
+            "in int8 too few boxes agree with fp32 (%s); looking for layers to leave out",
+            check.verdict(agreements),
+        )
         ranked = self._rank(graph, check, min(agreements, key=lambda name: agreements[name]))
         count = 1
         while count <= len(ranked) // 2:
             graph = self._make(ranked[:count])
             agreements = check.agreements(graph)
-            logger.info("%d layers left out: %s", count, check.verdict(agreements))
+            logger.warning("%d layers left out: %s", count, check.verdict(agreements))
             if min(agreements.values()) >= MIN_AGREEMENT:
                 return graph, tuple(ranked[:count])
             count *= 2
