@@ -171,7 +171,11 @@ def test_missing_library(no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"batch": 0}, "batch must be 1 or more"),
         ({"precision": "fp8"}, "calibration"),
         ({"precision": "fp16", "calibration": Path()}, "calibration"),
-        ({"distill_steps": 10}, "--distill-steps is for files for CPUs"),
+        (
+            {"distill_steps": 10, "precision": "int8"},
+            "--distill-steps is for files in int8 for CPUs",
+        ),
+        ({"distill_steps": 10, "target": "cpu"}, "--distill-steps is for files in int8 for CPUs"),
         ({"compute_capability": "ampere"}, "75,86,89"),
     ],
 )

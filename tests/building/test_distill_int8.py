@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_the_same_photos_give_the_same_weights(
         distill(quantize(fp32), fp32, network, photos, 3, lambda *_: None) for _ in range(2)
     )
     assert first.SerializeToString() == second.SerializeToString()
+
+
+def test_photos_of_one_row(tmp_path: Path) -> None:
+    """At a larger zoom a crop would be less than a pixel high."""
+    write_image(tmp_path / "row.png", np.full((1, 50, 3), 200, np.uint8))
+    card = dataclasses.replace(CARD, short_side=1600)
+    network = OnnxNetwork(make_detector(), card, "x", "map")
+    crops = distill_int8._crops(read_photos(str(tmp_path)), network)
+    for _ in range(5):
+        assert next(crops).shape == (1, 3, distill_int8.CROP, distill_int8.CROP)
 
 
 def test_missing_torch(photos: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from dbnet_trt import BuildError, CpuConfig, Detector
+from dbnet_trt import BuildError, CpuConfig, Detector, ImageError
 from dbnet_trt.building import int8
 from dbnet_trt.building.compile import Target, compile_network
 from dbnet_trt.building.config import BuildConfig
@@ -227,6 +228,16 @@ class TestWithNncf:
         levels = [numpy_helper.to_array(each) for each in onnx.load(taught.path).graph.initializer]
         assert max(np.abs(each).max() for each in levels if each.dtype == np.int8) < 65
 
+    def test_a_broken_photo_is_named(
+        self, photos: str, tmp_path: Path, rng: np.random.Generator
+    ) -> None:
+        broken = Path(photos) / "1.png"
+        broken.write_bytes(broken.read_bytes()[:100])
+        with pytest.raises(ImageError, match=r"^\S*1\.png"):
+            quantize_for_cpu(
+                make_conv_model(tmp_path / "a.onnx", rng), config=config_of(photos, check=False)
+            )
+
     def test_layers_that_hurt_are_left_out_and_listed(
         self,
         photos: str,
@@ -322,6 +333,10 @@ def test_wrong_arguments(photos: str, tmp_path: Path) -> None:
         (tmp_path / "photos" / f"{i}.png").unlink()
     with pytest.raises(ValueError, match="expected 5 calibration photos or more, got 4"):
         quantize_for_cpu(path, config=config_of(photos))
+    row = json.dumps({"image": "photos/9.png", "texts": []})
+    (tmp_path / "same.jsonl").write_text(f"{row}\n" * 10)
+    with pytest.raises(ValueError, match="expected 5 calibration photos or more, got 1"):
+        quantize_for_cpu(path, config=config_of(f"jsonl:{tmp_path / 'same.jsonl'}"))
 
 
 def test_missing_extra(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

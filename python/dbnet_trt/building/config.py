@@ -25,7 +25,8 @@ class BuildConfig:
     """Settings of an engine build."""
 
     precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp16"
-    """Precision of the network; int8 and fp8 need calibration."""
+    """Precision of the network; int8 and fp8 need calibration, but for engines of a model that
+    comes in int8."""
 
     shapes: str = "32x32/736x1280/2048x2048"
     """Smallest, best and largest input, as HEIGHTxWIDTH/HEIGHTxWIDTH/HEIGHTxWIDTH in multiples of
@@ -70,8 +71,10 @@ class BuildConfig:
             raise ValueError(f"batch must be 1 or more, got {self.batch}")
         if self.target == "cpu":
             self._check_cpu()
-        elif self.distill_steps:
-            raise ValueError("--distill-steps is for files for CPUs; give --target cpu as well")
+        if self.distill_steps and (self.target, self.precision) != ("cpu", "int8"):
+            raise ValueError(
+                "--distill-steps is for files in int8 for CPUs; give --target cpu --precision int8"
+            )
         if self.distill_steps < 0:
             raise ValueError(f"distill-steps must be 0 or more, got {self.distill_steps}")
         needs_photos = self.precision == "fp8" or (self.precision, self.target) == ("int8", "cpu")
@@ -79,9 +82,9 @@ class BuildConfig:
         has_photos = self.calibration is not None
         if has_photos > takes_photos or needs_photos > has_photos:
             raise ValueError(
-                "int8 and fp8 need calibration images, and other precisions do not: --calibration "
-                f"FOLDER or FORMAT:PATH; got precision {self.precision} and calibration "
-                f"{self.calibration}"
+                "fp8, and int8 for CPUs, need calibration images (--calibration FOLDER or "
+                "FORMAT:PATH), and fp32 and fp16 take none; got precision "
+                f"{self.precision} and calibration {self.calibration}"
             )
         _ = self.profile, self.capabilities  # these check the fields they read
 

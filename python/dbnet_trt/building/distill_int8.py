@@ -113,7 +113,8 @@ def _crops(photos: Sequence[Sample], network: OnnxNetwork) -> Iterator[NDArray[n
     while True:
         image = load_photo(photos[int(rng.integers(len(photos)))])
         short = min(image.shape[:2])
-        side = min(short, round(CROP * short / (card.short_side * rng.uniform(*ZOOM))))
+        side = round(CROP * short / (card.short_side * rng.uniform(*ZOOM)))
+        side = min(short, max(1, side))
         y, x = (rng.integers(length - side + 1) for length in image.shape[:2])
         plan = ResizePlan((side, side), (CROP, CROP), (CROP, CROP))
         yield network_input(np.ascontiguousarray(image[y : y + side, x : x + side]), card, plan)

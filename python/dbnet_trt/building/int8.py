@@ -29,7 +29,7 @@ from ..engines import Engine
 from ..engines.onnx_model import is_quantized
 from ..engines.onnxruntime import OnnxRuntimeEngine
 from ..engines.openvino import OpenVinoEngine
-from ..errors import BuildError
+from ..errors import BuildError, ImageError
 from ..extras import install_hint
 from ..images.load import Image
 from ..settings import CpuConfig
@@ -136,7 +136,7 @@ def quantize_for_cpu(
     if target.suffix.lower() != ".onnx" or target.absolute() == path.absolute():
         raise ValueError(f"expected another .onnx file to write than {path}, got {target}")
     assert config.calibration is not None  # as the configuration checks
-    found = read_photos(config.calibration)
+    found = list({photo.image: photo for photo in read_photos(config.calibration)}.values())
     photos = spread(found, MAX_PHOTOS)
     if len(photos) < CHECK_EVERY:
         raise ValueError(
@@ -248,6 +248,8 @@ class _Quantizer:
                         overflow_fix=nncf.OverflowFix.ENABLE  # weights of 7 bits
                     ),
                 )
+        except ImageError:
+            raise
         except (nncf.ValidationError, RuntimeError, ValueError) as error:
             raise BuildError(f"NNCF cannot quantize the network: {error}") from error
         finally:
