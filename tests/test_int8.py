@@ -8,7 +8,8 @@ from typing import Any
 
 import onnx
 import pytest
-from dbnet_trt import CpuConfig, Detector, EngineError, zoo
+from dbnet_trt import BuildError, CpuConfig, Detector, EngineError, zoo
+from dbnet_trt.building.build import build_engine
 from dbnet_trt.building.config import BuildConfig
 from dbnet_trt.building.trtexec import write_graph
 from dbnet_trt.cli.app import main
@@ -75,13 +76,32 @@ def test_card_beside_the_file(folder: Path) -> None:
 
 def test_engine_in_int8_is_built_from_the_file(folder: Path) -> None:
     """Without calibration; its card is the file's own."""
-    with pytest.raises(ValueError, match='"tiny" does not come in int8'):
+    with pytest.raises(ValueError, match='"tiny" in .* is not in int8'):
         write_graph("tiny", folder / "g.onnx", config=BuildConfig("int8"))
     make_int8_model(folder / "tiny.int8.onnx")
     write_graph("tiny", folder / "g.onnx", config=BuildConfig("int8"))
     assert is_quantized(onnx.load(folder / "g.onnx"))
     write_graph("tiny", folder / "g.onnx", config=BuildConfig("fp16"))
     assert not is_quantized(onnx.load(folder / "g.onnx"))
+
+
+def test_engine_in_int8_is_compared_with_the_network_in_fp32(
+    rtx: Any, no_gpu: None, folder: Path
+) -> None:
+    """A file in int8 that finds nothing does not become an engine."""
+    path = make_int8_model(folder / "tiny.int8.onnx")
+    config = BuildConfig(
+        "int8", "32x32/320x416/640x640", rtx=True, compute_capability="86", cache=False
+    )
+    built = build_engine("tiny", folder / "good.engine", config=config)
+    assert built.card.precision == "int8"
+    model = onnx.load(path)
+    (scale,) = (each for each in model.graph.initializer if each.name == "scale")
+    scale.CopyFrom(onnx.helper.make_tensor("scale", onnx.TensorProto.FLOAT, [], [1e-4]))
+    onnx.save(model, path)
+    with pytest.raises(BuildError, match="finds other text than ONNX Runtime in fp32"):
+        build_engine("tiny", folder / "bad.engine", config=config)
+    assert not (folder / "bad.engine").exists()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

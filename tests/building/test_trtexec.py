@@ -86,7 +86,7 @@ def test_precision_of_a_file_in_int8(tmp_path: Path) -> None:
     config = BuildConfig("int8", calibration=str(tmp_path))
     with pytest.raises(BuildError, match="in int8 already"):
         write_graph(quantized, tmp_path / "g.onnx", config=config)
-    with pytest.raises(ValueError, match="does not come in int8.* --calibration FOLDER"):
+    with pytest.raises(ValueError, match="is not in int8; to quantize it.*--calibration FOLDER"):
         write_graph(path, tmp_path / "g.onnx", config=BuildConfig("int8"))
     write_graph(quantized, tmp_path / "g.onnx", config=BuildConfig("fp32"))
     onnx.checker.check_model(onnx.load(tmp_path / "g.onnx"))

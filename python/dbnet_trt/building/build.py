@@ -100,6 +100,7 @@ def build_engine(
     config = config or BuildConfig()
     if output is not None:
         check_output(output)
+    reference = find_source(model, card, BuildConfig("fp32"))
     source, card = find_source(model, card, config)
     if output is not None and output.resolve() == source.resolve():
         raise BuildError(
@@ -121,7 +122,7 @@ def build_engine(
         engine_card = _make_card(network, target, version, digest, config, compiled.data)
         checked = NOT_CHECKED
         if config.check:
-            checked = _check(compiled.data, engine_card, network, read_network(source, card))
+            checked = _check(compiled.data, engine_card, network, read_network(*reference))
         _keep(entry, compiled.data, engine_card, checked)
     path = output or Path(default_name(engine_card))
     try:
@@ -212,8 +213,9 @@ def lower_model(source: Path, card: ModelCard | None, config: BuildConfig) -> On
     name, quantized = network.card.name, is_quantized(network.model)
     if uses_int8 and not quantized:
         raise ValueError(
-            f'"{name}" does not come in int8; to quantize it give calibration images: '
-            "--calibration FOLDER or FORMAT:PATH"
+            f'"{name}" in {source} is not in int8; to quantize it give calibration images '
+            "(--calibration FOLDER or FORMAT:PATH), or give the name of a model that comes in int8 "
+            "(`dbnet models`), or the path of a file in int8"
         )
     if quantized and not uses_int8 and config.precision != "fp32":
         raise BuildError(
@@ -276,7 +278,8 @@ def _check(data: bytes, card: EngineCard, network: OnnxNetwork, reference: OnnxN
     if not result.passes(MIN_AGREEMENT[card.precision], MAX_DIFFERENCE[card.precision]):
         raise BuildError(
             f"{what}, in {card.precision}, finds other text than ONNX Runtime in fp32: "
-            f"{result}; try fp32 (fp16: build from the checkpoint; int8 and fp8: more images)"
+            f"{result}; try fp32 (fp16: build from the checkpoint; int8 and fp8: more images, if "
+            "it was calibrated)"
         )
     verdict = f"{what}: {result}"
     return verdict if on_gpu else f"{verdict}; the engine did not run: no suitable GPU here"

@@ -70,16 +70,13 @@ def distill(
         EngineError: The graph has an operation that cannot be trained.
         ImageError: A photo is missing or damaged.
     """
-    try:
-        import torch
-        from torch.nn import functional
+    require_torch()
+    import torch
+    from torch.nn import functional
 
-        from ..network.config import ModelConfig
-        from ..network.onnx_dbnet import OnnxDBNet
-    except ImportError as error:
-        raise BuildError(f"--distill-steps needs PyTorch ({error}); {install_hint('torch')}") from (
-            error
-        )
+    from ..network.config import ModelConfig
+    from ..network.onnx_dbnet import OnnxDBNet
+
     config = ModelConfig(db=False)
     teacher = OnnxDBNet(fp32, config, network.output_name).eval()
     student = OnnxDBNet(quantized, config, network.output_name).eval()
@@ -100,6 +97,20 @@ def distill(
         optimizer.step()
     progress("distilling", num_steps, num_steps)
     return student.to_onnx()
+
+
+def require_torch() -> None:
+    """Check that PyTorch is there.
+
+    Raises:
+        BuildError: It is not.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise BuildError(
+            f"--distill-steps needs PyTorch ({error}); {install_hint('torch')}"
+        ) from error
 
 
 def _rate(step: int, num_steps: int) -> float:

@@ -37,6 +37,7 @@ from ..zoo import find_card, resolve_model
 from .calibration import load_photo, network_input, spread
 from .compile import Progress
 from .config import BuildConfig
+from .distill_int8 import distill, require_torch
 from .lowering import OnnxNetwork, read_network, write_network
 from .quantized_graph import (
     is_depthwise,
@@ -136,6 +137,8 @@ def quantize_for_cpu(
     if target.suffix.lower() != ".onnx" or target.absolute() == path.absolute():
         raise ValueError(f"expected another .onnx file to write than {path}, got {target}")
     assert config.calibration is not None  # as the configuration checks
+    if config.distill_steps:
+        require_torch()
     found = list({photo.image: photo for photo in read_photos(config.calibration)}.values())
     photos = spread(found, MAX_PHOTOS)
     if len(photos) < CHECK_EVERY:
@@ -216,8 +219,6 @@ class _Quantizer:
         graph = self._insert_nodes(left_out)
         if not self._distill_steps:
             return graph
-        from .distill_int8 import distill
-
         arguments = self._network, self._teaching, self._distill_steps, self._progress
         return distill(graph, self._fp32, *arguments)
 
