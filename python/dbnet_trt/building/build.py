@@ -16,7 +16,6 @@ import numpy as np
 
 from ..cache import cache_folder, prune_cache
 from ..card import MAX_CARD_BYTES, ModelCard
-from ..data.open import read_photos
 from ..engines import Engine
 from ..engines.cuda_driver import Device
 from ..engines.engine_card import BACKENDS, EngineCard, card_path
@@ -304,6 +303,7 @@ def _cache_entry(
         return None
     images = []
     if config.calibration is not None:
+        from ..data.open import read_photos
         from .calibration import MAX_IMAGES, spread
 
         photos = spread(read_photos(config.calibration), MAX_IMAGES)
