@@ -120,6 +120,23 @@ def test_a_graph_for_openvino(rng: np.random.Generator) -> None:
     assert np.abs(found - expected).max() > 1e-4
 
 
+def test_a_concat_under_another_name(rng: np.random.Generator) -> None:
+    """Casts between fp16 and fp32 behind a Concat are an Identity by then."""
+    model = make_detector()
+    graph = model.graph
+    (conv,) = (node for node in graph.node if "head.w" in node.input)
+    for old, new in (("features", "near"), ("near", "same")):
+        copy = helper.make_node("Identity", [old], [new])
+        graph.node.insert(list(graph.node).index(conv), copy)
+    conv.input[0] = "same"
+    fp32 = to_fp32(model)
+    suit_openvino(fp32)
+    (between,) = (node for node in fp32.graph.node if node.op_type == "Max")
+    assert between.input[0] == "same"
+    batch = rng.normal(size=(1, 3, 64, 96)).astype(np.float32)
+    np.testing.assert_allclose(run(fp32, batch), run(make_detector(), batch), atol=1e-5)
+
+
 def test_graphs_in_fp16_and_of_old_operators(tmp_path: Path, rng: np.random.Generator) -> None:
     """Weights and constants become fp32 initializers, nodes get names, operators version 13."""
     from onnxruntime.transformers.float16 import convert_float_to_float16

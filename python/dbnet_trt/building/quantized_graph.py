@@ -101,7 +101,7 @@ def suit_openvino(model: onnx.ModelProto) -> None:
 
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    made = {name: node.op_type for node in graph.node for name in node.output}
+    made = {name: node for node in graph.node for name in node.output}
     normalized = {each.input[0] for each in graph.node if each.op_type == "BatchNormalization"}
 
     def add_weight(name: str, value: Any) -> str:
@@ -109,16 +109,22 @@ def suit_openvino(model: onnx.ModelProto) -> None:
         graph.initializer.append(tensor)
         return name
 
+    def is_joined(name: str) -> bool:
+        """Whether a Concat gives a value, perhaps under other names."""
+        while name in made and made[name].op_type == "Identity":
+            name = made[name].input[0]
+        return name in made and made[name].op_type == "Concat"
+
     for node in [node for node in graph.node if node.op_type == "Conv"]:
-        joined, weight = node.input[0], weights.get(node.input[1])
+        source, weight = node.input[0], weights.get(node.input[1])
         if weight is None or is_depthwise(node, weight):
             continue
         if len(node.input) == 2 and node.output[0] not in normalized:
             node.input.append(add_weight(f"{node.name}_bias", np.full(weight.dims[0], SMALL)))
-        if made.get(joined) == "Concat":
+        if is_joined(source):
             node.input[0] = f"{node.name}_input"
             limit = add_weight(f"{node.name}_limit", np.finfo(np.float32).min)
-            between = onnx.helper.make_node("Max", [joined, limit], [node.input[0]], f"{limit}_max")
+            between = onnx.helper.make_node("Max", [source, limit], [node.input[0]], f"{limit}_max")
             graph.node.insert(list(graph.node).index(node), between)
 
 
