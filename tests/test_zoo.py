@@ -88,7 +88,7 @@ def test_installed_weights_are_the_ones_the_card_describes(name: str) -> None:
     assert card.training_data
 
 
-@pytest.mark.parametrize("name", ["dbnet-lines"])
+@pytest.mark.parametrize("name", zoo.OWN_MODELS)
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_shipped_in_int8(name: str, backend: Any) -> None:
     """The file has a card with its digest, and finds the demo's texts as in floating point."""

@@ -19,6 +19,10 @@ dbnet train --output run --steps "${STEPS:-4400}" --preset quick --loss-preset o
     --unclip-ratio 1.4 --num-threads "${THREADS:-1}"
 
 python "$here/ship.py" run/last.safetensors dbnet-words
+
+# int8: calibrated, and distilled from fp32
+dbnet-build dbnet-words --target cpu --precision int8 --calibration "icdar2015:$data/icdar2015/train?stretch" --distill-steps 250
+python "$here/ship.py" dbnet-words.int8.onnx dbnet-words
 for val in icdar2015/test_open 'icdar2003?by-position#val'; do
     dbnet eval dbnet-words --data "icdar2015:$data/$val" --precision fp32
 done
