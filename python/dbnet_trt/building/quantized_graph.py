@@ -110,7 +110,7 @@ def suit_openvino(model: onnx.ModelProto) -> None:
         return name
 
     def is_joined(name: str) -> bool:
-        """Whether a Concat gives a value, perhaps under other names."""
+        """Tell whether a Concat gives a value, perhaps under other names."""
         while name in made and made[name].op_type == "Identity":
             name = made[name].input[0]
         return name in made and made[name].op_type == "Concat"

@@ -37,7 +37,7 @@ def int8_feature() -> str:
 
 
 def int8_is_faster(backend: str) -> bool:
-    """Whether int8 was measured to be faster on CPUs like this one, by more than `MIN_GAIN`.
+    """Tell whether int8 was measured to be faster on such a CPU by more than `MIN_GAIN`.
 
     Args:
         backend: Library that runs it: "openvino" or "onnxruntime".
