@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbnet_trt.cli import build
 from dbnet_trt.cli.app import main
 from fakes.tiny_model import make_model
 
@@ -40,3 +41,14 @@ def test_help_is_of_the_build(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "Example: dbnet-build" in printed
     assert "dbnet detect" not in printed
+
+
+def test_progress_is_told_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with build._BuildProgress() as progress:
+        progress("distilling", 1, 3)
+        monkeypatch.setattr(build, "LINE_SECONDS", 0.0)
+        progress("distilling", 2, 3)
+        progress("distilling", 3, 3)
+    assert capsys.readouterr().err.splitlines() == ["distilling: 2 of 3", "distilling: 3 of 3"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from ..building.config import BuildConfig
 from ..building.int8 import QuantizedModel, quantize_for_cpu
 from ..building.triton import write_cpu_repository, write_repository
 from ..building.trtexec import write_graph
-from .console import err, line, out
+from .console import LINE_SECONDS, err, line, out
 
 DEFAULT = BuildConfig()
 
@@ -126,7 +127,10 @@ def _print_quantized(made: QuantizedModel) -> None:
 
 
 class _BuildProgress:
-    """Progress bars on a terminal, one per running phase; called from TensorRT's threads."""
+    """Progress bars, one per running phase; without a terminal, a line a minute.
+
+    TensorRT calls it from its own threads.
+    """
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -140,6 +144,7 @@ class _BuildProgress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
+        self._shown = time.monotonic()
 
     def __enter__(self) -> _BuildProgress:
         self._progress.start()
@@ -157,3 +162,6 @@ class _BuildProgress:
                 self._progress.update(task, completed=step)
             else:
                 self._progress.remove_task(self._tasks.pop(phase))
+            if not err.is_terminal and time.monotonic() - self._shown >= LINE_SECONDS:
+                self._shown = time.monotonic()
+                err.print(line((phase, ""), f": {step} of {num_steps}"), soft_wrap=True)

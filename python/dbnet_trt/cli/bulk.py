@@ -17,11 +17,8 @@ from ..bulk import (
     detect_dataset,
     estimate_dataset,
 )
-from .console import SOME_FAILED, SUCCESS, err, line, number, out, progress_bar
+from .console import LINE_SECONDS, SOME_FAILED, SUCCESS, err, line, number, out, progress_bar
 from .options import DEFAULT_OPTIONS, RunOptions
-
-LINE_SECONDS = 60.0
-"""Seconds between lines of progress where there is no terminal."""
 
 DEFAULT_CONFIG = BulkConfig()
 

@@ -35,6 +35,9 @@ out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 """Console on standard error, for progress, summaries, warnings and errors."""
 
+LINE_SECONDS = 60.0
+"""Seconds between lines of progress where there is no terminal."""
+
 
 _BIDI_CONTROLS = frozenset(
     "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
