@@ -129,6 +129,20 @@ def test_logits_keep_a_sigmoid_that_is_part_of_the_network(
     assert run(lowered, batch).max() <= 1
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_hard_swish_becomes_a_product(half: bool, tmp_path: Path, rng: np.random.Generator) -> None:
+    swish = helper.make_node("HardSwish", ["inner"], ["map"])
+    original = read_network(with_end(tmp_path / "a.onnx", swish))
+    original.model.opset_import[0].version = 14
+    lowered = lower(original, half=half)
+    kinds = [node.op_type for node in lowered.model.graph.node]
+    assert "HardSwish" not in kinds
+    assert kinds.count("HardSigmoid") == 1
+    batch = rng.normal(0, 3, (2, 3, 32, 64)).astype(np.float32)
+    expected = run(original, batch)  # up to 100
+    np.testing.assert_allclose(run(lowered, batch), expected, atol=0.1 if half else 1e-4)
+
+
 def test_fp16_network_stays_fp16(tmp_path: Path, rng: np.random.Generator) -> None:
     once = lower(read_network(make_model(tmp_path / "a.onnx")), half=True)
     twice = lower(once, half=True)

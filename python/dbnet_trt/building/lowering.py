@@ -118,6 +118,7 @@ def lower(network: OnnxNetwork, *, half: bool) -> OnnxNetwork:
         else:
             logger.info("%s does not end in a sigmoid; its probabilities are kept", card.name)
     flush_denormals(model)
+    _expand_hard_swish(model)
     if half:
         model = _to_half(model)
         halve_edges(model, network.input_name, network.output_name)
@@ -184,6 +185,25 @@ def _strip_sigmoid(model: onnx.ModelProto, output: str) -> bool:
         return False
     _make_identity(node)
     return True
+
+
+def _expand_hard_swish(model: onnx.ModelProto) -> None:
+    """Write hard swish as the product that it is: older parsers of TensorRT may not know it."""
+    from onnx import helper
+
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "HardSwish":
+            nodes.append(node)
+            continue
+        (x,), (output,) = node.input, node.output
+        gate = f"{output}/gate"
+        nodes += [
+            helper.make_node("HardSigmoid", [x], [gate], name=gate, alpha=1 / 6, beta=0.5),
+            helper.make_node("Mul", [x, gate], [output], name=node.name),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _make_identity(node: onnx.NodeProto) -> None:
