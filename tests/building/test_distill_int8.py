@@ -98,7 +98,7 @@ def test_photos_of_one_row(tmp_path: Path) -> None:
     write_image(tmp_path / "row.png", np.full((1, 50, 3), 200, np.uint8))
     card = dataclasses.replace(CARD, short_side=1600)
     network = OnnxNetwork(make_detector(), card, "x", "map")
-    crops = distill_int8._crops(read_photos(str(tmp_path)), network)
+    crops = distill_int8.draw_crops(read_photos(str(tmp_path)), network)
     for _ in range(5):
         assert next(crops).shape == (1, 3, distill_int8.CROP, distill_int8.CROP)
 

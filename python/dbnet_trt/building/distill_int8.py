@@ -82,7 +82,7 @@ def distill(
     student = OnnxDBNet(quantized, config, network.output_name).eval()
     weights = list(student.parameters())
     optimizer = torch.optim.Adam(weights, LEARNING_RATE)
-    crops = _crops(photos, network)
+    crops = draw_crops(photos, network)
     for step in range(num_steps):
         progress("distilling", step, num_steps)
         for group in optimizer.param_groups:
@@ -118,7 +118,7 @@ def _rate(step: int, num_steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / num_steps))
 
 
-def _crops(photos: Sequence[Sample], network: OnnxNetwork) -> Iterator[NDArray[np.float32]]:
+def draw_crops(photos: Sequence[Sample], network: OnnxNetwork) -> Iterator[NDArray[np.float32]]:
     """Draw crops at random sizes and places, each (1, 3, CROP, CROP) float32, without end."""
     rng, card = np.random.default_rng(0), network.card
     while True:
