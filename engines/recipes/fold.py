@@ -2,7 +2,7 @@
 """Take arithmetic on whole maps out of a network from PaddleOCR.
 
 PP-OCRv4 and v5 multiply each map by a number and add one, and write hard swish as four operations.
-OpenVINO and TensorRT fuse these; ONNX Runtime does them map by map, which takes it as long as the
+OpenVINO fuses these; ONNX Runtime does them map by map, which takes it as long as the
 convolutions. Other weights of the convolutions do the same.
 """
 
