@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from dbnet_trt.network.onnx_graph import find_aliases, find_constants
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -30,13 +31,15 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def fold_arithmetic(model: onnx.ModelProto) -> int:
-    """Fold numbers into convolutions and simplify hard swish, in place, and return how many nodes
-    less there are.
+    """Fold numbers into convolutions and simplify hard swish, in place.
 
     The map is the same up to rounding. Folded are numbers that a map is multiplied by or that are
     added to it, if the map comes from one convolution or goes into convolutions only; those that
     are added before padding stay, and the halves of GELU, which engines know as a whole. The graph
-    is expected to be valid and to have no branches or loops.
+    is expected to be in fp32, but for weights that are cast to it, and to have no branches.
+
+    Returns:
+        The number of nodes that were saved.
     """
     graph = model.graph
     num_nodes = len(graph.node)
@@ -192,7 +195,7 @@ class _Folding:
         del self._graph.value_info[:]  # of maps that may be gone
 
     def _takes(self, user: onnx.NodeProto, name: str, is_sum: bool) -> bool:
-        """Whether a convolution can do to its input what a number does."""
+        """Check that a convolution can do to its input what a number does."""
         if not self._is_foldable(user) or list(user.input).count(name) != 1:
             return False
         if user.input[0] != name:
@@ -205,7 +208,7 @@ class _Folding:
         return user.op_type == "Conv" and not is_padded
 
     def _is_foldable(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is a convolution whose weight and bias are known."""
+        """Check that a node is a convolution whose weight and bias are known."""
         if node.op_type not in CONVOLUTIONS or node.domain or len(node.output) != 1:
             return False
         weight = self._value(node.input[1])
@@ -288,7 +291,7 @@ class _Folding:
         return None
 
     def _is_gelu(self, number: _Number) -> bool:
-        """Whether this halves x (1 + erf(...))."""
+        """Recognise the half of x (1 + erf(...)) / 2."""
         product = self._makers.get(number.map)
         if number.value != 0.5 or product is None or product.op_type != "Mul":
             return False
@@ -317,29 +320,16 @@ class _Folding:
 
 
 def _read_constants(graph: onnx.GraphProto) -> dict[str, Array]:
-    """Constants in float32, and those in fp16 that are cast to it, by name."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    tensors |= {
-        node.output[0]: node.attribute[0].t
-        for node in graph.node
-        if node.op_type == "Constant" and [each.name for each in node.attribute] == ["value"]
+    """Values of the constants in float32, and of copies and casts of constants, by name."""
+    tensors = find_constants(graph)
+    values = {
+        name: np.asarray(numpy_helper.to_array(tensor))
+        for name, tensor in tensors.items()
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
     }
-    inputs = {each.name for each in graph.input}  # which may replace an initializer
-    kinds = (TensorProto.FLOAT, TensorProto.FLOAT16)
-    values: dict[str, NDArray[Any]] = {}
-    for name, tensor in tensors.items():
-        if tensor.data_type not in kinds or name in inputs:
-            continue
-        values[name] = np.asarray(numpy_helper.to_array(tensor))
-    for node in graph.node:
-        if node.op_type in ("Cast", "Identity") and node.input and node.input[0] in values:
-            to = next((each.i for each in node.attribute if each.name == "to"), None)
-            value = values[node.input[0]]
-            if node.op_type == "Identity":
-                values[node.output[0]] = value
-            elif to == TensorProto.FLOAT:
-                values[node.output[0]] = value.astype(np.float32)
-    return {name: value for name, value in values.items() if value.dtype == np.float32}
+    aliases = find_aliases(graph, values)
+    copies = {name: values[original].astype(np.float32) for name, original in aliases.items()}
+    return {name: each for name, each in values.items() if each.dtype == np.float32} | copies
 
 
 def _num_outputs(conv: onnx.NodeProto, weight: Array) -> int:

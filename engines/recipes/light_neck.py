@@ -32,7 +32,7 @@ from dbnet_trt.card import METADATA_KEY
 from dbnet_trt.data.open import read_photos
 from dbnet_trt.engines.onnx_model import read_model
 from dbnet_trt.files import write_atomically
-from dbnet_trt.network.onnx_graph import OnnxGraph
+from dbnet_trt.network.onnx_graph import OnnxGraph, find_aliases, find_constants
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor
@@ -121,22 +121,13 @@ def add_neck(model: onnx.ModelProto, neck: Neck) -> onnx.ModelProto:
     return both
 
 
-def find_tensor(graph: onnx.GraphProto, name: str) -> onnx.TensorProto:
-    """Find a constant, which may be cast or stand in a node."""
-    makers = {each: node for node in graph.node for each in node.output}
-    while name in makers and makers[name].op_type in ("Cast", "Identity"):
-        name = makers[name].input[0]
-    if name in makers:
-        return makers[name].attribute[0].t
-    (tensor,) = (each for each in graph.initializer if each.name == name)
-    return tensor
-
-
 def remove_old_neck(graph: onnx.GraphProto, scale: NDArray[np.float32]) -> None:
     """Let the head begin at the new neck, whose features are those of the old one over `scale`."""
     (relu,) = (node for node in graph.node if FEATURES in node.input)
     (head,) = (node for node in graph.node if relu.output[0] in node.input)
-    weight = find_tensor(graph, head.input[1])
+    constants = find_constants(graph)
+    name = head.input[1]
+    weight = constants[find_aliases(graph, constants).get(name, name)]
     array = numpy_helper.to_array(weight)
     scaled = (array * scale.reshape(-1, 1, 1, 1)).astype(array.dtype)
     weight.CopyFrom(numpy_helper.from_array(scaled, weight.name))

@@ -4,34 +4,18 @@
 from __future__ import annotations
 
 import collections
-import importlib.util
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from fold import fold_arithmetic
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 CHANNELS = 4
-
-
-def _load() -> Any:
-    path = Path(__file__).parents[2] / "engines" / "recipes" / "fold.py"
-    spec = importlib.util.spec_from_file_location("fold", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fold"] = module  # where dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
-
-
-fold_arithmetic = _load().fold_arithmetic
 
 
 class Network:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The head reads the new neck's features as it read the old one's."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
+import light_neck
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,19 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 
-@pytest.fixture(scope="module")
-def recipe() -> Any:
-    pytest.importorskip("torch")
-    path = Path(__file__).parents[2] / "engines" / "recipes" / "light_neck.py"
-    spec = importlib.util.spec_from_file_location("light_neck", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def make_network(recipe: Any) -> onnx.ModelProto:
+def make_network() -> onnx.ModelProto:
     """A network with levels and features of the names and sizes that the recipe expects."""
     rng = np.random.default_rng(0)
     nodes, weights = [], []
@@ -35,13 +22,13 @@ def make_network(recipe: Any) -> onnx.ModelProto:
         nodes.append(helper.make_node(operation, [tensor, f"{output}.weight"], [output], **more))
 
     before, channels, stride = "x", 3, 4
-    for name, count in recipe.LEVELS.values():
+    for name, count in light_neck.LEVELS.values():
         add("Conv", name, before, (count, channels, stride, stride), strides=[stride, stride])
         before, channels, stride = name, count, 2
-    first, channels = recipe.LEVELS[2]
-    add("Conv", recipe.FEATURES, first, (recipe.NUM_FEATURES, channels, 1, 1))
-    nodes.append(helper.make_node("Relu", [recipe.FEATURES], ["relu"]))
-    add("ConvTranspose", "map", "relu", (recipe.NUM_FEATURES, 1, 4, 4), strides=[4, 4])
+    first, channels = light_neck.LEVELS[2]
+    add("Conv", light_neck.FEATURES, first, (light_neck.NUM_FEATURES, channels, 1, 1))
+    nodes.append(helper.make_node("Relu", [light_neck.FEATURES], ["relu"]))
+    add("ConvTranspose", "map", "relu", (light_neck.NUM_FEATURES, 1, 4, 4), strides=[4, 4])
     image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 3, "h", "w"])
     result = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["b", 1, "h", "w"])
     graph = helper.make_graph(nodes, "network", [image], [result], weights)
@@ -65,24 +52,24 @@ def put_into_node(graph: onnx.GraphProto, name: str) -> None:
 
 
 @pytest.mark.parametrize("is_node", [False, True])
-def test_head_reads_the_new_features(recipe: Any, rng: np.random.Generator, is_node: bool) -> None:
-    model = make_network(recipe)
+def test_head_reads_the_new_features(rng: np.random.Generator, is_node: bool) -> None:
+    model = make_network()
     if is_node:
         put_into_node(model.graph, "map.weight")
     image = rng.normal(size=(2, 3, 64, 96)).astype(np.float32)
-    light = recipe.add_neck(model, recipe.Neck(dict.fromkeys(recipe.LEVELS, 1.0)))
-    scale = rng.uniform(0.1, 2, (1, recipe.NUM_FEATURES, 1, 1)).astype(np.float32)
-    recipe.remove_old_neck(light.graph, scale)
-    assert recipe.FEATURES not in {name for node in light.graph.node for name in node.output}
+    light = light_neck.add_neck(model, light_neck.Neck(dict.fromkeys(light_neck.LEVELS, 1.0)))
+    scale = rng.uniform(0.1, 2, (1, light_neck.NUM_FEATURES, 1, 1)).astype(np.float32)
+    light_neck.remove_old_neck(light.graph, scale)
+    assert light_neck.FEATURES not in {name for node in light.graph.node for name in node.output}
     found, features = run(light, image, "map", "neck/features")
-    assert features.shape == (2, recipe.NUM_FEATURES, 16, 24)
+    assert features.shape == (2, light_neck.NUM_FEATURES, 16, 24)
 
     # The old network, with these features times the scale in place of its own
-    del model.graph.node[[node.output[0] for node in model.graph.node].index(recipe.FEATURES)]
+    del model.graph.node[[node.output[0] for node in model.graph.node].index(light_neck.FEATURES)]
     model.graph.input.append(
-        helper.make_tensor_value_info(recipe.FEATURES, TensorProto.FLOAT, list(features.shape))
+        helper.make_tensor_value_info(light_neck.FEATURES, TensorProto.FLOAT, list(features.shape))
     )
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    (expected,) = session.run(["map"], {"x": image, recipe.FEATURES: features * scale})
+    (expected,) = session.run(["map"], {"x": image, light_neck.FEATURES: features * scale})
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected).max() > 0.1

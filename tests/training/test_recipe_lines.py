@@ -1,24 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words are joined to lines as engines/recipes/lines.py says."""
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
+import lines
 import numpy as np
 import pytest
 from dbnet_trt.data.samples import Text
-
-
-@pytest.fixture(scope="module")
-def recipe() -> Any:
-    path = Path(__file__).parents[2] / "engines" / "recipes" / "lines.py"
-    spec = importlib.util.spec_from_file_location("lines", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def word(left: float, top: float, width: float, height: float, ignore: bool = False) -> Text:
@@ -37,13 +23,13 @@ def word(left: float, top: float, width: float, height: float, ignore: bool = Fa
         (word(110, 10, 80, 50), 2),  # another size of letters
     ],
 )
-def test_two_words(recipe: Any, second: Text, count: int) -> None:
+def test_two_words(second: Text, count: int) -> None:
     first = word(50, 20, 50, 20)
-    assert len(recipe.join_words([first, second])) == count
+    assert len(lines.join_words([first, second])) == count
 
 
-def test_a_line_of_three_words_with_one_to_ignore(recipe: Any) -> None:
+def test_a_line_of_three_words_with_one_to_ignore() -> None:
     words = [word(100, 20, 40, 20), word(0, 20, 40, 20, ignore=True), word(50, 20, 40, 20)]
-    (line,) = recipe.join_words(words)
+    (line,) = lines.join_words(words)
     assert line.ignore
     np.testing.assert_allclose(sorted(line.polygon[:, 0]), [0, 0, 140, 140], atol=1e-3)

@@ -68,8 +68,8 @@ class OnnxGraph(nn.Module):
         """The ONNX model without the values of this module's parameters and buffers."""
         self.structure.CopyFrom(model)
         graph = self.structure.graph
-        tensors = _constants(graph)
-        nodes = _needed_nodes(graph, _aliases(graph, tensors), outputs)
+        tensors = find_constants(graph)
+        nodes = _needed_nodes(graph, find_aliases(graph, tensors), outputs)
         used = dict.fromkeys(name for node in nodes for name in node.inputs)
         (self._input,) = {value.name for value in graph.input} & used.keys() - tensors.keys()
         self._outputs = outputs
@@ -151,7 +151,7 @@ class OnnxGraph(nn.Module):
         """Copy the ONNX model with the weights that the module has now, in the file's types."""
         model = onnx.ModelProto()
         model.CopyFrom(self.structure)
-        tensors, state = _constants(model.graph), self.state_dict()
+        tensors, state = find_constants(model.graph), self.state_dict()
         for name, key in self._keys.items():
             kind = onnx.helper.tensor_dtype_to_np_dtype(tensors[name].data_type)
             value = self._quantize(name).detach() if name in self._quantized else state[key]
@@ -160,7 +160,7 @@ class OnnxGraph(nn.Module):
         return model
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+def find_constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Tensors of a graph by name; changing one changes the graph."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -174,7 +174,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return tensors
 
 
-def _aliases(graph: onnx.GraphProto, constants: Collection[str]) -> dict[str, str]:
+def find_aliases(graph: onnx.GraphProto, constants: Collection[str]) -> dict[str, str]:
     """Original names of constants, by the names of their unchanged copies."""
     aliases: dict[str, str] = {}
     for node in graph.node:
