@@ -6,8 +6,8 @@ python engines/recipes/light_neck.py MODEL.onnx OUTPUT.onnx FORMAT:PATH...
 The neck of PP-OCRv4 mobile joins four levels of the backbone to 24 channels at a quarter of the
 image's size. It takes about half of the network's time on a CPU (OpenVINO, AVX2), a third of it all
 in two 3x3 convolutions of 96 channels at that size. Its squeeze-and-excitation gates hardly differ
-between photos (standard deviation of 1 + gate: 0 to 5 %), and without them nothing in it is
-nonlinear.
+between photos (standard deviation of 1 + gate, averaged over channels: 0 to 5 %), and without them
+nothing in it is nonlinear.
 
 The new neck is linear, has no gates, adds the upper levels at an eighth of the image's size, and
 has one 3x3 convolution of 40 channels at a quarter. Its weights are fitted to the features of the
