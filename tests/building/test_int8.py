@@ -324,7 +324,6 @@ class TestWithNncf:
     ("options", "message"),
     [
         ({"precision": "fp8", "target": "cpu", "calibration": "x"}, "fp8 is for engines of GPUs"),
-        ({"precision": "int8", "target": "cpu"}, "need calibration images"),
         (
             {"precision": "int8", "target": "cpu", "calibration": "x", "distill_steps": -1},
             "distill-steps must be 0 or more, got -1",
@@ -342,6 +341,8 @@ def test_wrong_arguments(photos: str, tmp_path: Path) -> None:
     path = make_model(tmp_path / "a.onnx")
     with pytest.raises(ValueError, match="only int8 is built"):
         quantize_for_cpu(path, config=BuildConfig("fp16", target="cpu"))
+    with pytest.raises(ValueError, match="needs calibration images"):
+        quantize_for_cpu(path, config=BuildConfig("int8", target="cpu"))
     with pytest.raises(ValueError, match=r"another \.onnx file"):
         quantize_for_cpu(path, path, config=config_of(photos))
     with pytest.raises(ValueError, match=r"another \.onnx file"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from dbnet_trt import CpuConfig, Detections, Detector
 from dbnet_trt.building.triton import (
@@ -21,6 +22,7 @@ from dbnet_trt.building.triton import (
 )
 from dbnet_trt.cli.app import main
 from dbnet_trt.engines.engine_card import read_engine_card
+from dbnet_trt.engines.onnx_model import is_quantized
 from dbnet_trt.engines.tensorrt import HostEngine, open_engine
 from dbnet_trt.images.load import write_image
 from dbnet_trt.zoo import FAMILIES
@@ -161,6 +163,24 @@ def test_onnx_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (response,) = served.execute([request(encode(tmp_path, scene(120, 200, 2)))])
     expected = Detector(source).detect(scene(120, 200, 2))
     assert response.tensors["QUADS"][0].tolist() == expected.quads.tolist()
+
+
+@pytest.mark.usefixtures("fake_triton")
+def test_models_that_come_in_int8_need_no_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    command = ["build", "dbnet-lines", "--target", "cpu", "--precision", "int8"]
+    assert main([*command, "--triton", str(models)]) == 0
+    (file,) = models.rglob("*.onnx")
+    assert is_quantized(onnx.load(file))
+    assert start(file.parents[1], "CPU") is not None
+    capsys.readouterr()
+    for options in ([], ["--triton", str(models), "--output", "a.onnx"]):
+        assert main([*command, *options]) == 2
+    errors = capsys.readouterr().err
+    assert "a model that comes in int8 (`dbnet models`) runs on CPUs as it is" in errors
+    assert "--output is for a file in int8 that is made" in errors
 
 
 def test_cards_of_other_projects_go_along(tmp_path: Path) -> None:

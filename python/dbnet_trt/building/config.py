@@ -25,8 +25,8 @@ class BuildConfig:
     """Settings of an engine build."""
 
     precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp16"
-    """Precision of the network; int8 and fp8 need calibration, but for engines of a model that
-    comes in int8."""
+    """Precision of the network; int8 and fp8 need calibration, but for a model that comes in
+    int8."""
 
     shapes: str = "32x32/736x1280/2048x2048"
     """Smallest, best and largest input, as HEIGHTxWIDTH/HEIGHTxWIDTH/HEIGHTxWIDTH in multiples of
@@ -41,7 +41,7 @@ class BuildConfig:
 
     calibration: str | None = None
     """Images like those to be detected, for int8 and fp8: a folder, or a data set as FORMAT:PATH;
-    a hundred or more are best. An engine of a model that comes in int8 needs none."""
+    a hundred or more are best. A model that comes in int8 needs none."""
 
     rtx: bool = False
     """Build with TensorRT-RTX, which needs no GPU; on a machine without a GPU this is the
@@ -79,14 +79,12 @@ class BuildConfig:
             )
         if self.distill_steps < 0:
             raise ValueError(f"distill-steps must be 0 or more, got {self.distill_steps}")
-        needs_photos = self.precision == "fp8" or (self.precision, self.target) == ("int8", "cpu")
         takes_photos = self.precision in ("int8", "fp8")
         has_photos = self.calibration is not None
-        if has_photos > takes_photos or needs_photos > has_photos:
+        if has_photos > takes_photos or (self.precision == "fp8" and not has_photos):
             raise ValueError(
-                "fp8, and int8 for CPUs, need calibration images (--calibration FOLDER or "
-                "FORMAT:PATH), and fp32 and fp16 take none (a model that comes in int8 runs on "
-                f"CPUs as it is); got precision {self.precision} and calibration "
+                "fp8 needs calibration images (--calibration FOLDER or FORMAT:PATH), and fp32 and "
+                f"fp16 take none; got precision {self.precision} and calibration "
                 f"{self.calibration}"
             )
         _ = self.profile, self.capabilities  # these check the fields they read

@@ -128,6 +128,11 @@ def quantize_for_cpu(
             "for CPUs only int8 is built (--precision int8); an ONNX file in fp32 or fp16 runs "
             f"there as it is; got precision {config.precision}"
         )
+    if config.calibration is None:
+        raise ValueError(
+            "int8 for CPUs needs calibration images (--calibration FOLDER or FORMAT:PATH); a model "
+            "that comes in int8 (`dbnet models`) runs on CPUs as it is"
+        )
     path, named_card = resolve_model(model, (".onnx", ".safetensors"))
     network = read_network(path, find_card(card) or named_card)
     if is_quantized(network.model):
@@ -136,7 +141,6 @@ def quantize_for_cpu(
     target = output or Path(f"{name}.int8.onnx")
     if target.suffix.lower() != ".onnx" or target.absolute() == path.absolute():
         raise ValueError(f"expected another .onnx file to write than {path}, got {target}")
-    assert config.calibration is not None  # as the configuration checks
     if config.distill_steps:
         require_torch()
     found = list({photo.image: photo for photo in read_photos(config.calibration)}.values())

@@ -18,6 +18,7 @@ from ..building.config import BuildConfig
 from ..building.int8 import QuantizedModel, quantize_for_cpu
 from ..building.triton import write_cpu_repository, write_repository
 from ..building.trtexec import write_graph
+from ..zoo import int8_file, resolve_model
 from .console import LINE_SECONDS, err, line, out
 
 DEFAULT = BuildConfig()
@@ -78,15 +79,26 @@ def build(
 def _build_for_cpu(
     model: str, output: Path | None, card: str | None, triton: Path | None, config: BuildConfig
 ) -> None:
-    if triton is None or config.precision == "int8":
+    ready = _find_int8(model) if triton is not None and config.calibration is None else None
+    if triton is None or (config.precision == "int8" and ready is None):
         with _BuildProgress() as progress:
             quantized = quantize_for_cpu(model, output, card=card, config=config, progress=progress)
         _print_quantized(quantized)
         model, card = str(quantized.path), None
     elif output is not None:
-        raise ValueError("--output is for a file in int8; --triton names the repository's folder")
+        raise ValueError(
+            "--output is for a file in int8 that is made; --triton names the repository's folder"
+        )
+    elif config.precision == "int8":
+        model = str(ready)
     if triton is not None:
         _print_repository(triton, write_cpu_repository(triton, model, card))
+
+
+def _find_int8(model: str) -> Path | None:
+    """Find the file in int8 of a model that comes in int8; None if it is to be made."""
+    path, named_card = resolve_model(model, (".onnx", ".safetensors"))
+    return int8_file(path) if named_card else None
 
 
 def main() -> int:
