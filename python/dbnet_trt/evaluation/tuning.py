@@ -44,8 +44,8 @@ class Tuning:
     """F at the chosen ones, likewise. It flatters: they were chosen on these images."""
 
     f_of_halves: float
-    """F where each half of the images is scored at what the other half chooses, likewise: about
-    what the choice is worth on new images of the same kind."""
+    """F where the first and the second half of the images are each scored at what the other half
+    chooses, likewise: about what the choice is worth on new images of the same kind."""
 
 
 def tune(
@@ -78,7 +78,8 @@ def tune(
         _check_enough(counts[-1], f"data set {len(counts)} of {len(data_sets)}")
     before = grid.index(own)
     chosen = _best(counts, before)
-    halves = [[each[first::2] for each in counts] for first in (0, 1)]
+    # In order: neighbours often show the same, as frames of a video do.
+    halves = list(zip(*(np.array_split(each, 2) for each in counts), strict=True))
     judged = []
     for half, others in zip(halves, halves[::-1], strict=True):
         best = _best(half, before)
