@@ -333,7 +333,10 @@ class Detector:
             except Exception as failed:  # raised in its turn
                 error = failed
                 break
-        batches.flush()
+        try:
+            batches.flush()
+        except Exception as failed:  # of frames before the one that failed
+            error = failed
         return Begun(batches, error)
 
     def _add(self, batches: Batches, source: ImageSource, options: DetectOptions) -> None:

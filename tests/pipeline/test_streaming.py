@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dbnet_trt import CpuConfig, Detections, Detector, ImageError
+from dbnet_trt import CpuConfig, Detections, Detector, ImageError, SizePolicy
 from dbnet_trt.errors import EngineError
 from dbnet_trt.pipeline.streaming import InOrder, Results
+from fakes.engines import GreenOnCpu, photo
 from fakes.tiny_model import make_model, scene
 
 FRAMES = [scene(num_texts=n) for n in (2, 1, 0, 3, 1, 2)]
@@ -119,6 +120,36 @@ def test_frames_before_an_error_are_not_lost(
         take(detector.stream(unplugged(), in_flight=in_flight, batch_size=batch_size), found)
     assert found == [2, 1, 0, 3, 1, 2]
     assert num_threads() == 0
+
+
+class GreenUpTo(GreenOnCpu):
+    """Engine that fails at images that are wider than this."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        if batch.shape[3] > self._width:
+            raise EngineError(f"too wide: {batch.shape[3]}")
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_frames_before_an_error_of_the_network_are_not_lost(
+    in_flight: int, batch_size: int, rng: np.random.Generator
+) -> None:
+    detector = Detector(GreenUpTo(96), size=SizePolicy(64))
+    frames = [photo(64, width, rng) for width in (96, 64, 96, 64, 160, 96)]
+    expected = [len(detector.detect(frame)) for frame in frames[:4]]
+    found: list[int] = []
+    with pytest.raises(EngineError, match="too wide: 160"):
+        take(detector.stream(frames, in_flight=in_flight, batch_size=batch_size), found)
+    assert found == expected
+    with pytest.raises(EngineError, match="too wide: 160"):
+        take(detector.stream(frames[4:], in_flight=in_flight, batch_size=batch_size), found)
+    assert found == expected
 
 
 @pytest.mark.parametrize("skip_same", [False, True])

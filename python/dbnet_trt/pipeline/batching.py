@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, Protocol
 
 from ..detections import Detections
@@ -164,11 +165,15 @@ class Batches:
             while group:
                 # Powers of two: the engine prepares few shapes, and no padding images are run.
                 count = 1 << (len(group).bit_length() - 1)
-                self._submit(group[:count])
+                part = group[:count]
                 del group[:count]
+                self._submit(part)
 
     def finish(self) -> list[Detections]:
         """Wait for all results; they come in the order of the images.
+
+        An image whose batch could not be submitted, for which `add` or `flush` raised an error,
+        ends them.
 
         Raises:
             EngineError: The network failed.
@@ -177,7 +182,8 @@ class Batches:
         results = dict(self._done)
         for indices, pending in self._running:
             results.update(zip(indices, self._runner.collect(pending), strict=True))
-        return [results[index] for index in range(self._num_images)]
+        whole = takewhile(results.__contains__, range(self._num_images))
+        return [results[index] for index in whole]
 
     def _submit(self, group: list[tuple[int, Any, ResizePlan]]) -> None:
         indices, images, plans = map(list, zip(*group, strict=True))
