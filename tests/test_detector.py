@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import concurrent.futures
 import copy
+import dataclasses
 import logging
 import pickle
 from pathlib import Path
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, ImageError, SizePolicy, cuda_available
-from fakes.engines import OneByOne, Recorder
+from fakes.engines import GreenOnCpu, OneByOne, Recorder
 from fakes.tiny_model import CARD, make_model, scene
 from PIL import Image
 
@@ -378,6 +379,18 @@ def test_network_that_gives_nan(tmp_path: Path, options: Any) -> None:
     detector = Detector(make_model(tmp_path / "a.onnx", weight=float("nan")))
     with pytest.raises(EngineError, match=r'"tiny" gave NaN'):
         detector.detect(scene(), **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"polygons": True}, {"prob_map": True}])
+def test_cards_that_tell_the_wrong_output(tmp_path: Path, options: Any) -> None:
+    card = dataclasses.replace(CARD, output="probability")
+    lacking = Detector(make_model(tmp_path / "a.onnx", card=card))
+    with pytest.raises(EngineError, match=r'"tiny" gave -\d+.\d, .*output="logit"'):
+        lacking.detect(scene(), **options)
+    engine = GreenOnCpu()
+    engine.card = dataclasses.replace(GreenOnCpu.card, output="logit")
+    with pytest.raises(EngineError, match=r'"green" gave values from 0.00 .*output="probability"'):
+        Detector(engine).detect(scene(), **options)
 
 
 def test_infinite_logits_are_certain_and_no_error(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class OnnxRuntimeEngine:
         source = inputs[input_name]
         self._process = os.getpid()
         self._dtype = np.float16 if source.type == "tensor(float16)" else np.float32
-        self._shape: list[Any] = source.shape  # a number for each fixed side
+        sides: list[Any] = source.shape  # a number for each fixed one
+        self._shape = [side if isinstance(side, int) and side > 0 else "any" for side in sides]
         self.card = card
         precision = "int8" if config.precision == "int8" else "fp32"
         self.description = f"ONNX Runtime {ort.__version__}, CPU, {precision}"
@@ -77,10 +78,11 @@ class OnnxRuntimeEngine:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         check_process(self._process, "ONNX Runtime")
         for wanted, side in zip(self._shape, batch.shape, strict=True):
-            if isinstance(wanted, int) and wanted > 0 and wanted != side:
+            if wanted not in ("any", side):
+                taken = ", ".join(map(str, self._shape))
                 raise EngineError(
-                    f'"{self.card.name}" takes an input of shape {self._shape}, got '
-                    f'{list(batch.shape)}; use backend="openvino", which adapts it, or export it '
+                    f'"{self.card.name}" takes an input of shape ({taken}), got '
+                    f'{batch.shape}; use backend="openvino", which adapts it, or export it '
                     "with dynamic axes"
                 )
         try:

@@ -133,7 +133,7 @@ class CpuRunner:
         for row, image, plan in zip(batch, images, plans, strict=True):
             preprocess(image, plan, normalization, row)
         maps = np.ascontiguousarray(self._engine(batch))
-        check_maps(maps, card.name)
+        check_maps(maps, card.name, card.output == "logit")
         return maps
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -237,7 +237,7 @@ class GpuRunner:
         """Read and check the (B, h, w) maps of a batch."""
         dtype = np.float16 if self._is_half else np.float32
         maps = map_bytes.view(dtype).reshape(len(plans), *plans[0].padded).astype(np.float32)
-        check_maps(maps, self._name)
+        check_maps(maps, self._name, self._logits)
         return maps
 
     def collect(self, pending: _Pending | Detections) -> list[Detections]:

@@ -87,22 +87,34 @@ def postprocess(
     return [Detections(quads, scores) for quads, scores in results]
 
 
-def check_maps(maps: FloatArray, name: str) -> None:
-    """Check that a network's maps hold numbers.
+def check_maps(maps: FloatArray, name: str, logits: bool) -> None:
+    """Check that a network's maps hold numbers, of the kind that its card tells.
 
     Args:
         maps: (B, h, w) float, probabilities or logits.
         name: The model's.
+        logits: Whether the card says that they are logits.
 
     Raises:
-        EngineError: A value is NaN, which no threshold finds: the image would have no text.
+        EngineError: A value is NaN, which no threshold finds: the image would have no text. Or
+            they are logits where probabilities are expected, or the other way round.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = maps.sum()  # not finite wherever a value is not, and faster than looking at each
-    if not np.isfinite(total) and np.isnan(maps).any():
+    lowest = maps.min()  # NaN if a value is
+    if np.isnan(lowest):
         raise EngineError(
             f'"{name}" gave NaN (not a number): its weights are damaged, its card has a wrong '
             "scale, mean or std, or its arithmetic overflows; try fp32, or another file or card"
+        )
+    if not logits and lowest < -1:
+        raise EngineError(
+            f'"{name}" gave {lowest:.1f}, and its card says that it gives probabilities: it lacks '
+            'the sigmoid; give a card with output="logit"'
+        )
+    if logits and lowest >= 0 and maps.max() <= 1:
+        raise EngineError(
+            f'"{name}" gave values from {lowest:.2f} to {maps.max():.2f} alone, and its card says '
+            "that it gives logits: it has a sigmoid of its own; give a card with "
+            'output="probability"'
         )
 
 
