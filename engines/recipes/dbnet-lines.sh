@@ -4,8 +4,10 @@
 # PP-OCRv4 mobile learns the mean of its own maps and of those of PP-OCRv3 en, which is better than
 # either, on photos of streets, and the lines of MSRA-TD500. 4000 steps took 110 minutes of one core
 # (AMD EPYC, AVX-512) beside other work. Then it gets a lighter neck, in 18 minutes of two cores
-# (AMD EPYC, AVX2). DATA must contain msra_td500/train, icdar2003, icdar2011, icdar2015/train and
-# svt. It needs pip install '.[train,int8]' and a C++ compiler. A run that was stopped continues.
+# (AMD EPYC, AVX2), and learns turned text in 50 of one. DATA must contain msra_td500/train,
+# icdar2003, icdar2011, icdar2015/train, svt, backgrounds and words. It needs
+# pip install '.[train,int8]', a C++ compiler and Debian's fonts-noto-cjk. A run that was stopped
+# continues.
 set -euo pipefail
 data=$(realpath "$1")
 here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
@@ -51,9 +53,20 @@ dbnet train --output run --steps "${STEPS:-4000}" --preset quick --loss-preset o
     --num-threads "${THREADS:-1}"
 
 [ -f wide.onnx ] || dbnet export run/last.safetensors wide.onnx
-[ -f light.onnx ] || python "$here/light_neck.py" wide.onnx light.onnx jsonl:td500-own.jsonl \
-    jsonl:ic03-maps.jsonl jsonl:svt/distilled.jsonl jsonl:ic11/distilled.jsonl jsonl:ic15/distilled.jsonl
-python "$here/ship.py" light.onnx dbnet-lines
+[ -f light.onnx ] || python "$here/light_neck.py" wide.onnx light.onnx \
+    jsonl:{td500-own,ic03-maps,svt/distilled,ic11/distilled,ic15/distilled}.jsonl
+
+# text that is turned by quarters, and printed pages
+[ -f scenes/samples.jsonl ] ||
+    dbnet synth scenes 1500 --text-level line --seed 31 --size 736 --chinese 0.4 \
+        --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
+head -n 400 scenes/samples.jsonl > scenes/first.jsonl
+[ -f pages/samples.jsonl ] || python "$here/pages.py" pages 60
+pages=jsonl:pages/samples.jsonl
+[ -f turned.onnx ] || python "$here/quarter_turns.py" wide.onnx light.onnx turned.onnx \
+    jsonl:{td500-own,svt/distilled,ic11/distilled,ic03-maps,ic15/distilled,scenes/first}.jsonl \
+    "$pages" "$pages" "$pages" "$pages"
+python "$here/ship.py" turned.onnx dbnet-lines
 
 # int8: calibrated, and distilled from fp32, on the photos that it learns but those of ICDAR 2015
 sed 's/, "prob_map": "[^"]*"//' td500-own.jsonl ic03-maps.jsonl svt/distilled.jsonl ic11/distilled.jsonl > int8-photos.jsonl

@@ -26,9 +26,9 @@ import numpy as np
 import onnx
 import torch
 from dbnet_trt import DBNetError
-from dbnet_trt.building.distill_int8 import distill, draw_crops
+from dbnet_trt.building.distillation import Distillation, distill, draw_crops
 from dbnet_trt.building.lowering import OnnxNetwork
-from dbnet_trt.card import METADATA_KEY
+from dbnet_trt.card import METADATA_KEY, ModelCard
 from dbnet_trt.data.open import read_photos
 from dbnet_trt.engines.onnx_model import read_model
 from dbnet_trt.files import write_atomically
@@ -154,6 +154,13 @@ def tell(phase: str, step: int, num_steps: int) -> None:
         print(f"{phase}: {step} of {num_steps}", flush=True)
 
 
+def write_model(model: onnx.ModelProto, card: ModelCard, target: Path) -> None:
+    """Write a model with the card of the one that it was made of."""
+    card = dataclasses.replace(card, sha256="")
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    write_atomically(target, lambda temporary: onnx.save(model, temporary))
+
+
 def main(source: Path, target: Path, photos: list[str]) -> None:
     """Write a model with a new neck, and print how its features differ from the old ones."""
     network = OnnxNetwork(*read_model(source))
@@ -195,10 +202,8 @@ def main(source: Path, target: Path, photos: list[str]) -> None:
         print(f"last: {error(24).item():.4f} of the variance")
     light = necks.to_onnx()
     remove_old_neck(light.graph, scale.numpy())
-    light = distill(light, network.model, network, samples, MAP_STEPS, tell)
-    card = dataclasses.replace(network.card, sha256="")
-    onnx.helper.set_model_props(light, {METADATA_KEY: card.to_json()})
-    write_atomically(target, lambda temporary: onnx.save(light, temporary))
+    light = distill(light, network.model, network, samples, Distillation(MAP_STEPS), tell)
+    write_model(light, network.card, target)
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ class TestWithNncf:
         rng: np.random.Generator,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("dbnet_trt.building.distill_int8.CROP", 64)
+        monkeypatch.setattr("dbnet_trt.building.distillation.CROP", 64)
         path, options = make_conv_model(tmp_path / "a.onnx", rng), {"check": False}
         plain = quantize_for_cpu(path, tmp_path / "0.onnx", config=config_of(photos, **options))
         config = config_of(photos, distill_steps=8, **options)

@@ -37,7 +37,7 @@ from ..zoo import find_card, resolve_model
 from .calibration import load_photo, network_input, spread
 from .compile import Progress
 from .config import BuildConfig
-from .distill_int8 import distill, require_torch
+from .distillation import Distillation, distill, require_torch
 from .lowering import OnnxNetwork, read_network, write_network
 from .quantized_graph import (
     is_depthwise,
@@ -223,7 +223,8 @@ class _Quantizer:
         graph = self._insert_nodes(left_out)
         if not self._distill_steps:
             return graph
-        arguments = self._network, self._teaching, self._distill_steps, self._progress
+        distillation = Distillation(self._distill_steps)
+        arguments = self._network, self._teaching, distillation, self._progress
         return distill(graph, self._fp32, *arguments)
 
     def _insert_nodes(self, left_out: Collection[str]) -> onnx.ModelProto:

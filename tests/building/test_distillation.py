@@ -6,18 +6,21 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from dbnet_trt import BuildError
-from dbnet_trt.building import distill_int8
+from dbnet_trt.building import distillation
 from dbnet_trt.building.calibration import network_input
-from dbnet_trt.building.distill_int8 import distill
+from dbnet_trt.building.distillation import Distillation, distill
 from dbnet_trt.building.lowering import OnnxNetwork
 from dbnet_trt.data.open import read_photos
 from dbnet_trt.data.samples import Sample
 from dbnet_trt.images.load import write_image
+from dbnet_trt.network.onnx_dbnet import OnnxDBNet
 from dbnet_trt.settings import ResizePlan
 from fakes.tiny_model import scene
 from network.graphs import CARD, make_detector, quantize, run_onnx
@@ -54,14 +57,14 @@ def test_the_map_comes_closer_to_fp32(
     photos: list[Sample], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scales, and the range of the weights, stay as they were; so does the graph given."""
-    monkeypatch.setattr(distill_int8, "CROP", 96)
-    monkeypatch.setattr(distill_int8, "LEARNING_RATE", 1e-3)
+    monkeypatch.setattr(distillation, "CROP", 96)
     fp32 = make_sharp_detector()
     quantized = spoil(quantize(fp32), rng)
     before = quantized.SerializeToString()
     steps: list[tuple[str, int, int]] = []
     network = OnnxNetwork(fp32, CARD, "x", "map")
-    taught = distill(quantized, fp32, network, photos, 60, lambda *step: steps.append(step))
+    settings = Distillation(60, learning_rate=1e-3)
+    taught = distill(quantized, fp32, network, photos, settings, lambda *step: steps.append(step))
     assert quantized.SerializeToString() == before
     assert steps[0] == ("distilling", 0, 60)
     assert steps[-1] == ("distilling", 60, 60)
@@ -84,13 +87,42 @@ def test_the_map_comes_closer_to_fp32(
 def test_the_same_photos_give_the_same_weights(
     photos: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill_int8, "CROP", 64)
+    monkeypatch.setattr(distillation, "CROP", 64)
     fp32 = make_detector()
     network = OnnxNetwork(fp32, CARD, "x", "map")
     first, second = (
-        distill(quantize(fp32), fp32, network, photos, 3, lambda *_: None) for _ in range(2)
+        distill(quantize(fp32), fp32, network, photos, Distillation(3), lambda *_: None)
+        for _ in range(2)
     )
     assert first.SerializeToString() == second.SerializeToString()
+
+
+def test_turned_crops_get_the_turned_map(
+    photos: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distillation, "CROP", 64)
+    squares = torch.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
+    turned = distillation._turn(squares, [0, 3])
+    np.testing.assert_array_equal(turned[0], squares[0])
+    np.testing.assert_array_equal(turned[1, 2], np.rot90(squares[1, 2].numpy(), 3))
+
+    fp32 = make_sharp_detector()
+    network = OnnxNetwork(fp32, CARD, "x", "map")
+    given: list[torch.Tensor] = []
+    forward = OnnxDBNet.forward
+
+    def record(self: OnnxDBNet, images: torch.Tensor) -> Any:
+        given.append(images)
+        return forward(self, images)
+
+    monkeypatch.setattr(OnnxDBNet, "forward", record)
+    settings = Distillation(40, batch_size=1, quarter_turn_prob=0.5)
+    distill(fp32, fp32, network, photos, settings, lambda *_: None)
+    numbers = [
+        next(n for n in range(4) if torch.equal(torch.rot90(upright, n, (-2, -1)), seen))
+        for upright, seen in zip(given[::2], given[1::2], strict=True)
+    ]
+    assert set(numbers) == {0, 1, 2, 3}
 
 
 def test_photos_of_one_row(tmp_path: Path) -> None:
@@ -98,9 +130,9 @@ def test_photos_of_one_row(tmp_path: Path) -> None:
     write_image(tmp_path / "row.png", np.full((1, 50, 3), 200, np.uint8))
     card = dataclasses.replace(CARD, short_side=1600)
     network = OnnxNetwork(make_detector(), card, "x", "map")
-    crops = distill_int8.draw_crops(read_photos(str(tmp_path)), network)
+    crops = distillation.draw_crops(read_photos(str(tmp_path)), network)
     for _ in range(5):
-        assert next(crops).shape == (1, 3, distill_int8.CROP, distill_int8.CROP)
+        assert next(crops).shape == (1, 3, distillation.CROP, distillation.CROP)
 
 
 def test_missing_torch(photos: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,4 +140,4 @@ def test_missing_torch(photos: list[Sample], monkeypatch: pytest.MonkeyPatch) ->
     fp32 = make_detector()
     network = OnnxNetwork(fp32, CARD, "x", "map")
     with pytest.raises(BuildError, match=r"needs PyTorch .*pip install 'dbnet-trt\[train\]'"):
-        distill(quantize(fp32), fp32, network, photos, 3, lambda *_: None)
+        distill(quantize(fp32), fp32, network, photos, Distillation(3), lambda *_: None)
