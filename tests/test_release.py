@@ -5,9 +5,11 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+import installed
 import make
 import pytest
 import wheels
+from dbnet_trt import CpuConfig, Detections, Detector
 
 CHANGELOG = "# Changelog\n\n## Unreleased\n\n### Added\n\n- A\n\n## 0.1.0 (2026-01-01)\n\n- B\n"
 
@@ -114,3 +116,10 @@ def test_a_heavy_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(wheels, "MAX_BYTES", 100)
     with pytest.raises(SystemExit, match="at most"):
         wheels.check_contents(wheel, "x86_64")
+
+
+def test_the_default_model_finds_what_a_release_expects() -> None:
+    """A change of its weights is followed by `installed.py --write`."""
+    found = Detector(cpu=CpuConfig(precision="fp32", num_threads=1)).detect(installed.DEMO)
+    expected = Detections.from_json(installed.FOUND.read_text(encoding="utf-8"))
+    assert installed.difference(found, expected) < 0.5

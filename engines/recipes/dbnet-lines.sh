@@ -6,7 +6,7 @@
 # (AMD EPYC, AVX-512) beside other work. Then it gets a lighter neck, in 18 minutes of two cores
 # (AMD EPYC, AVX2), and learns turned text in 50 of one. DATA must contain msra_td500/train,
 # icdar2003, icdar2011, icdar2015/train, svt, backgrounds and words. It needs
-# pip install '.[train,int8]', a C++ compiler and Debian's fonts-noto-cjk. A run that was stopped
+# pip install '.[train,int8]' matplotlib, a C++ compiler and Debian's fonts-noto-cjk. A run that was stopped
 # continues.
 set -euo pipefail
 data=$(realpath "$1")
@@ -61,7 +61,7 @@ dbnet train --output run --steps "${STEPS:-4000}" --preset quick --loss-preset o
     dbnet synth scenes 1500 --text-level line --seed 31 --size 736 --chinese 0.4 \
         --words "$data/words/wamerican/american-english" --backgrounds "$data/backgrounds"
 head -n 400 scenes/samples.jsonl > scenes/first.jsonl
-[ -f pages/samples.jsonl ] || python "$here/pages.py" pages 60
+[ -f pages/samples.jsonl ] || python "$here/draw_pages.py" pages 60
 pages=jsonl:pages/samples.jsonl
 [ -f turned.onnx ] || python "$here/quarter_turns.py" wide.onnx light.onnx turned.onnx \
     jsonl:{td500-own,svt/distilled,ic11/distilled,ic03-maps,ic15/distilled,scenes/first}.jsonl \

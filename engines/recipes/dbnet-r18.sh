@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
-# Train dbnet-r18, from the data to the shipped file: engines/recipes/dbnet-r18.sh DATA WORK
+# Train dbnet-r18, from the data to the shipped file:
 #
+#     TEACHER=FOLDER engines/recipes/dbnet-r18.sh DATA WORK
+#
+# FOLDER is where dbnet-lines.sh has worked before: the network that it trains is the last teacher.
 # This takes about three and a half hours on two cores of a CPU with AVX512-BF16; on others set
-# PRECISION=fp32, which takes about six. On a GPU set WORKERS=12, and more steps. Started again, it
-# resumes where it was stopped. prepare.sh lists the requirements.
+# PRECISION=fp32, which takes about six. The last teaching takes an hour of one core with AVX2. On a
+# GPU set WORKERS=12, and more steps. Started again, it resumes where it was stopped. prepare.sh
+# lists the requirements.
+set -euo pipefail
+: "${TEACHER:?give the work folder of dbnet-lines.sh}"
+lines=$(realpath "$TEACHER")
+if [ ! -f "$lines/wide.onnx" ]; then
+    echo "there is no $lines/wide.onnx: run dbnet-lines.sh first" >&2
+    exit 1
+fi
 SCENES=${SCENES:-2000}
 source "$(dirname "$0")/prepare.sh" "$@"
 prepare_lines
@@ -39,6 +50,14 @@ run_large large "${LARGE_STEPS:-2600}" distilled 576 --augmentation.scale 0.8 2.
 run_large larger "${LARGER_STEPS:-2400}" large 640 --augmentation.scale 0.8 1.8 \
     --learning-rate 0.0007 --validate-every 600
 
-python "$here/ship.py" r18/larger/last.safetensors dbnet-r18
-dbnet eval dbnet-r18 --data "$validation" --precision fp32
-python "$here/gallery.py" dbnet-r18 "$validation" gallery.png
+dbnet export r18/larger/last.safetensors larger.onnx --precision fp16
+[ -f taught.onnx ] || python "$here/teach_r18.py" "$lines/wide.onnx" larger.onnx taught.onnx \
+    "jsonl:$lines/td500-own.jsonl*2" "jsonl:$lines/svt/distilled.jsonl*1.2" \
+    "jsonl:$lines/ic11/distilled.jsonl" "jsonl:$lines/ic03-maps.jsonl" \
+    "jsonl:$lines/ic15/distilled.jsonl*0.6" "jsonl:$lines/scenes/samples.jsonl*0.2"
+
+python "$here/ship.py" taught.onnx dbnet-r18
+for val in td500-val ic03-val; do
+    dbnet eval dbnet-r18 --data "jsonl:$lines/$val.jsonl" --precision fp32
+done
+python "$here/gallery.py" dbnet-r18 "jsonl:$lines/td500-val.jsonl" gallery.png

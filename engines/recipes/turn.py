@@ -21,7 +21,7 @@ from dbnet_trt.images.load import Image, write_image
 
 def turn(image: Image, polygons: list[Polygon], quarters: int) -> tuple[Image, list[Polygon]]:
     """Turn an image and the (K, 2) polygons in it by quarters to the left."""
-    for _ in range(quarters):
+    for _ in range(quarters % 4):
         width = image.shape[1]
         image = np.ascontiguousarray(np.rot90(image))
         polygons = [np.stack([each[:, 1], width - each[:, 0]], axis=1) for each in polygons]
@@ -39,7 +39,7 @@ def main(data: str, folder: Path, quarters: int) -> None:
         write_image(path, image)
         pairs = zip(sample.texts, turned, strict=True)
         texts = tuple(dataclasses.replace(text, polygon=polygon) for text, polygon in pairs)
-        samples.append(dataclasses.replace(sample, image=path, texts=texts))
+        samples.append(dataclasses.replace(sample, image=path, texts=texts, prob_map=None))
     write_jsonl(folder / "samples.jsonl", samples)
     print(f"{folder}: {len(samples)} photos")
 

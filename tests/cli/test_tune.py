@@ -97,7 +97,9 @@ def test_a_checkpoint_gets_the_thresholds(data: str, tmp_path: Path) -> None:
     from dbnet_trt.network.dbnet import DBNet
 
     first, tuned = tmp_path / "first.safetensors", tmp_path / "tuned.safetensors"
-    save_model(first, DBNet(ModelConfig("mobilenetv2", 16)), ModelCard(name="first"))
+    save_model(
+        first, DBNet(ModelConfig("mobilenetv2", 16)), ModelCard(name="first", output="logit")
+    )
     options = ["--device", "cpu", "--binary-threshold", "0.01", "--short-side", "64"]
     assert main(["tune", str(first), "--data", data, "--output", str(tuned), *options]) == 0
     assert load_model(tuned)[1].scores.startswith("F 0.0 on jsonl:photos/samples.jsonl")

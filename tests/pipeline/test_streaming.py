@@ -147,8 +147,20 @@ def test_frames_before_an_error_of_the_network_are_not_lost(
     with pytest.raises(EngineError, match="too wide: 160"):
         take(detector.stream(frames, in_flight=in_flight, batch_size=batch_size), found)
     assert found == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5])
+@pytest.mark.parametrize("widths", [(64, 96, 160, 192), (64, 96, 160, 160, 160), (160, 64)])
+def test_what_waits_behind_an_error_is_dropped(
+    widths: tuple[int, ...], batch_size: int, rng: np.random.Generator
+) -> None:
+    detector = Detector(GreenUpTo(96), size=SizePolicy(64))
+    frames = [photo(64, width, rng) for width in widths]
+    before = widths.index(160)
+    expected = [len(detector.detect(frame)) for frame in frames[:before]]
+    found: list[int] = []
     with pytest.raises(EngineError, match="too wide: 160"):
-        take(detector.stream(frames[4:], in_flight=in_flight, batch_size=batch_size), found)
+        take(detector.stream(frames, batch_size=batch_size), found)
     assert found == expected
 
 

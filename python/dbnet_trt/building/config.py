@@ -25,8 +25,7 @@ class BuildConfig:
     """Settings of an engine build."""
 
     precision: Literal["fp32", "fp16", "int8", "fp8"] = "fp16"
-    """Precision of the network; int8 and fp8 need calibration, but for a model that comes in
-    int8."""
+    """Precision of the network; fp8 needs calibration, and int8 unless the model comes in int8."""
 
     shapes: str = "32x32/736x1280/2048x2048"
     """Smallest, best and largest input, as HEIGHTxWIDTH/HEIGHTxWIDTH/HEIGHTxWIDTH in multiples of

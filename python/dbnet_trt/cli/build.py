@@ -23,6 +23,9 @@ from .console import LINE_SECONDS, err, line, out
 
 DEFAULT = BuildConfig()
 
+_AS_IT_IS = BuildConfig("int8", target="cpu")
+"""Settings with which a model's own file in int8 is served."""
+
 
 def build(
     model: str,
@@ -79,7 +82,8 @@ def build(
 def _build_for_cpu(
     model: str, output: Path | None, card: str | None, triton: Path | None, config: BuildConfig
 ) -> None:
-    ready = _find_int8(model) if triton is not None and config.calibration is None else None
+    as_it_is = triton is not None and card is None and config == _AS_IT_IS
+    ready = _find_int8(model) if as_it_is else None
     if triton is None or (config.precision == "int8" and ready is None):
         with _BuildProgress() as progress:
             quantized = quantize_for_cpu(model, output, card=card, config=config, progress=progress)

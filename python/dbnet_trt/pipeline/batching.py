@@ -160,8 +160,9 @@ class Batches:
             self.flush()
 
     def flush(self) -> None:
-        """Submit the batches that are not full."""
-        for group in self._waiting.values():
+        """Submit the batches that are not full. Where one fails, those behind it are dropped."""
+        groups, self._waiting = self._waiting, {}
+        for group in groups.values():
             while group:
                 # Powers of two: the engine prepares few shapes, and no padding images are run.
                 count = 1 << (len(group).bit_length() - 1)
@@ -172,8 +173,7 @@ class Batches:
     def finish(self) -> list[Detections]:
         """Wait for all results; they come in the order of the images.
 
-        An image whose batch could not be submitted, for which `add` or `flush` raised an error,
-        ends them.
+        They end before the first image whose batch failed in `add` or `flush`.
 
         Raises:
             EngineError: The network failed.

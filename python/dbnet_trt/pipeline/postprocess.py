@@ -108,11 +108,11 @@ def check_maps(maps: FloatArray, name: str, logits: bool) -> None:
     if not logits and lowest < -1:
         raise EngineError(
             f'"{name}" gave {lowest:.1f}, and its card says that it gives probabilities: it lacks '
-            'the sigmoid; give a card with output="logit"'
+            'the sigmoid; give a card with output="logit" (or its weights are damaged)'
         )
-    if logits and lowest >= 0 and maps.max() <= 1:
+    if logits and lowest >= 0 and lowest < (highest := maps.max()) <= 1:
         raise EngineError(
-            f'"{name}" gave values from {lowest:.2f} to {maps.max():.2f} alone, and its card says '
+            f'"{name}" gave values from {lowest:.2f} to {highest:.2f} alone, and its card says '
             "that it gives logits: it has a sigmoid of its own; give a card with "
             'output="probability"'
         )

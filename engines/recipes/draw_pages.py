@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw pages of printed lines: python engines/recipes/pages.py FOLDER COUNT
+"""Draw pages of printed lines: python engines/recipes/draw_pages.py FOLDER COUNT [SEED]
 
 Every second page is Chinese, every fifth white on black. FOLDER gets images and a samples.jsonl.
 Letters are of DejaVu Sans, which comes with matplotlib, and of Debian's fonts-noto-cjk.
@@ -33,7 +33,8 @@ SIZES = ((1000, 800), (800, 1100), (1200, 900))
 
 FONT_SIZES = (14, 18, 22, 26, 32, 40, 56)
 
-FIRST_SEED = 5000
+SEED = 5000
+"""Seed of the first of the pages that are learnt; the others count up."""
 
 Boxes: TypeAlias = list[tuple[float, float, float, float]]
 
@@ -65,13 +66,13 @@ def draw_page(
     return np.asarray(image), boxes
 
 
-def main(folder: Path, count: int) -> None:
+def main(folder: Path, count: int, seed: int) -> None:
     """Draw pages and write them with their lines."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for index in range(count):
         size = SIZES[index % len(SIZES)]
-        image, boxes = draw_page(*size, FIRST_SEED + index, is_chinese=index % 2 == 1)
+        image, boxes = draw_page(*size, seed + index, is_chinese=index % 2 == 1)
         name = f"{index}.png"
         cv2.imwrite(str(folder / name), 255 - image if index % 5 == 0 else image)
         texts = [
@@ -83,6 +84,6 @@ def main(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else SEED)
