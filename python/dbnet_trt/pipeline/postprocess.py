@@ -110,7 +110,8 @@ def check_maps(maps: FloatArray, name: str, logits: bool) -> None:
             f'"{name}" gave {lowest:.1f}, and its card says that it gives probabilities: it lacks '
             'the sigmoid; give a card with output="logit" (or its weights are damaged)'
         )
-    if logits and lowest >= 0 and lowest < (highest := maps.max()) <= 1:
+    # A background is next to 0 in probabilities; untrained networks give logits anywhere.
+    if logits and 0 <= lowest < 0.01 and lowest < (highest := maps.max()) <= 1:
         raise EngineError(
             f'"{name}" gave values from {lowest:.2f} to {highest:.2f} alone, and its card says '
             "that it gives logits: it has a sigmoid of its own; give a card with "
