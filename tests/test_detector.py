@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detector, EngineError, ImageError, SizePolicy, cuda_available
-from dbnet_trt.pipeline.postprocess import check_maps
 from fakes.engines import GreenOnCpu, OneByOne, Recorder
 from fakes.tiny_model import CARD, make_model, scene
 from PIL import Image
@@ -392,13 +391,6 @@ def test_cards_that_tell_the_wrong_output(tmp_path: Path, options: Any) -> None:
     engine.card = dataclasses.replace(GreenOnCpu.card, output="logit")
     with pytest.raises(EngineError, match=r'"green" gave values from 0.00 .*output="probability"'):
         Detector(engine).detect(scene(), **options)
-
-
-@pytest.mark.parametrize("values", [(0.0, 0.0), (0.3, 0.6), (0.0, 1.5), (-0.5, 0.5)])
-def test_logits_of_networks_that_are_not_trained(values: tuple[float, float]) -> None:
-    maps = np.full((1, 32, 64), values[0], np.float32)
-    maps[0, 3] = values[1]
-    check_maps(maps, "new", logits=True)
 
 
 def test_infinite_logits_are_certain_and_no_error(tmp_path: Path) -> None:

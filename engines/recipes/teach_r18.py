@@ -27,6 +27,7 @@ from dbnet_trt.data.open import read_photos
 from dbnet_trt.data.samples import Sample
 from dbnet_trt.engines.onnx_model import read_model
 from dbnet_trt.images.load import Image
+from dbnet_trt.network.onnx_dbnet import find_logits
 from dbnet_trt.network.onnx_graph import OnnxGraph
 from dbnet_trt.settings import ResizePlan
 from light_neck import FEATURES, NUM_FEATURES, write_model
@@ -97,7 +98,9 @@ class Lesson:
         self.networks = [OnnxNetwork(*read_model(path)) for path in (teacher, model)]
         features = (FEATURES, STUDENT_FEATURES)
         self.teacher, self.student = (
-            OnnxGraph(network.model, (name, find_logits(network)))
+            OnnxGraph(
+                network.model, (name, find_logits(network.model.graph, network.output_name)[0])
+            )
             for network, name in zip(self.networks, features, strict=True)
         )
         for name, parameter in self.student.named_parameters():
@@ -170,13 +173,6 @@ class Lesson:
         overlap = 2 * (found * prob).sum() / (found.square().sum() + prob.square().sum() + 1)
         hint = (self.adapter(features) - wanted).square().mean()
         return loss / weight.sum() + DICE_WEIGHT * (1 - overlap) + HINT_WEIGHT * hint
-
-
-def find_logits(network: OnnxNetwork) -> str:
-    """Find what the network's sigmoid reads, or its output where it has none."""
-    producers = {node.output[0]: node for node in network.model.graph.node}
-    node = producers[network.output_name]
-    return node.input[0] if node.op_type == "Sigmoid" else network.output_name
 
 
 def main(teacher: Path, model: Path, target: Path, photos: list[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dbnet_trt import _core
 from dbnet_trt.pipeline.polygons import mean_probability, order_corners, simplify, unclip
-from dbnet_trt.pipeline.postprocess import core_params, postprocess
+from dbnet_trt.pipeline.postprocess import check_maps, core_params, postprocess
 from dbnet_trt.pipeline.reference import postprocess_reference
 from dbnet_trt.settings import PostprocessParams, ResizePlan
 from hypothesis import given, settings
@@ -360,3 +360,10 @@ def test_simplify_keeps_the_corners_of_a_rectangle() -> None:
     )[0][0].reshape(-1, 2)
     assert len(contour) > 100
     assert len(simplify(contour)) == 4
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (0.3, 0.6), (0.0, 1.5), (-0.5, 0.5)])
+def test_logits_of_networks_that_are_not_trained(values: tuple[float, float]) -> None:
+    maps = np.full((1, 32, 64), values[0], np.float32)
+    maps[0, 3] = values[1]
+    check_maps(maps, "new", logits=True)

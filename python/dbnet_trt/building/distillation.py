@@ -42,7 +42,7 @@ CLIP_NORM = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """How a network is distilled."""
+    """Settings of a distillation."""
 
     num_steps: int
 
@@ -76,7 +76,7 @@ def distill(
         teacher: Graph that gives the map, as the one in fp32 that it was made from.
         network: Network of these graphs: its card, and the names of input and output.
         photos: Photos like those to be detected; labels are not used.
-        distillation: How to train.
+        distillation: Its settings.
         progress: Called with (phase, steps done, number of steps).
 
     Returns:

@@ -38,7 +38,7 @@ class OnnxDBNet(nn.Module):
         """
         super().__init__()
         self.config, self.output_name = config, output_name or model.graph.output[0].name
-        logits, self.ends_in_sigmoid = _find_logits(model.graph, self.output_name)
+        logits, self.ends_in_sigmoid = find_logits(model.graph, self.output_name)
         outputs = (logits, _find_features(model.graph, logits)) if config.db else (logits,)
         self.graph = OnnxGraph(model, outputs)
         self.thresh_head: Head | None = None
@@ -79,7 +79,7 @@ class OnnxDBNet(nn.Module):
         return int(features.shape[1])
 
 
-def _find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:
+def find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:
     """Name of the logits, and whether a sigmoid follows them; without one the output is logits."""
     producers = {name: node for node in graph.node for name in node.output}
     name = output
