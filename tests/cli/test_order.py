@@ -11,7 +11,8 @@ from dbnet_trt.cli.detect import _detect_in_order, _Item, _read_video
 from dbnet_trt.cli.outputs import Label
 from dbnet_trt.images import video
 from dbnet_trt.images.ahead import ReadImage
-from dbnet_trt.pipeline.streaming import GPU_IMAGES, InOrder, Results
+from dbnet_trt.pipeline.batching import Results
+from dbnet_trt.pipeline.streaming import GPU_IMAGES, InOrder
 
 
 class FakeDetector:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from dbnet_trt import CpuConfig, Detections, Detector, ImageError, SizePolicy
 from dbnet_trt.errors import EngineError
-from dbnet_trt.pipeline.streaming import InOrder, Results
+from dbnet_trt.pipeline.batching import Results
+from dbnet_trt.pipeline.streaming import InOrder
 from fakes.engines import GreenOnCpu, photo
 from fakes.tiny_model import make_model, scene
 
@@ -135,12 +136,13 @@ class GreenUpTo(GreenOnCpu):
         return super().__call__(batch)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
 @pytest.mark.parametrize("in_flight", [1, 3])
+@pytest.mark.parametrize("num_streams", [1, 2])
 def test_frames_before_an_error_of_the_network_are_not_lost(
-    in_flight: int, batch_size: int, rng: np.random.Generator
+    num_streams: int, in_flight: int, batch_size: int, rng: np.random.Generator
 ) -> None:
-    detector = Detector(GreenUpTo(96), size=SizePolicy(64))
+    detector = Detector(GreenUpTo(96), size=SizePolicy(64), cpu=CpuConfig(num_streams=num_streams))
     frames = [photo(64, width, rng) for width in (96, 64, 96, 64, 160, 96)]
     expected = [len(detector.detect(frame)) for frame in frames[:4]]
     found: list[int] = []

@@ -19,6 +19,10 @@ MAX_WAITING_BYTES = 64 << 20
 """Size of the images that wait for others of their size in the network."""
 
 
+Results = tuple[list[Detections], Exception | None]
+"""Results of the images of a batch up to the first that failed, and its error."""
+
+
 class Runner(Protocol):
     """Detection of text in batches, on the CPU or the GPU."""
 
@@ -173,17 +177,28 @@ class Batches:
     def finish(self) -> list[Detections]:
         """Wait for all results; they come in the order of the images.
 
-        They end before the first image whose batch failed in `add` or `flush`.
-
         Raises:
             EngineError: The network failed.
         """
         self.flush()
-        results = dict(self._done)
+        results, error = self.finish_until_error()
+        if error is not None:
+            raise error
+        return results
+
+    def finish_until_error(self) -> Results:
+        """Wait for what was submitted: the results of the images before the first that failed.
+
+        Images whose batch failed in `add` or `flush` have failed without an error here.
+        """
+        results, error = dict(self._done), None
         for indices, pending in self._running:
-            results.update(zip(indices, self._runner.collect(pending), strict=True))
+            try:
+                results.update(zip(indices, self._runner.collect(pending), strict=True))
+            except Exception as failed:  # of other images than those with results
+                error = error or failed
         whole = takewhile(results.__contains__, range(self._num_images))
-        return [results[index] for index in whole]
+        return [results[index] for index in whole], error
 
     def _submit(self, group: list[tuple[int, Any, ResizePlan]]) -> None:
         indices, images, plans = map(list, zip(*group, strict=True))

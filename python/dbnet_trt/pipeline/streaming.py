@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ..detections import Detections
 from ..images.load import Image
-from .batching import Batches
+from .batching import Batches, Results
 
 GPU_IMAGES = 16
 """Number of images of a folder that are handed to the GPU together; those of one size make
@@ -19,8 +19,6 @@ batches."""
 
 Frame = TypeVar("Frame")
 Numbered = tuple[int, Frame]
-Results = tuple[list[Detections], Exception | None]
-"""Results of the frames of a batch up to the first that failed, and its error."""
 
 
 class HasImage(Protocol):
@@ -71,12 +69,9 @@ class Begun:
         self._batches, self._error = batches, error
 
     def result(self) -> Results:
-        """Wait for the batch.
-
-        Raises:
-            EngineError: The network failed.
-        """
-        return self._batches.finish(), self._error
+        """Wait for the batch."""
+        results, error = self._batches.finish_until_error()
+        return results, error or self._error
 
 
 class InOrder(Generic[Frame]):
