@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network of another project is trained, resumed, exported and run as our own is."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ def test_a_card_is_needed(data: str, tmp_path: Path) -> None:
     assert make_network(config)[1] == ModelCard("bare")
     with pytest.raises(EngineError, match="has a sigmoid .* is a logit; correct the card"):
         make_network(run_from(tmp_path / "bare.onnx", data, tmp_path / "run", init_card="doctr"))
+
+
+def test_which_of_two_outputs_is_the_map(data: str, tmp_path: Path) -> None:
+    """A card of a family does not say it; the first one is not taken without a word."""
+    model = make_detector()
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("h6", TensorProto.FLOAT, None))
+    onnx.save(model, tmp_path / "two.onnx")
+    config = run_from(tmp_path / "two.onnx", data, tmp_path / "run", init_card="paddleocr")
+    with pytest.raises(EngineError, match=r"has 2 outputs .*set output_name in the card"):
+        make_network(config)
+    card = dataclasses.replace(CARD, output_name="map")
+    (tmp_path / "card.json").write_text(card.to_json())
+    config = dataclasses.replace(config, init_card=str(tmp_path / "card.json"))
+    network, _ = make_network(config)
+    assert isinstance(network, OnnxDBNet)
+    assert network.output_name == "map"
 
 
 def test_a_map_of_logits(data: str, tmp_path: Path) -> None:

@@ -118,9 +118,19 @@ def test_a_file_takes_precedence_over_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("dbnet-lines").mkdir()  # as the folder of a run
     assert find_weights(Path("dbnet-lines")).name == "dbnet-lines.onnx"
+    Path("dbnet-lines").rmdir()
     Path("dbnet-lines").touch()
     assert find_weights(Path("dbnet-lines")) == Path("dbnet-lines")
+
+
+def test_a_name_or_file_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r'no model "dbnet-line"; did you mean "?dbnet-lines'):
+        find_weights(Path("dbnet-line"))
+    for name in ("none.onnx", "folder/none"):
+        with pytest.raises(EngineError, match=f"there is no file {name}"):
+            find_weights(Path(name))
 
 
 def test_weights_that_cannot_be_recovered(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..card import METADATA_KEY, ModelCard
 from ..errors import EngineError
 from ..files import write_atomically
-from ..zoo import MODELS, find_model
+from ..zoo import find_model
 from .config import ModelConfig
 from .dbnet import DBNet
 from .onnx_dbnet import OnnxDBNet
@@ -156,10 +156,14 @@ def find_weights(init: Path) -> Path:
     """Resolve initial weights, given as a path or as the name of a model, to a file.
 
     Raises:
-        EngineError: The package that ships the model is not installed.
+        EngineError: There is no such file, or the package that ships the model is not installed.
+        ValueError: There is no model of that name.
     """
-    is_name = str(init) in MODELS and not init.exists()
-    return find_model(str(init))[0] if is_name else init
+    if init.is_file():
+        return init
+    if init.suffix or len(init.parts) > 1:
+        raise EngineError(f"there is no file {init}")
+    return find_model(str(init))[0]
 
 
 def load_weights(model: DBNet, path: Path) -> LoadReport:

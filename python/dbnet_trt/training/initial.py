@@ -65,11 +65,13 @@ def _find_card(config: TrainConfig, path: Path) -> ModelCard:
     """Find the card of the initial model; weights without one, as a backbone's, get a new card.
 
     Raises:
-        EngineError: An ONNX file has no card.
+        EngineError: An ONNX file has no card, or another card than it needs.
     """
     if config.init_card is not None:
         card = find_card(config.init_card)
         assert card is not None
+        if is_exported(path):
+            read_model(path, card)  # checks that the card says which output is the map
         return dataclasses.replace(card, name=path.stem)
     if path != config.init:  # a name
         return MODELS[str(config.init)].card
