@@ -153,8 +153,55 @@ def test_features_of_another_size() -> None:
         helper.make_node("Conv", ["features", "w"], ["map"], kernel_shape=[1, 1]),
     ]
     model = make_graph(nodes, {"w": np.ones((1, 6, 1, 1), np.float32)}, "map")
-    with pytest.raises(EngineError, match=r"quarter .* these are \(64, 64\) and \(64, 64\)"):
+    with pytest.raises(EngineError, match=r"quarter .* these are \(64, 96\) and \(64, 96\)"):
         OnnxDBNet(model)
+
+
+def test_a_graph_for_one_size() -> None:
+    model = make_detector()
+    (resize,) = (node for node in model.graph.node if node.op_type == "Resize")
+    resize.input[2] = ""
+    resize.input.append("sizes")
+    sizes = numpy_helper.from_array(np.array([1, 8, 128, 192]), "sizes")
+    model.graph.initializer.append(sizes)
+    with pytest.raises(EngineError, match=r"fails on an image of 96x64 .*free height and width"):
+        OnnxDBNet(model)
+
+
+def test_a_map_of_another_size() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["map"], kernel_shape=[1, 1], strides=[2, 2])
+    model = make_graph([node], {"w": np.ones((1, 3, 1, 1), np.float32)}, "map")
+    with pytest.raises(EngineError, match=r"map of the input's size; .* it is \(32, 48\)"):
+        OnnxDBNet(model, ModelConfig(db=False))
+
+
+def test_nodes_in_any_order() -> None:
+    """As in files that a converter to fp16 wrote, which puts its casts last."""
+    model = make_detector()
+    expected = OnnxDBNet(model)
+    nodes = list(model.graph.node)[::-1]
+    mixed = onnx.ModelProto()
+    mixed.CopyFrom(model)
+    del mixed.graph.node[:]
+    mixed.graph.node.extend(nodes)
+    found = OnnxDBNet(mixed)
+    x = images(1, 3, 64, 96)
+    torch.testing.assert_close(found.eval()(x), expected.eval()(x), rtol=0, atol=0)
+    onnx.checker.check_model(found.to_onnx())
+
+
+def test_a_value_that_no_node_gives() -> None:
+    model = make_graph([helper.make_node("Relu", ["z"], ["y"], name="first")], {}, "y")
+    with pytest.raises(EngineError, match='no node before Relu "first" gives "z"'):
+        OnnxGraph(model, ("y",))
+
+
+def test_a_graph_of_two_inputs() -> None:
+    model = make_graph([helper.make_node("Mul", ["x", "z"], ["y"])], {}, "y")
+    second = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    model.graph.input.append(second)
+    with pytest.raises(EngineError, match="depends on x, z"):
+        OnnxGraph(model, ("y",))
 
 
 def test_a_graph_in_int8_comes_back_as_it_was() -> None:

@@ -15,6 +15,9 @@ from .onnx_graph import OnnxGraph
 SHAPE_ONLY = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Operations that may stand between the sigmoid and the graph's output."""
 
+PROBE = (64, 96)
+"""Height and width of the image that a new network is tried on."""
+
 
 class OnnxDBNet(nn.Module):
     """A DB network from an ONNX graph, with the interface of `DBNet`.
@@ -41,9 +44,10 @@ class OnnxDBNet(nn.Module):
         logits, self.ends_in_sigmoid = find_logits(model.graph, self.output_name)
         outputs = (logits, _find_features(model.graph, logits)) if config.db else (logits,)
         self.graph = OnnxGraph(model, outputs)
+        num_features = self._check_sizes()
         self.thresh_head: Head | None = None
         if config.db:
-            self.thresh_head = Head(self._num_features())
+            self.thresh_head = Head(num_features)
             self.thresh_head.start_at(0.5)
 
     def forward(self, images: Tensor) -> DBOutput | Tensor:
@@ -61,22 +65,38 @@ class OnnxDBNet(nn.Module):
         """Copy the ONNX model with the weights that the network has now."""
         return self.graph.to_onnx()
 
-    def _num_features(self) -> int:
-        """Number of channels of the features for the threshold branch.
+    def _check_sizes(self) -> int:
+        """Run the graph on a small image; return the number of channels of the features.
 
         Raises:
-            EngineError: The features are not at stride 4.
+            EngineError: It takes images of one size only, or gives no map of the image's size; or
+                the features, for the threshold branch, are not at stride 4.
         """
-        with torch.no_grad():
-            logits, features = self.graph(torch.zeros(1, 3, 64, 64))
-        sizes = tuple(features.shape[-2:]), tuple(logits.shape[-2:])
-        if sizes != ((16, 16), (64, 64)):
+        height, width = PROBE
+        try:
+            with torch.no_grad():
+                logits, *features = self.graph(torch.zeros(1, 3, height, width))
+        except EngineError:
+            raise
+        except RuntimeError as error:  # of PyTorch: sizes of tensors do not match
             raise EngineError(
-                "a threshold branch needs features at a quarter of the map's size, and a map of "
-                f"the input's size; for an input of 64x64 these are {sizes[0]} and {sizes[1]}. "
-                "Train without the branch: --model.no-db"
+                f"the ONNX graph fails on an image of {width}x{height} pixels ({error}); if it was "
+                "exported for images of one size, export it with free height and width"
+            ) from error
+        size, map_size = (height // 4, width // 4), tuple(logits.shape[-2:])
+        found = tuple(features[0].shape[-2:]) if features else size
+        if map_size == PROBE and found == size:
+            return int(features[0].shape[1]) if features else 0
+        if not features:
+            raise EngineError(
+                f"training needs a map of the input's size; for an input of {PROBE} it is "
+                f"{map_size}"
             )
-        return int(features.shape[1])
+        raise EngineError(
+            "a threshold branch needs features at a quarter of the map's size, and a map of the "
+            f"input's size; for an input of {PROBE} these are {found} and {map_size}. Train "
+            "without the branch: --model.no-db"
+        )
 
 
 def find_logits(graph: onnx.GraphProto, output: str) -> tuple[str, bool]:

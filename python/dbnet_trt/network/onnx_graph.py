@@ -61,17 +61,25 @@ class OnnxGraph(nn.Module):
             outputs: Names of the values to compute; nodes that these do not need are left out.
 
         Raises:
-            EngineError: A node's operation is not among `OPERATIONS`.
+            EngineError: A node's operation is not among `OPERATIONS`, a value that a node needs is
+                missing, or the map depends on other than one input.
         """
         super().__init__()
         self.structure = onnx.ModelProto()
         """The ONNX model without the values of this module's parameters and buffers."""
         self.structure.CopyFrom(model)
         graph = self.structure.graph
+        sort_nodes(graph)
         tensors = find_constants(graph)
         nodes = _needed_nodes(graph, find_aliases(graph, tensors), outputs)
         used = dict.fromkeys(name for node in nodes for name in node.inputs)
-        (self._input,) = {value.name for value in graph.input} & used.keys() - tensors.keys()
+        inputs = {value.name for value in graph.input} & used.keys() - tensors.keys()
+        if len(inputs) != 1:
+            raise EngineError(
+                "training expects a graph whose map depends on one input, the images; this one's "
+                f"depends on {', '.join(sorted(inputs)) or 'none'}"
+            )
+        (self._input,) = inputs
         self._outputs = outputs
         self._plain: dict[str, Any] = {"": None}
         """Constants that are numbers or lists."""
@@ -158,6 +166,35 @@ class OnnxGraph(nn.Module):
             array = value.float().cpu().numpy().astype(kind)
             tensors[name].CopyFrom(numpy_helper.from_array(array, tensors[name].name))
         return model
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put each node behind those whose outputs it takes, in place; converters put casts last.
+
+    Raises:
+        EngineError: No node gives a value that another one takes.
+    """
+    known = {"", *(value.name for value in graph.input)}
+    known.update(tensor.name for tensor in graph.initializer)
+    ordered: list[onnx.NodeProto] = []
+    waiting = list(graph.node)
+    while waiting:
+        late = []
+        for node in waiting:
+            if known.issuperset(node.input):
+                known.update(node.output)
+                ordered.append(node)
+            else:
+                late.append(node)
+        if len(late) == len(waiting):
+            missing = next(name for name in late[0].input if name not in known)
+            raise EngineError(
+                f'the ONNX graph is broken: no node before {late[0].op_type} "{late[0].name}" '
+                f'gives "{missing}", which it takes'
+            )
+        waiting = late
+    del graph.node[:]
+    graph.node.extend(ordered)
 
 
 def find_constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
