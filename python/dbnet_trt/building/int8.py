@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..card import ModelCard
+from ..data.damaged import require_whole
 from ..data.open import read_photos, without_folders
 from ..data.samples import Sample
 from ..detections import Detections
@@ -151,6 +152,7 @@ def quantize_for_cpu(
             f"{config.calibration}; a hundred like those to be detected are best"
         )
     kept = photos[CHECK_EVERY - 1 :: CHECK_EVERY]
+    require_whole(found if config.distill_steps else photos, "mend or remove them")
     check = _Check(network, [load_photo(photo) for photo in kept]) if config.check else None
     names = {photo.image for photo in kept}
     calibrating, teaching = (
@@ -256,7 +258,7 @@ class _Quantizer:
                 )
         except ImageError:
             raise
-        except (nncf.ValidationError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of NNCF and of ONNX Runtime, of types of their own
             raise BuildError(f"NNCF cannot quantize the network: {error}") from error
         finally:
             self._progress("calibrating", len(self._photos), len(self._photos))
@@ -289,6 +291,11 @@ class _Check:
         self._network, self._images = network, images
         reference = Detector(network.on_cpu(), tiles="off")
         self._expected = [reference.detect(image, prob_map=True) for image in images]
+        if not any(len(found) for found in self._expected):
+            raise BuildError(
+                f"no text is found on the {len(images)} photos kept for the comparison with fp32; "
+                "give photos with text, or --no-check"
+            )
 
     def agreements(self, graph: onnx.ModelProto) -> dict[str, float]:
         """Return the agreement of boxes, 2 same / (expected + found), by engine."""
@@ -301,11 +308,6 @@ class _Check:
             found = detector.detect(image)
             same += 2 * count_same(expected, found)
             total += len(expected) + len(found)
-        if not total:
-            raise BuildError(
-                f"no text is found on the {len(self._images)} photos kept for the comparison with "
-                "fp32; give photos with text, or --no-check"
-            )
         return same / total
 
     def map_error(self, graph: onnx.ModelProto, name: str) -> float:

@@ -24,7 +24,7 @@ LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 
 
 def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a graph with fp16 weights as one in fp32, in operators of version 13 or later.
+    """Copy a graph in fp16, or with such weights, as one in fp32, in operators from version 13.
 
     Every node has a name in the copy, and constants are initializers.
     """
@@ -47,6 +47,9 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == onnx.TensorProto.FLOAT16:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     _fold_casts(graph, floats)
     for index, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{index}"

@@ -14,6 +14,9 @@ from .samples import Problem, Sample, load_prob_map, load_sample_image
 AHEAD = 4
 """Number of images per thread that are decoded ahead of the one being yielded."""
 
+MAX_NAMED = 5
+"""Maximum number of damaged images that an error names."""
+
 
 def check_images(samples: Iterable[Sample], num_threads: int = 0) -> Iterator[Problem | None]:
     """Decode the images of samples, and their probability maps, as training will.
@@ -34,6 +37,23 @@ def check_images(samples: Iterable[Sample], num_threads: int = 0) -> Iterator[Pr
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def require_whole(samples: Iterable[Sample], remedy: str) -> None:
+    """Check that the images of samples decode, before hours of work would stop at one.
+
+    Args:
+        samples: The samples.
+        remedy: What to do about damaged ones, for the message.
+
+    Raises:
+        ImageError: Some are damaged; the message names up to `MAX_NAMED`.
+    """
+    damaged = [problem for problem in check_images(samples) if problem is not None]
+    if damaged:
+        named = "; ".join(str(problem) for problem in damaged[:MAX_NAMED])
+        more = len(damaged) - MAX_NAMED
+        raise ImageError(f"{named}{f'; and {more} more' if more > 0 else ''}; {remedy}")
 
 
 def _check(sample: Sample) -> Problem | None:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.damaged import require_whole
 from ..data.open import read_dataset, read_photos
 from ..data.readers.annotated import write_jsonl
 from ..data.samples import Sample, Text, load_prob_map, load_sample_image
@@ -107,12 +108,14 @@ def distill(
     Raises:
         ValueError: There is no teacher, the data set cannot be read, or the folder holds a data
             set, or the beginning of another one.
-        ImageError: A photo is missing or damaged, or the folder has none.
+        ImageError: A photo is missing or damaged, which is seen before the first map is made, or
+            the folder has none.
         OSError: A file cannot be written.
     """
     if not teachers:
         raise ValueError("expected one teacher or more, got none")
     samples = read_dataset(data).samples if config.outlines == "own" else read_photos(data)
+    require_whole(samples, "mend or remove them; nothing was written")
     _begin(output, _settings(teachers, samples, config))
     labelled = []
     for index, sample in enumerate(samples):
