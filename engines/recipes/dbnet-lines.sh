@@ -6,7 +6,8 @@
 # (AMD EPYC, AVX-512) beside other work. Then it gets a lighter neck, in 18 minutes of two cores
 # (AMD EPYC, AVX2), and learns turned text in 50 of one. DATA must contain msra_td500/train,
 # icdar2003, icdar2011, icdar2015/train, svt, backgrounds and words. It needs
-# pip install '.[train,int8]' matplotlib, a C++ compiler and Debian's fonts-noto-cjk. A run that was stopped
+# pip install -e '.[train,int8]' matplotlib, a C++ compiler and Debian's fonts-noto-cjk (-e, as the
+# files that are shipped into the clone are then quantized and evaluated). A run that was stopped
 # continues.
 set -euo pipefail
 data=$(realpath "$1")

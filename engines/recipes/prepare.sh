@@ -1,8 +1,9 @@
 # Sourced by the recipes with DATA and WORK: change to WORK, and define functions that prepare data.
 #
 # DATA must contain icdar2015/train, msra_td500/train, backgrounds and words. The recipes need
-# pip install '.[pretrained,train,int8]' and, for Chinese in the synthetic scenes, a CJK font (Debian:
-# fonts-noto-cjk). Data that exist already are kept.
+# pip install -e '.[pretrained,train,int8]' -e ./models (-e, as the files that are shipped into the
+# clone are then quantized and evaluated) and, for Chinese in the synthetic scenes, a CJK font
+# (Debian: fonts-noto-cjk). Data that exist already are kept.
 set -euo pipefail
 data=$(realpath "$1") here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 mkdir -p "$2"
