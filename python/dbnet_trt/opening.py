@@ -84,7 +84,7 @@ def open_model(
         _mention_gpu()
     given = find_card(card)
     if named_card is not None:
-        quantized = _choose_int8(path, named_card, cpu or CpuConfig())
+        quantized = choose_int8(path, named_card, cpu or CpuConfig())
         if quantized is not None:
             return load_onnx(quantized, given, cpu)
     return load_onnx(path, given or named_card, cpu)
@@ -168,7 +168,7 @@ def choose_backend(config: CpuConfig) -> str:
     return "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
 
 
-def _choose_int8(path: Path, card: ModelCard, config: CpuConfig) -> Path | None:
+def choose_int8(path: Path, card: ModelCard, config: CpuConfig) -> Path | None:
     """Choose a named model's file in int8, if it is asked for, or there and faster; else None.
 
     Raises:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from dbnet_trt import Detector
 from dbnet_trt.cli.app import main
+from dbnet_trt.engines.onnx_model import is_quantized
 from fakes.tiny_model import make_model, scene
 
 pytest.importorskip("shapely")
@@ -53,6 +55,16 @@ def test_a_copy_gets_the_thresholds(
         "F 100.0 on jsonl:photos/samples.jsonl, which chose the thresholds (dbnet tune)"
     )
     assert len(Detector(tuned).detect(scene())) == len(Detector(model).detect(scene()))
+
+
+def test_a_copy_of_the_file_in_int8(data: str, tmp_path: Path) -> None:
+    """What was measured is copied, not the file in floating point beside it."""
+    tuned = tmp_path / "tuned.onnx"
+    command = ["tune", "dbnet-lines", "--data", data, "--short-side", "64"]
+    assert main([*command, "--precision", "int8", "--output", str(tuned)]) == 0
+    assert is_quantized(onnx.load(tuned))
+    assert main([*command, "--precision", "fp32", "--output", str(tuned)]) == 0
+    assert not is_quantized(onnx.load(tuned))
 
 
 def test_nothing_to_gain_is_said(model: Path, data: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -102,9 +102,13 @@ def _find_source(options: RunOptions, output: Path) -> tuple[Path, ModelCard | N
     Raises:
         ValueError: The output has another suffix than the file, or is that file.
     """
+    from ..opening import choose_int8
     from ..zoo import DEFAULT_MODEL, find_card, resolve_model
 
     path, named = resolve_model(options.model or DEFAULT_MODEL, (".onnx", ".safetensors"))
+    quantized = choose_int8(path, named, options.cpu) if named else None
+    if quantized is not None:
+        path, named = quantized, None  # its card is beside it
     if output.suffix.lower() != path.suffix.lower() or output.resolve() == path.resolve():
         raise ValueError(
             f"expected --output of another {path.suffix} file than {path}, got {output}"
