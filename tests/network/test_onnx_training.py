@@ -67,6 +67,15 @@ def test_a_resumed_run_is_the_same(data: str, foreign: Path, tmp_path: Path) -> 
     assert load_model(whole)[1] == load_model(tmp_path / "halves/last.safetensors")[1]
 
 
+def test_a_run_without_its_last_checkpoint(data: str, foreign: Path, tmp_path: Path) -> None:
+    """The graph is in that checkpoint only."""
+    config = run_from(foreign, data, tmp_path / "run", steps=2)
+    last = train(config)
+    last.unlink()
+    with pytest.raises(EngineError, match=r"last\.safetensors beside it, which is missing"):
+        train(config)
+
+
 def test_export_is_the_same_graph(data: str, foreign: Path, tmp_path: Path) -> None:
     before = onnx.load(foreign)
     last = train(run_from(foreign, data, tmp_path / "run"))
@@ -89,8 +98,10 @@ def test_the_card_is_kept(data: str, foreign: Path, tmp_path: Path) -> None:
     last = train(run_from(foreign, data, tmp_path / "run"))
     _, card, _, _ = read_model(export_checkpoint(last))
     assert (card.channel_order, card.short_side, card.score_threshold) == ("bgr", 128, 0.5)
-    assert (card.name, card.output, card.training_data) == ("small-tuned", "probability", data)
-    assert card.source == f"step 6 of 6, batch size 2, seed 0; begun with {foreign}"
+    assert (card.name, card.output) == ("small-tuned", "probability")
+    assert card.training_data == f"jsonl:{'/'.join(Path(data).parts[-2:])}"
+    assert str(tmp_path.parent) not in card.to_json()  # folders of a machine are not for others
+    assert card.source == "step 6 of 6, batch size 2, seed 0; begun with foreign.onnx"
 
 
 def test_the_card_can_be_changed(data: str, foreign: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from ..card import METADATA_KEY, ModelCard
+from ..data.open import without_folders
 from ..engines.onnx_model import read_model
 from ..errors import EngineError
 from ..network.checkpoints import (
@@ -135,9 +136,9 @@ def make_card(config: TrainConfig, card: ModelCard, step: int) -> ModelCard:
         step: Number of steps done.
     """
     source = f"step {step} of {config.steps}, batch size {config.batch_size}, seed {config.seed}"
-    data = ", ".join(config.data)
+    data = ", ".join(map(without_folders, config.data))
     if config.init is not None:
-        source += f"; begun with {config.init}"
+        source += f"; begun with {config.init.name}"
     if card.training_data:
         data = f"{card.training_data}; then {data}"
     is_new = card == _new_card(config)

@@ -93,7 +93,8 @@ def restore_state(path: Path, state: TrainingState) -> None:
         state: State to overwrite.
 
     Raises:
-        EngineError: The file is damaged, or is from a run with another configuration.
+        EngineError: The file is damaged, is from a run with another configuration, or has weights
+            of a network of other layers.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -108,8 +109,14 @@ def restore_state(path: Path, state: TrainingState) -> None:
             f"{path} is from a run with {'; '.join(changes)}; choose another output folder, or the "
             "configuration of that run"
         )
-    state.model.load_state_dict(content["model"])
-    state.average.load_state_dict(content["average"])
+    try:
+        state.model.load_state_dict(content["model"])
+        state.average.load_state_dict(content["average"])
+    except RuntimeError as error:
+        raise EngineError(
+            f"{path} is of a network of other layers than last.safetensors beside it, which is "
+            "missing or of another run; put that back, or choose another output folder"
+        ) from error
     state.optimizer.load_state_dict(content["optimizer"])
     state.scaler.load_state_dict(content["scaler"])
     state.step = content["step"]
