@@ -78,6 +78,12 @@ def open_model(
     suffix = path.suffix.lower()
     if suffix != ".onnx":
         _refuse_card(card, path)
+        precision = (cpu or CpuConfig()).precision
+        if suffix == ".safetensors" and precision in ("int8", "bf16"):
+            raise EngineError(
+                f"{path} is a checkpoint, which computes in fp32; {precision} was requested: "
+                f"write it as ONNX (dbnet export {path}) and open that"
+            )
         return open_engine(path, device) if suffix == ".engine" else load_checkpoint(path, device)
     _refuse_gpu(device)
     if device == "auto":
