@@ -190,11 +190,15 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     with draw_plot(path, "How well, and how fast", x_label, label) as axes:
         axes.set_xlim(0, 1.25 * longest)  # room for the last name
         axes.margins(y=0.12)
-        for row in rows:
+        places = [(row["cpu_seconds"], float(np.mean(list(row["f"].values())))) for row in rows]
+        for row, place in zip(rows, places, strict=True):
             is_ours = "dbnet" in row["model"]
-            place = row["cpu_seconds"], float(np.mean(list(row["f"].values())))
             axes.plot(*place, "o", color="tab:orange" if is_ours else "tab:gray")
-            axes.annotate(row["model"], place, (7, -4), textcoords="offset points")
+            is_crowded = any(  # its name would lie on another point
+                0 < x - place[0] < longest / 5 and abs(f - place[1]) < 0.3 for x, f in places
+            )
+            offset = (-4, -15) if is_crowded else (7, -4)
+            axes.annotate(row["model"], place, offset, textcoords="offset points")
 
 
 if __name__ == "__main__":
