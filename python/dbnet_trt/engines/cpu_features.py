@@ -15,7 +15,7 @@ INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")
 """Instructions that compute in int8, the fastest first, as Linux names them."""
 
 INT8_GAIN = {
-    ("avx2", "openvino"): 0.97,
+    ("avx2", "openvino"): 0.95,
     ("avx2", "onnxruntime"): 0.77,
 }
 """Time of a network in the precision that is taken otherwise (bf16 where the CPU has it, else fp32)
