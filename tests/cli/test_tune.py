@@ -58,7 +58,7 @@ def test_a_copy_gets_the_thresholds(
 
 
 def test_a_copy_of_the_file_in_int8(data: str, tmp_path: Path) -> None:
-    """What was measured is copied, not the file in floating point beside it."""
+    """Copy of what was measured, not of the file in floating point beside it."""
     tuned = tmp_path / "tuned.onnx"
     command = ["tune", "dbnet-lines", "--data", data, "--short-side", "64"]
     assert main([*command, "--precision", "int8", "--output", str(tuned)]) == 0

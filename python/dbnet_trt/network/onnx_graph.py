@@ -69,7 +69,7 @@ class OnnxGraph(nn.Module):
         """The ONNX model without the values of this module's parameters and buffers."""
         self.structure.CopyFrom(model)
         graph = self.structure.graph
-        sort_nodes(graph)
+        _sort_nodes(graph)
         tensors = find_constants(graph)
         nodes = _needed_nodes(graph, find_aliases(graph, tensors), outputs)
         used = dict.fromkeys(name for node in nodes for name in node.inputs)
@@ -168,7 +168,7 @@ class OnnxGraph(nn.Module):
         return model
 
 
-def sort_nodes(graph: onnx.GraphProto) -> None:
+def _sort_nodes(graph: onnx.GraphProto) -> None:
     """Put each node behind those whose outputs it takes, in place; converters put casts last.
 
     Raises:
