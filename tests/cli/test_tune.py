@@ -67,6 +67,26 @@ def test_a_copy_of_the_file_in_int8(data: str, tmp_path: Path) -> None:
     assert not is_quantized(onnx.load(tuned))
 
 
+@pytest.mark.parametrize("command", ["eval", "tune"])
+def test_damaged_photos_are_named_before_the_first_detection(
+    command: str,
+    model: Path,
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Detector, "detect", None)
+    for name in ("1.png", "2.png"):
+        photo = tmp_path / "photos" / name
+        photo.write_bytes(photo.read_bytes()[:60])
+    assert main([command, str(model), "--data", data]) == 2
+    printed = capsys.readouterr().err.replace("\n", "")
+    assert "1.png: expected an image that decodes" in printed
+    assert "2.png: expected an image that decodes" in printed
+    assert "mend or remove them; nothing was" in printed
+
+
 def test_nothing_to_gain_is_said(model: Path, data: str, caplog: pytest.LogCaptureFixture) -> None:
     options = ["--unclip-ratio", "0", "--score-threshold", "0.9"]
     assert main(["tune", str(model), "--data", data, *options]) == 0

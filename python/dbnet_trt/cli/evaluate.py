@@ -64,6 +64,7 @@ def evaluate(
     submission
         Write the detections to a zip archive, in the format that the benchmark collects.
     """
+    from ..data.damaged import require_whole
     from ..data.open import read_dataset, split_name
     from ..evaluation.evaluate import choose_scoring, evaluate_samples, write_jsonl
     from ..evaluation.submissions import write_results
@@ -76,6 +77,7 @@ def evaluate(
     scoring = choose_scoring([form], samples, protocol)
     detector = options.open_detector(polygons=scoring.polygons)
     size = options.size(detector.card)
+    require_whole(samples, "mend or remove them; nothing was scored")
     evaluation = evaluate_samples(
         detector, with_progress(samples), scoring.protocol, size=size, curve=report is not None
     )

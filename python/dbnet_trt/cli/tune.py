@@ -50,6 +50,7 @@ def tune(
     protocol
         How to score, as in dbnet eval. By default the protocol of the data sets.
     """
+    from ..data.damaged import require_whole
     from ..data.open import read_dataset, split_name
     from ..evaluation.evaluate import choose_scoring
     from ..evaluation.tuning import tune as choose
@@ -62,6 +63,8 @@ def tune(
     scoring = choose_scoring(forms, [each for samples in data_sets for each in samples], protocol)
     detector = options.open_detector(polygons=scoring.polygons)
     size = options.size(detector.card)
+    for samples in data_sets:
+        require_whole(samples, "mend or remove them; nothing was chosen")
     shown = [with_progress(samples) for samples in data_sets]
     tuning = choose(detector, shown, scoring.protocol, size=size)
     # Before anything is written, since what minutes chose is not to be lost on a full disk.
