@@ -78,12 +78,8 @@ def open_model(
     suffix = path.suffix.lower()
     if suffix != ".onnx":
         _refuse_card(card, path)
-        precision = (cpu or CpuConfig()).precision
-        if suffix == ".safetensors" and precision in ("int8", "bf16"):
-            raise EngineError(
-                f"{path} is a checkpoint, which computes in fp32; {precision} was requested: "
-                f"write it as ONNX (dbnet export {path}) and open that"
-            )
+        if suffix == ".safetensors":
+            _check_fits_checkpoint(path, cpu or CpuConfig())
         return open_engine(path, device) if suffix == ".engine" else load_checkpoint(path, device)
     _refuse_gpu(device)
     if device == "auto":
@@ -206,6 +202,18 @@ def _check_precision(path: Path, quantized: bool, config: CpuConfig) -> CpuConfi
             f"dbnet-build {path} --target cpu --precision int8 --calibration PHOTOS"
         )
     return dataclasses.replace(config, precision="int8") if quantized else config
+
+
+def _check_fits_checkpoint(path: Path, config: CpuConfig) -> None:
+    """Check that what PyTorch does not do for a checkpoint is not asked for."""
+    asked = next(
+        (each for each in (config.precision, config.backend) if each not in ("auto", "fp32")), None
+    )
+    if asked is not None:
+        raise EngineError(
+            f"{path} is a checkpoint, which PyTorch computes in fp32; {asked} was requested: "
+            f"write it as ONNX (dbnet export {path}) and open that"
+        )
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> TorchEngine | TorchDeviceEngine:

@@ -119,9 +119,13 @@ def test_a_detector_of_the_checkpoint(data: str, foreign: Path, tmp_path: Path) 
     run, low = tmp_path / "run", {"binary_threshold": 0.25, "score_threshold": 0.1}
     train(run_from(foreign, data, run, validation=(data,), **low))
     best = run / "best.safetensors"
-    for precision in ("int8", "bf16"):
-        with pytest.raises(EngineError, match=f"in fp32; {precision} was requested: .*export"):
-            Detector(best, device="cpu", cpu=CpuConfig(precision=precision))
+    asked: tuple[dict[str, Any], ...] = (
+        {"precision": "int8"}, {"precision": "bf16"}, {"backend": "openvino"},
+    )  # fmt: skip
+    for settings in asked:
+        (name,) = settings.values()
+        with pytest.raises(EngineError, match=f"in fp32; {name} was requested: .*export"):
+            Detector(best, device="cpu", cpu=CpuConfig(**settings))
     photo = next(Path(data.removeprefix("jsonl:")).parent.glob("images/*"))
     ours = Detector(best, device="cpu").detect(photo)
     theirs = Detector(export_checkpoint(best)).detect(photo)
