@@ -60,11 +60,11 @@ def tune(
     check_outputs([output])
     data_sets = [read_dataset(each).samples for each in data]
     forms = [split_name(each)[0] for each in data]
-    scoring = choose_scoring(forms, [each for samples in data_sets for each in samples], protocol)
+    everything = [each for samples in data_sets for each in samples]
+    scoring = choose_scoring(forms, everything, protocol)
     detector = options.open_detector(polygons=scoring.polygons)
     size = options.size(detector.card)
-    for samples in data_sets:
-        require_whole(samples, "mend or remove them; nothing was chosen")
+    require_whole(everything, "mend or remove them; nothing was chosen")
     shown = [with_progress(samples) for samples in data_sets]
     tuning = choose(detector, shown, scoring.protocol, size=size)
     # Before anything is written, since what minutes chose is not to be lost on a full disk.
