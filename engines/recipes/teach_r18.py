@@ -153,7 +153,7 @@ class Lesson:
         self.card = network.card
         logits = find_logits(network.model.graph, network.output_name)[0]
         graph = OnnxGraph(network.model, (STUDENT_FEATURES, logits))
-        self.student = graph.float().to(memory_format=torch.channels_last)
+        self.student = graph.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(not any(frozen in name for frozen in FROZEN))
         self.trained = [each for each in self.student.parameters() if each.requires_grad]
@@ -253,7 +253,12 @@ def main(model: Path, target: Path, teachers: Sequence[str], photos: Sequence[st
             part.load_state_dict(saved[name])
         lesson.mean, lesson.deviation = saved["mean"], saved["deviation"]
         lesson.rng = np.random.default_rng(1000 + first)
-    losses = []
+
+    def write(path: Path) -> None:
+        averaged: OnnxGraph = average.module  # type: ignore[assignment]
+        write_model(averaged.to_onnx(), lesson.card, path)
+
+    losses: list[float] = []
     for step in range(first, STEPS):
         rate = min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
         for group in optimizer.param_groups:
@@ -271,8 +276,8 @@ def main(model: Path, target: Path, teachers: Sequence[str], photos: Sequence[st
             whole = {name: part.state_dict() for name, part in parts.items()}
             rest = {"step": step + 1, "mean": lesson.mean, "deviation": lesson.deviation}
             torch.save(whole | rest, state)
-            write_model(average.module.to_onnx(), lesson.card, target.with_suffix(".part.onnx"))
-    write_model(average.module.to_onnx(), lesson.card, target)
+            write(target.with_suffix(".part.onnx"))
+    write(target)
 
 
 if __name__ == "__main__":

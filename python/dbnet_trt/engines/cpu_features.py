@@ -15,14 +15,18 @@ INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")
 """Instructions that compute in int8, the fastest first, as Linux names them."""
 
 INT8_GAIN = {
+    ("amx_int8", "openvino"): 0.87,
+    ("amx_int8", "onnxruntime"): 0.69,
+    ("avx512_vnni", "openvino"): 1.01,
     ("avx2", "openvino"): 0.95,
     ("avx2", "onnxruntime"): 0.77,
 }
 """Time of a network in the precision that is taken otherwise (bf16 where the CPU has it, else fp32)
 over its time in int8, by instructions and library: dbnet-lines at short sides 736 and 544, by
-benchmarks/int8.py, on Zen 1. What is not listed was not measured. On AVX512-VNNI older files of
-PP-OCRv4 mobile had 1.21 in OpenVINO and 0.77 in ONNX Runtime: there depthwise convolutions and sums
-were in int8, too, so that says nothing certain about the files of now."""
+benchmarks/int8.py, on Zen 1 and on Emerald Rapids, which has AMX and was limited to AVX512-VNNI
+without bf16 for the row of that name. What is not listed was not measured. On AVX512-VNNI older
+files of PP-OCRv4 mobile had 1.21 in OpenVINO and 0.77 in ONNX Runtime: there depthwise convolutions
+and sums were in int8, too."""
 
 
 @functools.cache
