@@ -22,8 +22,10 @@ run() {
 run run "${STEPS:-4400}" --init ppocrv6-small --precision bf16 --learning-rate 0.0004 --warmup-steps 150
 run run2 "${MORE_STEPS:-1600}" --init run/last.safetensors --learning-rate 0.00025 --warmup-steps 100 \
     --seed 1 --compile
+run run3 "${LAST_STEPS:-2600}" --init run2/last.safetensors --precision bf16 --learning-rate 0.0003 \
+    --warmup-steps 100 --seed 2 --compile
 
-python "$here/ship.py" run2/last.safetensors dbnet-words
+python "$here/ship.py" run3/last.safetensors dbnet-words
 
 # int8: calibrated, and distilled from fp32
 dbnet-build dbnet-words --target cpu --precision int8 --calibration "icdar2015:$data/icdar2015/train?stretch" --distill-steps 150
