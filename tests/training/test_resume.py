@@ -124,7 +124,8 @@ def test_a_complete_run_is_left_alone(
     before = last.stat().st_mtime_ns
     with caplog.at_level("INFO", "dbnet_trt"):
         assert train(dataclasses.replace(config, short_side=64)) == last
-    assert "is complete, with 2 steps" in caplog.text
+    told = "is complete, with 2 steps; to train on, choose another output folder and --init"
+    assert f"{told} {last}" in caplog.text
     assert last.stat().st_mtime_ns == before
     assert json.loads((tmp_path / "config.json").read_text())["short_side"] == config.short_side
 

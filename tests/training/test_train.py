@@ -227,6 +227,12 @@ def test_initial_weights_of_another_network(
     assert "weights of the backbone resnet50; the others stay random" in caplog.text
 
 
+def test_wrong_initial_weights_are_told_before_images_are_read(data: str, tmp_path: Path) -> None:
+    config = tiny_run(f"{data}-missing", tmp_path, init=tmp_path / "missing.pth")
+    with pytest.raises(EngineError, match=r"missing\.pth"):
+        train(config)
+
+
 def test_out_of_gpu_memory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError

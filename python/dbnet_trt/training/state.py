@@ -106,8 +106,8 @@ def restore_state(path: Path, state: TrainingState) -> None:
         ) from error
     if changes:
         raise EngineError(
-            f"{path} is from a run with {'; '.join(changes)}; choose another output folder, or the "
-            "configuration of that run"
+            f"{path} is from a run with {'; '.join(changes)}; choose the configuration of that "
+            "run, or another output folder, with --init and this one's last.safetensors to train on"
         )
     try:
         state.model.load_state_dict(content["model"])

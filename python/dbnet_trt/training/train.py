@@ -92,6 +92,7 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
     config.output.mkdir(parents=True, exist_ok=True)
     skip = config.skip_damaged
     with join_ranks(config.device) as ranks:
+        state = begin(config, ranks)  # first: what is wrong with it is told before images are read
         sources = read_sources(config.data, skip_damaged=skip, ranks=ranks)
         validation = [
             sample
@@ -100,28 +101,24 @@ def train(config: TrainConfig, watch: Callable[[Record], None] | None = None) ->
         ]
         check_texts(sources, validation)
         config = _with_steps(config, sum(len(source.samples) for source in sources))
+        state.metadata = _fixed_settings(config)
         stream = CropStream(sources, config.augmentation, config.targets, config.seed)
-        run = _open_run(config, ranks, validation, stream)
-        if run.state.step < config.steps:
+        run = _Run(config, ranks, state, validation)
+        _resume(run, stream)
+        last = config.output / "last.safetensors"
+        if state.step < config.steps:
             _train_on(run, stream, watch)
         else:
             logger.info(
-                "the run in %s is complete, with %d steps; choose another output folder for a new "
-                "run", config.output, run.state.step,
+                "the run in %s is complete, with %d steps; to train on, choose another output "
+                "folder and --init %s", config.output, state.step, last,
             )  # fmt: skip
-    return config.output / "last.safetensors"
+    return last
 
 
-def _open_run(
-    config: TrainConfig, ranks: Ranks, validation: list[Sample], stream: CropStream
-) -> _Run:
-    """Resume the run in the output folder, or start one from its initial weights."""
-    if config.batch_size % ranks.count:
-        raise ValueError(
-            f"batch_size must be a multiple of the {ranks.count} processes, got {config.batch_size}"
-        )
-    run = _Run(config, ranks, begin(config, ranks), validation)
-    state = run.state
+def _resume(run: _Run, stream: CropStream) -> None:
+    """Restore the run in the output folder, or fit the initial weights of a new one to its data."""
+    config, ranks, state = run.config, run.ranks, run.state
     if run.saved.exists():
         restore_state(run.saved, state)
         if state.step < config.steps:
@@ -130,7 +127,6 @@ def _open_run(
         first = next(load_crops(stream, (0, 1), config.batch_size, workers=0))
         rebase_norms(state.average, normalize(first.image.to(ranks.device), state.card))
         state.model.load_state_dict(state.average.state_dict())
-    return run
 
 
 def _train_on(run: _Run, stream: CropStream, watch: Callable[[Record], None] | None) -> None:
@@ -194,25 +190,33 @@ def begin(config: TrainConfig, ranks: Ranks) -> TrainingState:
     """Create the state of a new run: initial weights, an optimizer, no step done.
 
     Raises:
+        ValueError: The batch size is not a multiple of the number of processes.
         EngineError: The initial weights cannot be read, or belong to another backbone.
     """
+    if config.batch_size % ranks.count:
+        raise ValueError(
+            f"batch_size must be a multiple of the {ranks.count} processes, got {config.batch_size}"
+        )
     torch.manual_seed(config.seed)
     model, card = make_network(config)
     model = model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy_for_average(model)
     synchronize_batch_norms(model, ranks)
-    described = config.to_json()
     return TrainingState(
         model,
         average,
         _build_optimizer(model, config),
         torch.amp.GradScaler(ranks.device.type, enabled=config.precision == "fp16"),
         card=card,
-        judged_by=json.dumps([described["validation"], config.card_fields]),
-        metadata={
-            key: json.dumps(value) for key, value in described.items() if key not in MAY_CHANGE
-        },
+        judged_by=json.dumps([list(config.validation), config.card_fields]),
+        metadata=_fixed_settings(config),
     )
+
+
+def _fixed_settings(config: TrainConfig) -> dict[str, str]:
+    """Describe the settings that must not change while a run goes on."""
+    fixed = {key: value for key, value in config.to_json().items() if key not in MAY_CHANGE}
+    return {key: json.dumps(value) for key, value in fixed.items()}
 
 
 def _build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
